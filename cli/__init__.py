@@ -1,0 +1,1 @@
+"""The command `ssae-tf`, installed as `ssae_tf.cli`: one file per subcommand, thin."""

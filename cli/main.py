@@ -1,0 +1,234 @@
+"""The entry point of `ssae-tf`: subcommands loaded on demand, failures told in one sentence.
+
+Neither `--help` nor `--version` imports a subcommand or TensorFlow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from types import ModuleType
+from typing import Any
+
+import click
+
+from ssae_tf import __version__
+from ssae_tf.errors import SsaeError
+
+# Name -> (module that holds the click command as `command`, its one-line help).
+COMMANDS = {
+    "fit": ("ssae_tf.cli.fit", "Train, calibrate and evaluate a detector."),
+    "calibrate": ("ssae_tf.cli.calibrate", "Set a run's threshold anew, without training."),
+    "evaluate": ("ssae_tf.cli.evaluate", "Measure a run on its test pictures."),
+    "predict": ("ssae_tf.cli.predict", "Inspect pictures: one JSON line each."),
+    "sample-data": ("ssae_tf.cli.sample_data", "Write the embedded sample data set."),
+    "preview": ("ssae_tf.cli.preview", "Show corrupted training pictures."),
+    "summary": ("ssae_tf.cli.summary", "Print the network layer by layer."),
+}
+
+
+class ExitCode(IntEnum):
+    """What a command reports to the shell; `ctx.exit(ExitCode.PARTIAL)` in a command gives it."""
+
+    SUCCESS = 0
+    FAILURE = 1
+    USAGE = 2
+    PARTIAL = 3
+    INTERRUPTED = 130
+
+
+@dataclass
+class Settings:
+    """What holds for every command, kept as `ctx.obj`.
+
+    Attributes:
+        verbose: print tracebacks, and let TensorFlow log as it pleases.
+    """
+
+    verbose: bool = False
+
+
+def _set_verbose(context: click.Context, _: click.Parameter, value: bool) -> None:
+    # The option stands on the group and on every command: one use of it is enough.
+    if value:
+        context.ensure_object(Settings).verbose = True
+
+
+def _verbose_option() -> click.Option:
+    return click.Option(
+        ["--verbose"],
+        is_flag=True,
+        expose_value=False,
+        callback=_set_verbose,
+        envvar="SSAE_TF_VERBOSE",
+        help="Show tracebacks and TensorFlow's own messages.",
+    )
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names of all commands, in the order of a user's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Imports a command; None where there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        if all(option.name != "verbose" for option in command.params):
+            command.params.append(_verbose_option())
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command that the arguments name; a misspelt one gets the nearest as a hint."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            expected = f"Did you mean {near[0]}?" if near else f"Expected {', '.join(COMMANDS)}."
+            ctx.fail(f"No such command {name!r}. {expected}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Writes the table of commands from the one-line helps above."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Runs the command; what it returns is no exit code, only `ctx.exit` sets one."""
+        super().invoke(ctx)
+
+
+@click.group(
+    cls=LazyGroup,
+    params=[_verbose_option()],
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: ssae-tf fit --category tile",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Find defects in pictures, having seen only good ones.
+
+    Exit codes: 0 success, 1 failure, 2 wrong usage, 3 something useful was made but not all that
+    was asked for.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line; every failure is one sentence on stderr.
+
+    Args:
+        arguments: what follows `ssae-tf`.
+
+    Returns:
+        The exit code: see `ExitCode`.
+    """
+    settings = Settings()
+    finder = _QuietTensorFlow(settings)
+    sys.meta_path.insert(0, finder)
+    try:
+        code = cli.main(list(arguments), prog_name="ssae-tf", standalone_mode=False, obj=settings)
+        # A reader that has gone is noticed here, not when the interpreter shuts down.
+        sys.stdout.flush()
+        return code or ExitCode.SUCCESS
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _tell("Interrupted.", ExitCode.INTERRUPTED, settings)
+    except SsaeError as error:
+        return _tell(f"Error: {error}", ExitCode.FAILURE, settings)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILURE
+    except Exception as error:
+        hint = "" if settings.verbose else " (--verbose shows where)"
+        return _tell(f"Error: {_unexpected(error)}{hint}", ExitCode.FAILURE, settings)
+    finally:
+        if finder in sys.meta_path:
+            sys.meta_path.remove(finder)
+
+
+def main() -> None:
+    """What the console script and `python -m ssae_tf` call."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _tell(message: str, code: ExitCode, settings: Settings) -> ExitCode:
+    if settings.verbose:
+        traceback.print_exc()
+    click.echo(message, err=True)
+    return code
+
+
+def _unexpected(error: Exception) -> str:
+    """An exception nobody foresaw, in one line: TensorFlow's messages run to pages."""
+    lines = str(error).strip().splitlines()
+    first = lines[0].strip() if lines else ""
+    if len(first) > 300:
+        first = first[:299] + "…"
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+class _QuietTensorFlow(importlib.abc.MetaPathFinder):
+    """Keeps TensorFlow's start-up messages off the terminal.
+
+    TF_CPP_MIN_LOG_LEVEL is not enough: TensorFlow 2.21 logs before it reads the variable. So the
+    import itself runs with stderr held back, and lets go of it if the import fails.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != "tensorflow" or self.settings.verbose:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        # Level 2 still shows a failed call of cuInit on every machine without a GPU.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            with _stderr_held_back():
+                execute(module)
+
+        loader: Any = spec.loader
+        loader.exec_module = exec_module
+        return spec
+
+
+@contextlib.contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Collects what is written to file descriptor 2, and writes it out only after an exception."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            sys.stderr.flush()
+            held.seek(0)
+            os.write(terminal, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)

@@ -1,0 +1,97 @@
+"""`ssae-tf predict`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ssae_tf.cli import options
+from ssae_tf.errors import DataError, SsaeError
+
+if TYPE_CHECKING:
+    from ssae_tf.detector import Result
+
+
+@click.command(
+    "predict", epilog="Example: ssae-tf predict runs/tile pictures/ --out found > found.jsonl"
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the map, the mask and an overlay of each picture.",
+)
+@options.quiet
+@click.pass_context
+def command(
+    ctx: click.Context, run: Path, pictures: tuple[Path, ...], out: Path | None, quiet: bool
+) -> None:
+    """Inspect pictures: one JSON line each.
+
+    RUN is a run folder. PICTURES are files and folders, in any mix; folders are searched through.
+    A picture that can't be read gives a line with `error`, the others are still inspected, and the
+    exit code is 3.
+    """
+    report = options.reporter(quiet)
+
+    from ssae_tf.data.mvtec import find_pictures
+    from ssae_tf.detector import SCHEMA_VERSION, Detector
+
+    detector = Detector.load(run)
+    paths = find_pictures(pictures)
+    if not paths:
+        raise DataError(f"{', '.join(map(str, pictures))}: no pictures found.")
+    names = _names(paths)
+    failed = 0
+    with report.task("Inspecting", len(paths)) as task:
+        for path in paths:
+            try:
+                result = detector.predict(path)
+                if out is not None:
+                    _write(result, out, names[path])
+                line = result.to_dict()
+            except SsaeError as error:
+                failed += 1
+                line = {"schema_version": SCHEMA_VERSION, "path": str(path), "error": str(error)}
+            click.echo(json.dumps(line, ensure_ascii=False, allow_nan=False))
+            task.advance()
+    if failed:
+        ctx.exit(3)
+
+
+def _names(paths: list[Path]) -> dict[Path, str]:
+    """A name for each picture's files: its stem, with the folders that tell equal stems apart."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        parts = path.resolve().with_suffix("").parts[1:]
+        depth = 1
+        while (name := "_".join(parts[-depth:])) in taken and depth < len(parts):
+            depth += 1
+        number = 2
+        while name in taken:
+            name, number = f"{'_'.join(parts)}_{number}", number + 1
+        taken.add(name)
+        names[path] = name
+    return names
+
+
+def _write(result: Result, folder: Path, name: str) -> None:
+    """NAME_map.png, NAME_mask.png and NAME_overlay.png, and the raw map as NAME_map.npy."""
+    import numpy as np
+
+    from ssae_tf.data.images import write_png
+    from ssae_tf.evaluation.sheets import heatmap, overlay
+    from ssae_tf.files import atomic
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # Twice the threshold is the brightest colour, so that pictures can be compared by eye.
+    write_png(folder / f"{name}_map.png", heatmap(result.anomaly_map, 0.0, 2.0 * result.threshold))
+    write_png(folder / f"{name}_mask.png", result.mask)
+    write_png(folder / f"{name}_overlay.png", overlay(result.picture, result.mask))
+    with atomic(folder / f"{name}_map.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, result.anomaly_map)

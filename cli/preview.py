@@ -1,0 +1,41 @@
+"""`ssae-tf preview`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ssae_tf.cli import options
+
+
+@click.command("preview", epilog="Example: ssae-tf preview --category tile --out preview")
+@click.option("--category", help="Category under the data root.")
+@options.data
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the sheet.")
+@click.option("--rows", type=click.IntRange(1, 32), default=8, show_default=True)
+@options.settings
+@options.quiet
+def command(
+    category: str | None,
+    data: Path | None,
+    out: Path,
+    rows: int,
+    quiet: bool,
+    **settings: object,
+) -> None:
+    """Show corrupted training pictures.
+
+    Writes a sheet of X, its corrupted copy X̂, the mask M and |X̂ − X|, made as training makes
+    them, to look at before training.
+    """
+    report = options.reporter(quiet)
+    root = options.resolve_data(data, report)
+
+    from ssae_tf import workflow
+    from ssae_tf.data.mvtec import load_category
+
+    name = load_category(root, category).name
+    config = options.build_config(settings, name, report)
+    path = workflow.preview(root, category, config, out, rows, reporter=report)
+    click.echo(str(path))

@@ -1,0 +1,26 @@
+"""`ssae-tf summary`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("summary", epilog="Example: ssae-tf summary --width 0.25 --size 256")
+@click.option("--width", type=float, default=1.0, show_default=True, help="1.0 is the paper's.")
+@click.option(
+    "--size", type=int, default=512, show_default=True, help="Side of the picture, pixels."
+)
+def command(width: float, size: int) -> None:
+    """Print the network layer by layer.
+
+    The rows are those of the paper's Table 1, with the output size for a picture of the given size
+    and the number of parameters.
+    """
+    from rich.console import Console
+
+    from ssae_tf.config import from_dict
+    from ssae_tf.models.summary import summary_table
+
+    stage = {"size": size, "batch_size": 1, "steps": 1}
+    config = from_dict({"model": {"width": width}, "training": {"stages": [stage]}})
+    Console(highlight=False).print(summary_table(config.model, size))

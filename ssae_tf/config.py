@@ -1,0 +1,373 @@
+"""Settings of a run: frozen, validated dataclasses that go to JSON and back.
+
+Unknown keys and values out of range are refused with `ConfigError`, which names the field, what
+was expected and what came. `preset()` gives the settings of a named preset with the recipe of a
+category applied. TensorFlow is not imported here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ssae_tf.errors import ConfigError
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+# The network halves height and width three times.
+Size = Annotated[int, Field(ge=16, multiple_of=8)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DataConfig:
+    """How pictures are read, split, sampled and augmented (section 4.1).
+
+    Attributes:
+        sampling: "crop" trains on random crops at native resolution, "resize" on whole pictures
+            resized to the stage's size.
+        white_level: the value of a 16-bit file that becomes 1.0.
+        rotate: rotate by random multiples of 90° in training.
+        flip_horizontal: mirror left-right at random in training.
+        flip_vertical: mirror top-bottom at random in training.
+        select_fraction: share of the normal pictures kept for choosing the checkpoint.
+        calibrate_fraction: share of the normal pictures kept for the threshold.
+        skip_unreadable: leave out files that can't be decoded instead of stopping.
+        cache: where decoded pictures are kept; "auto" takes memory where they fit.
+    """
+
+    sampling: Literal["crop", "resize"] = "crop"
+    white_level: Annotated[int, Field(ge=1, le=65535)] = 65535
+    rotate: bool = True
+    flip_horizontal: bool = True
+    flip_vertical: bool = True
+    select_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    calibrate_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    skip_unreadable: bool = False
+    cache: Literal["auto", "memory", "disk"] = "auto"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CorruptionConfig:
+    """X -> (X̂, M), section 3.2.
+
+    The three transformation weights and the three shape weights are relative, in any unit.
+
+    Attributes:
+        where: "step" runs inside the compiled training step, "data" in the tf.data pipeline;
+            both make the same pictures from the same seed.
+        elastic, cut_out, patch_swap: weight of each transformation of the patch.
+        blob, polygon, stroke: weight of each family of shape masks.
+        patches: up to this many patches a picture (1 … patches, uniformly).
+        size: smallest and largest side of a patch, as a share of the picture's side.
+        sigma: smallest and largest width of the Gaussian that smooths the displacement, pixels.
+        alpha: smallest and largest factor of the smoothed displacement, pixels.
+        brightness: largest change of a patch's brightness, in grey levels of [0, 1]; 0 is none.
+    """
+
+    where: Literal["step", "data"] = "step"
+    elastic: Annotated[float, Field(ge=0.0)] = 1.0
+    cut_out: Annotated[float, Field(ge=0.0)] = 0.0
+    patch_swap: Annotated[float, Field(ge=0.0)] = 0.0
+    blob: Annotated[float, Field(ge=0.0)] = 1.0
+    polygon: Annotated[float, Field(ge=0.0)] = 1.0
+    stroke: Annotated[float, Field(ge=0.0)] = 1.0
+    patches: Count = 1
+    size: tuple[Positive, Annotated[float, Field(gt=0.0, le=1.0)]] = (0.1, 0.5)
+    sigma: tuple[Positive, Positive] = (3.0, 6.0)
+    alpha: tuple[Positive, Positive] = (50.0, 200.0)
+    brightness: Probability = 0.0
+
+    def __post_init__(self) -> None:
+        if self.elastic + self.cut_out + self.patch_swap <= 0:
+            raise ValueError("one of elastic, cut_out and patch_swap must be above 0")
+        if self.blob + self.polygon + self.stroke <= 0:
+            raise ValueError("one of blob, polygon and stroke must be above 0")
+        for name in ("size", "sigma", "alpha"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be (smallest, largest), received ({low}, {high})")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelConfig:
+    """Table 1.
+
+    Attributes:
+        width: scales every filter count; 1.0 is the paper.
+        momentum: of the moving averages of batch normalisation.
+        reach: largest distance of a trained tap of a dilated kernel, as a share of the map's side;
+            1.0 trains every tap that reads something.
+    """
+
+    width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    reach: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ObjectiveConfig:
+    """Equations (1), (2) and (3).
+
+    Attributes:
+        equation: 1, 2 or 3.
+        weight: λ, the weight of the uncorrupted region; None is the equation's default.
+        norm: "l2" as printed, "l2_squared" for squared norms.
+    """
+
+    equation: Literal[1, 2, 3] = 1
+    weight: Probability | None = None
+    norm: Literal["l2", "l2_squared"] = "l2"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Stage:
+    """One size of the progressive training scheme (section 3.2).
+
+    Attributes:
+        size: side of the training pictures, pixels; a multiple of 8.
+        batch_size: pictures a step.
+        steps: optimiser steps.
+    """
+
+    size: Size
+    batch_size: Count
+    steps: Count
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainingConfig:
+    """The optimiser, its schedule and the stages.
+
+    Attributes:
+        stages: run in order.
+        learning_rate: of Adam, after warm-up.
+        warmup: share of all steps in which the rate rises from 0.
+        schedule: "cosine" falls to 1 % of the rate at the end, "constant" stays.
+        epsilon: Adam's; the printed norm gives gradients near Keras' default of 1e-7.
+        freeze_norm: share of the steps after which batch normalisation normalises with its moving
+            statistics in training, as it does in inference; 1.0 is never.
+        mixed_precision: "none" or "bfloat16"; weights, statistics and output stay float32.
+        jit: compile the step with XLA.
+        evaluations: how often, over the whole training, the model is judged on *select*.
+        seed: of everything random in the run.
+    """
+
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (
+        Stage(size=128, batch_size=8, steps=1000),
+    )
+    learning_rate: Positive = 1e-3
+    warmup: Probability = 0.05
+    schedule: Literal["cosine", "constant"] = "cosine"
+    epsilon: Positive = 1e-7
+    freeze_norm: Probability = 1.0
+    mixed_precision: Literal["none", "bfloat16"] = "none"
+    jit: bool = False
+    evaluations: Count = 10
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all stages together."""
+        return sum(stage.steps for stage in self.stages)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ScoringConfig:
+    """The anomaly map (sections 3.1, 4.2).
+
+    Attributes:
+        inspection_size: "native", or (height, width) that pictures are resized to.
+        reading: "absolute" takes the channel mean of |F(X) − X|, "euclidean" the root mean
+            square over channels.
+        smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none.
+    """
+
+    inspection_size: Literal["native"] | tuple[Size, Size] | None = None
+    reading: Literal["absolute", "euclidean"] = "absolute"
+    smoothing_sigma: Annotated[float, Field(ge=0.0)] = 4.0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class RunConfig:
+    """Everything that decides the outcome of `fit`, saved beside the weights as config.json.
+
+    Attributes:
+        category: name of the category, for reports and recipes.
+        preset: name of the preset the settings started from.
+        min_area: pixels a defect must have; None is 0.02 % of a picture's area.
+    """
+
+    category: str = ""
+    preset: str = ""
+    min_area: Count | None = None
+    data: DataConfig = Field(default_factory=DataConfig)
+    corruption: CorruptionConfig = Field(default_factory=CorruptionConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+
+
+_ADAPTER = TypeAdapter(RunConfig)
+
+
+def from_dict(values: dict[str, Any]) -> RunConfig:
+    """Builds settings from plain values.
+
+    Args:
+        values: nested dictionaries keyed by field name; missing fields take their defaults.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type or a value out of range.
+    """
+    try:
+        return _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error)) from None
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Plain values of all settings, such as JSON holds; `from_dict` takes them back."""
+    return json.loads(_ADAPTER.dump_json(config))
+
+
+def to_json(config: RunConfig) -> str:
+    """The content of config.json."""
+    return json.dumps(to_dict(config), indent=2) + "\n"
+
+
+def load(path: Path) -> RunConfig:
+    """Reads config.json.
+
+    Raises:
+        ConfigError: not a JSON object, or not valid settings; the message names the file.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return from_dict(values)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
+    """A copy with some fields changed.
+
+    Args:
+        config: the settings to start from.
+        changes: dotted field name -> value, such as {"training.seed": 3}.
+
+    Raises:
+        ConfigError: no such field, or a value it does not accept.
+    """
+    values = to_dict(config)
+    for name, value in changes.items():
+        *parents, last = name.split(".")
+        group = values
+        for parent in parents:
+            group = group.get(parent, {})
+        if last not in group:
+            raise ConfigError(
+                f"Unknown setting `{name}`. Expected one of: {', '.join(field_names())}."
+            )
+        group[last] = value
+    return from_dict(values)
+
+
+def field_names() -> list[str]:
+    """Dotted names of all settings, in order."""
+    names = []
+    for field in dataclasses.fields(RunConfig):
+        group = getattr(RunConfig(), field.name)
+        if dataclasses.is_dataclass(group):
+            names += [f"{field.name}.{inner.name}" for inner in dataclasses.fields(group)]
+        else:
+            names.append(field.name)
+    return names
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"Unknown setting `{where}`."
+    message = first["msg"].removeprefix("Value error, ")
+    return f"Invalid value for `{where}`: {message}. Received: {first['input']!r}."
+
+
+# Section 4.1 augments "depending on the category": what may be turned or mirrored without becoming
+# a defect. A surface that is not named may be all of it.
+_UPRIGHT = {"rotate": False, "flip_vertical": False}
+_FIXED = {"rotate": False, "flip_horizontal": False, "flip_vertical": False}
+RECIPES: dict[str, dict[str, bool]] = {
+    "carpet": {},
+    "grid": {},
+    "leather": {},
+    "tile": {},
+    "wood": {"rotate": False},
+    "bottle": {},
+    "cable": _FIXED,
+    "capsule": _FIXED,
+    "hazelnut": {},
+    "metal_nut": {"flip_horizontal": False, "flip_vertical": False},
+    "pill": _FIXED,
+    "screw": {},
+    "toothbrush": _UPRIGHT,
+    "transistor": _UPRIGHT,
+    "zipper": {"rotate": False},
+    "weave": {"rotate": False},
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "data": {"sampling": "resize"},
+        "corruption": {},
+        "training": {
+            "stages": [
+                {"size": 128, "batch_size": 32, "steps": 10000},
+                {"size": 256, "batch_size": 16, "steps": 10000},
+                {"size": 512, "batch_size": 8, "steps": 20000},
+            ],
+            "evaluations": 40,
+        },
+    },
+    "quick": {
+        "model": {"width": 0.375, "reach": 0.25},
+        "objective": {"norm": "l2_squared"},
+        "corruption": {"patches": 2, "brightness": 0.15, "cut_out": 0.15},
+        "training": {
+            "stages": [{"size": 64, "batch_size": 8, "steps": 1000}],
+            "learning_rate": 2e-3,
+        },
+    },
+}
+PRESET_NOTES = {
+    "quick": "Preset quick, because TensorFlow sees no GPU here; --preset paper trains the full "
+    "network of Table 1 up to 512², which takes days on a CPU.",
+    "paper": "Preset paper, because TensorFlow sees a GPU; --preset quick trains a narrow network "
+    "in minutes.",
+}
+
+
+def preset(name: str, category: str = "") -> RunConfig:
+    """The settings of a preset with a category's recipe applied.
+
+    Args:
+        name: "paper" or "quick".
+        category: a name of `RECIPES`; any other takes the defaults.
+
+    Raises:
+        ConfigError: no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"Unknown preset {name!r}. Expected one of: {', '.join(PRESETS)}.")
+    values = {"category": category, "preset": name, **PRESETS[name]}
+    values["data"] = {**RECIPES.get(category, {}), **values.get("data", {})}
+    return from_dict(values)

@@ -1,0 +1,43 @@
+"""Puts a changed picture and a region together: X̂ and M (section 3.2, figure 5)."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+# Where the region came out as it was (flat surfaces), its brightness changes by this much instead,
+# so that ‖X̂ − X‖₁ > 0 holds always, as equation (3) needs.
+FALLBACK_BRIGHTNESS = 0.1
+# "As it was": a mean change below half a grey level of 8 bits.
+_UNCHANGED = 0.5 / 255.0
+
+
+def compose(x: tf.Tensor, changed: tf.Tensor, region: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Takes the changed picture inside the region and the original outside.
+
+    Args:
+        x: X, (B, H, W, C) float32 in [0, 1].
+        changed: like X; clipped to [0, 1].
+        region: (B, H, W) bool, at least one pixel in every picture.
+
+    Returns:
+        X̂ and M, both (B, H, W, C) float32. M is {0, 1}, equal in all channels; X̂ is X bit for bit
+        where M is 0, and differs from X somewhere in every picture.
+    """
+    region = region[..., None]
+    changed = _ensure_change(x, tf.clip_by_value(changed, 0.0, 1.0), region)
+    full = tf.broadcast_to(region, tf.shape(x))
+    return tf.where(full, changed, x), tf.cast(full, tf.float32)
+
+
+def _ensure_change(x: tf.Tensor, changed: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
+    """Shifts the brightness of pictures whose region is as it was, away from the nearer end."""
+    inside = tf.cast(region, tf.float32)
+    area = tf.reduce_sum(inside, axis=(1, 2, 3), keepdims=True)
+
+    def total(values: tf.Tensor) -> tf.Tensor:
+        mean = tf.reduce_mean(values, axis=-1, keepdims=True)
+        return tf.reduce_sum(inside * mean, axis=(1, 2, 3), keepdims=True)
+
+    step = tf.where(total(x) < 0.5 * area, FALLBACK_BRIGHTNESS, -FALLBACK_BRIGHTNESS)
+    shifted = tf.clip_by_value(x + step, 0.0, 1.0)
+    return tf.where(total(tf.abs(changed - x)) < _UNCHANGED * area, shifted, changed)

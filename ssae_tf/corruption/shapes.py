@@ -1,0 +1,160 @@
+"""Random shape masks inside random patches: blobs, polygons and thin strokes (section 3.2)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ssae_tf.tensor_ops import log_uniform, split_seed, uniform
+
+_HARMONICS = 5
+_EDGES = 6
+_SEGMENTS = 8
+# Smaller patches would leave less than a pixel for some shapes.
+_MIN_SIDE = 4.0
+_MIN_THICKNESS = 1.5
+
+
+class Patches(NamedTuple):
+    """Places and sizes of patches: centres are whole pixels, half sides are pixels, all (N,)."""
+
+    centre_y: tf.Tensor
+    centre_x: tf.Tensor
+    half_height: tf.Tensor
+    half_width: tf.Tensor
+
+
+def random_patches(
+    count: tf.Tensor,
+    height: tf.Tensor,
+    width: tf.Tensor,
+    size: tuple[float, float],
+    seed: tf.Tensor,
+) -> Patches:
+    """Draws patches that lie inside the picture.
+
+    Args:
+        count: N.
+        height, width: of the picture, pixels.
+        size: smallest and largest side as a share of the picture's shorter side; the two sides of
+            a patch are drawn independently, uniform in their logarithm.
+        seed: (2,) int32.
+    """
+    seeds = split_seed(seed, 4)
+    height_f, width_f = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    side = tf.minimum(height_f, width_f)
+    sides = tf.maximum(log_uniform((2, count), seeds[0], *size) * side, _MIN_SIDE)
+    half = tf.minimum(sides, tf.maximum(side - 1.0, 1.0)) / 2.0
+    place = uniform((2, count), seeds[1])
+    extent = tf.stack([height_f - 1.0, width_f - 1.0])[:, None]
+    centre = tf.round(half + place * (extent - 2.0 * half))
+    return Patches(centre[0], centre[1], half[0], half[1])
+
+
+def random_masks(
+    patches: Patches,
+    height: tf.Tensor,
+    width: tf.Tensor,
+    weights: tuple[float, float, float],
+    seed: tf.Tensor,
+) -> tf.Tensor:
+    """One random shape inside each patch.
+
+    Every mask holds at least its patch's centre pixel.
+
+    Args:
+        patches: N patches.
+        height, width: of the picture, pixels.
+        weights: relative frequency of blobs, polygons and strokes.
+        seed: (2,) int32.
+
+    Returns:
+        (N, height, width) bool.
+    """
+    seeds = split_seed(seed, 5)
+    count = tf.shape(patches.centre_y)[0]
+    y = tf.cast(tf.range(height), tf.float32)[None, :, None] - patches.centre_y[:, None, None]
+    x = tf.cast(tf.range(width), tf.float32)[None, None, :] - patches.centre_x[:, None, None]
+    v = y / patches.half_height[:, None, None]
+    u = x / patches.half_width[:, None, None]
+
+    blob, polygon, _ = weights
+    draw = uniform((count, 1, 1), seeds[0], 0.0, sum(weights))
+    mask = tf.zeros((count, height, width), tf.bool)
+    if weights[0]:
+        mask = tf.where(draw < blob, _blobs(u, v, count, seeds[1]), mask)
+    if weights[1]:
+        is_polygon = (draw >= blob) & (draw < blob + polygon)
+        mask = tf.where(is_polygon, _polygons(u, v, count, seeds[2]), mask)
+    if weights[2]:
+        strokes = _strokes(y, x, patches, count, seeds[3])
+        mask = tf.where(draw >= blob + polygon, strokes, mask)
+    return mask
+
+
+def _blobs(u: tf.Tensor, v: tf.Tensor, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Star-shaped outlines with random harmonics 2 … 6, inside the unit disc."""
+    seeds = split_seed(seed, 2)
+    amplitude = uniform((count, _HARMONICS), seeds[0], 0.0, 0.7 / _HARMONICS)
+    phase = uniform((count, _HARMONICS), seeds[1], 0.0, 2.0 * math.pi)
+    radius = tf.sqrt(u * u + v * v)
+    safe = tf.maximum(radius, 1e-6)
+    cosine, sine = u / safe, v / safe
+    # cos(k angle) and sin(k angle) by the addition theorem: no arc tangent per pixel.
+    real, imaginary = cosine, sine
+    outline = tf.ones_like(radius)
+    for k in range(_HARMONICS):
+        real, imaginary = real * cosine - imaginary * sine, real * sine + imaginary * cosine
+        a = (amplitude[:, k] * tf.cos(phase[:, k]))[:, None, None]
+        b = (amplitude[:, k] * tf.sin(phase[:, k]))[:, None, None]
+        outline += a * real - b * imaginary
+    largest = 1.0 + tf.reduce_sum(amplitude, axis=1)[:, None, None]
+    return radius * largest <= outline
+
+
+def _polygons(u: tf.Tensor, v: tf.Tensor, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Convex polygons: half planes with random normals and distances, cut to the unit disc."""
+    seeds = split_seed(seed, 2)
+    angle = uniform((count, _EDGES), seeds[0], 0.0, 2.0 * math.pi)
+    distance = uniform((count, _EDGES), seeds[1], 0.2, 0.9)
+    inside = u * u + v * v <= 1.0
+    for k in range(_EDGES):
+        a = tf.cos(angle[:, k])[:, None, None]
+        b = tf.sin(angle[:, k])[:, None, None]
+        inside &= u * a + v * b <= distance[:, k, None, None]
+    return inside
+
+
+def _strokes(
+    y: tf.Tensor, x: tf.Tensor, patches: Patches, count: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """Thin curves: quadratic Bézier curves through the patch's centre, a few pixels thick."""
+    seeds = split_seed(seed, 3)
+    largest = tf.maximum(
+        0.25 * tf.minimum(patches.half_height, patches.half_width), 2.0 * _MIN_THICKNESS
+    )
+    thickness = _MIN_THICKNESS * tf.pow(largest / _MIN_THICKNESS, uniform((count,), seeds[0]))
+    angle = uniform((2, count), seeds[1], 0.0, 2.0 * math.pi)
+    length = uniform((2, count), seeds[2], 0.5, 1.0)
+    # So far from the patch's border that the stroke's thickness stays inside.
+    end_y = length * tf.sin(angle) * tf.nn.relu(patches.half_height - thickness / 2.0)
+    end_x = length * tf.cos(angle) * tf.nn.relu(patches.half_width - thickness / 2.0)
+
+    def point(ends: tf.Tensor, t: float) -> tf.Tensor:
+        # The middle control point −(P0 + P2) / 2 puts the curve's middle on the centre.
+        control = -0.5 * (ends[0] + ends[1])
+        return (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * control + t**2 * ends[1]
+
+    nearest = None
+    for k in range(_SEGMENTS):
+        start_t, stop_t = k / _SEGMENTS, (k + 1) / _SEGMENTS
+        y0, x0 = point(end_y, start_t)[:, None, None], point(end_x, start_t)[:, None, None]
+        dy = point(end_y, stop_t)[:, None, None] - y0
+        dx = point(end_x, stop_t)[:, None, None] - x0
+        along = ((y - y0) * dy + (x - x0) * dx) / tf.maximum(dy * dy + dx * dx, 1e-6)
+        along = tf.clip_by_value(along, 0.0, 1.0)
+        squared = tf.square(y - y0 - along * dy) + tf.square(x - x0 - along * dx)
+        nearest = squared if nearest is None else tf.minimum(nearest, squared)
+    return nearest <= tf.square(thickness / 2.0)[:, None, None]

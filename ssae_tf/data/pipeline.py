@@ -1,0 +1,100 @@
+"""The tf.data pipeline: pictures in a random order, resized or cropped, augmented, batched.
+
+Everything random follows from (seed, stage, step) alone, so that training can be taken up at any
+step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf.config import DataConfig
+from ssae_tf.data.images import to_unit
+
+
+class CropSampler:
+    """Batches of augmented square pictures from a list of pictures.
+
+    With `sampling="crop"` a square is cut at a random place; a picture smaller than the square is
+    continued by reflection first. With "resize" the pictures must have the square's size already.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[np.ndarray],
+        size: int,
+        batch_size: int,
+        data: DataConfig,
+        seed: Sequence[int],
+    ) -> None:
+        """Keeps what batches are made from.
+
+        Args:
+            pictures: (H, W, 3) uint8, or float32 in [0, 1].
+            size: side of the squares, pixels.
+            batch_size: pictures a batch.
+            data: the sampling and the augmentations.
+            seed: any number of integers.
+        """
+        self.pictures = list(pictures)
+        self.size = size
+        self.batch_size = batch_size
+        self.data = data
+        self.seed = tuple(seed)
+        self._order = lru_cache(maxsize=2)(self._draw_order)
+
+    def batch(self, step: int) -> np.ndarray:
+        """The batch of one step: (batch_size, size, size, 3) float32 in [0, 1].
+
+        Every picture comes once before any comes again, in an order that changes each time.
+        """
+        rng = np.random.default_rng([*self.seed, 1, step])
+        result = np.empty((self.batch_size, self.size, self.size, 3), np.float32)
+        for slot in range(self.batch_size):
+            epoch, place = divmod(step * self.batch_size + slot, len(self.pictures))
+            picture = self.pictures[self._order(epoch)[place]]
+            crop = self._augment(self._crop(picture, rng), rng)
+            result[slot] = crop if crop.dtype == np.float32 else to_unit(crop)
+        return result
+
+    def _draw_order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([*self.seed, 0, epoch]).permutation(len(self.pictures))
+
+    def _crop(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        height, width = picture.shape[:2]
+        top = rng.integers(max(1, height - self.size + 1))
+        left = rng.integers(max(1, width - self.size + 1))
+        crop = picture[top : top + self.size, left : left + self.size]
+        missing = [(0, self.size - side) for side in crop.shape[:2]]
+        return np.pad(crop, [*missing, (0, 0)], mode="symmetric") if any(missing) else crop
+
+    def _augment(self, crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        # Always drawn, so that switching one augmentation off leaves the others as they were.
+        turns, left_right, top_bottom = (int(rng.integers(count)) for count in (4, 2, 2))
+        if self.data.rotate:
+            crop = np.rot90(crop, turns)
+        if self.data.flip_horizontal and left_right:
+            crop = crop[:, ::-1]
+        if self.data.flip_vertical and top_bottom:
+            crop = crop[::-1]
+        return crop
+
+
+def training_batches(sampler: CropSampler, first: int, last: int) -> tf.data.Dataset:
+    """Batches of the steps first … last − 1, made ahead of time on other threads.
+
+    Returns:
+        A data set of (step, X): int64 scalar, and (B, size, size, 3) float32 in [0, 1].
+    """
+    shape = (sampler.batch_size, sampler.size, sampler.size, 3)
+
+    def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x = tf.numpy_function(lambda s: sampler.batch(int(s)), [step], tf.float32, stateful=False)
+        return step, tf.ensure_shape(x, shape)
+
+    batches = tf.data.Dataset.range(first, last).map(load, num_parallel_calls=2)
+    return batches.prefetch(tf.data.AUTOTUNE)

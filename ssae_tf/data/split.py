@@ -1,0 +1,176 @@
+"""The good pictures in three parts: to train on, to choose the checkpoint, to set the threshold.
+
+Who falls where follows from a hash of seed and name, not from a random generator: it is the same
+under every NumPy version and on every file system, and a picture added later moves few others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssae_tf.data.mvtec import Category, Sample
+
+# Up to this many, every picture is in every part; above, a part of them is kept from training.
+_ALL_SHARED = 3
+# Up to this many, there are too few to keep separate ones for the checkpoint and the threshold.
+_SOME_SHARED = 10
+
+
+@dataclass(frozen=True)
+class Split:
+    """The parts, each in the order of the category, none empty.
+
+    Attributes:
+        train: to learn from.
+        select: to choose the checkpoint.
+        calibrate: to set the threshold.
+        notes: one sentence for each thing that is shared, with what it costs; none when the
+            parts are disjoint.
+        root: the folder that `split_names` gives names relative to.
+    """
+
+    train: tuple[Sample, ...]
+    select: tuple[Sample, ...]
+    calibrate: tuple[Sample, ...]
+    notes: tuple[str, ...] = ()
+    root: Path = Path()
+
+
+def split_normal(
+    category: Category, seed: int, select_fraction: float, calibrate_fraction: float
+) -> Split:
+    """Splits the good pictures of a category.
+
+    `validation/good` is *calibrate* where it exists, and then nothing of `train/good` is. With
+    more than 10 pictures in `train/good` the parts are disjoint. With 4 to 10, *select* is kept
+    from training and *calibrate* is all pictures: the highest score decides the threshold, so
+    that those seen in training can be added to the few unseen without lowering it. With 1 to 3,
+    every picture is in every part.
+
+    Args:
+        category: with at least one picture in `train`.
+        seed: another one gives another split.
+        select_fraction: share of `train/good` for *select*, above 0 and below 0.5.
+        calibrate_fraction: the same for *calibrate*.
+
+    Returns:
+        The parts; a part that should have fewer than one picture has one.
+
+    Raises:
+        ValueError: `category.train` is empty, or a share is out of range.
+    """
+    for name, share in (("select", select_fraction), ("calibrate", calibrate_fraction)):
+        if not 0 < share < 0.5:
+            raise ValueError(f"Expected 0 < {name}_fraction < 0.5. Received: {share}.")
+    pictures, validation = category.train, category.validation
+    count = len(pictures)
+    if not count:
+        raise ValueError(f"Expected a category with good pictures. Received: {category.name!r}.")
+    if count <= _ALL_SHARED:
+        notes = _notes_all_shared(count, bool(validation))
+        return Split(pictures, pictures, validation or pictures, notes, category.root)
+
+    select = max(1, round(select_fraction * count))
+    calibrate = 0
+    notes = ()
+    if not validation and count <= _SOME_SHARED:
+        select = min(max(1, round((select_fraction + calibrate_fraction) * count)), count // 2)
+        notes = _notes_some_shared(count, select)
+    elif not validation:
+        # Two shares near one half can round up to all pictures, and training needs one.
+        calibrate = min(max(1, round(calibrate_fraction * count)), count - select - 1)
+
+    shuffled = sorted(pictures, key=lambda sample: _draw(sample, category.root, seed))
+    in_select = set(shuffled[:select])
+    in_calibrate = set(shuffled[select : select + calibrate])
+    return Split(
+        train=tuple(one for one in pictures if one not in in_select | in_calibrate),
+        select=tuple(one for one in pictures if one in in_select),
+        calibrate=validation or tuple(one for one in pictures if one in in_calibrate) or pictures,
+        notes=notes,
+        root=category.root,
+    )
+
+
+def split_names(split: Split) -> dict[str, list[str]]:
+    """The parts as names, for the records of a run.
+
+    Returns:
+        "train", "select" and "calibrate" -> paths relative to `split.root`, with forward slashes.
+    """
+    parts = {"train": split.train, "select": split.select, "calibrate": split.calibrate}
+    return {
+        part: [_name(sample.path, split.root) for sample in samples]
+        for part, samples in parts.items()
+    }
+
+
+def data_hash(samples: Category | Iterable[Sample]) -> str:
+    """Fingerprint of a list of pictures and masks, cheap enough for any data set.
+
+    It changes when a file is added, removed, renamed or changes its size, and not when the whole
+    folder moves or the order differs; it does not look into the files.
+
+    Args:
+        samples: a category, all parts of which count, or any samples.
+
+    Returns:
+        SHA-256 in hexadecimal of the sorted lines "name, tab, size in bytes". Names are relative
+        to the category's root, or to the folder that all samples have in common.
+    """
+    if isinstance(samples, Category):
+        root = samples.root
+        samples = (*samples.train, *samples.validation, *samples.test)
+    else:
+        samples = tuple(samples)
+        folders = {sample.path.parent for sample in samples}
+        root = Path(os.path.commonpath(folders)) if folders else Path()
+    paths = {sample.path for sample in samples}
+    paths |= {sample.mask_path for sample in samples if sample.mask_path}
+    lines = sorted(f"{_name(path, root)}\t{_size(path)}" for path in paths)
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
+
+
+def _notes_all_shared(count: int, has_validation: bool) -> tuple[str, ...]:
+    pictures = "1 good picture" if count == 1 else f"{count} good pictures"
+    notes = [
+        f"With {pictures}, training and the choice of the checkpoint share all of them: "
+        "a model that merely learns them by heart goes unnoticed."
+    ]
+    if not has_validation:
+        notes.append(
+            f"With {pictures}, the threshold is set on what training has seen, so it is too low "
+            "and good parts will be rejected: add pictures, or put some in validation/good."
+        )
+    return tuple(notes)
+
+
+def _notes_some_shared(count: int, unseen: int) -> tuple[str, ...]:
+    kept = "1 is" if unseen == 1 else f"{unseen} are"
+    return (
+        f"Of {count} good pictures {kept} kept from training, for the checkpoint and the threshold "
+        f"alike; the threshold also uses the {count - unseen} that training has seen, which lie "
+        "lower than new ones will, so expect more good parts to be rejected than with more "
+        "pictures.",
+    )
+
+
+def _draw(sample: Sample, root: Path, seed: int) -> bytes:
+    name = _name(sample.path, root)
+    return hashlib.sha256(os.fsencode(f"{seed}/{name}")).digest()
+
+
+def _name(path: Path, root: Path) -> str:
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, -1 where there is none: reading it will say so, or leave it out."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

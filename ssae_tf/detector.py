@@ -1,0 +1,280 @@
+"""A trained detector: network, scoring and threshold as one object."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf import config as config_module
+from ssae_tf.config import RunConfig
+from ssae_tf.data.cache import resize
+from ssae_tf.data.images import read_image, to_unit
+from ssae_tf.errors import DataError, RunError
+from ssae_tf.files import read_json, write_json, write_text
+from ssae_tf.models.autoencoder import DOWNSAMPLING, autoencoder
+from ssae_tf.models.weights import load_weights, save_weights
+from ssae_tf.scoring import anomaly_map, reconstruct
+from ssae_tf.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
+
+SCHEMA_VERSION = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "weights.npz"
+CALIBRATION_FILE = "calibration.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """The threshold and where it comes from (section 4.2).
+
+    Attributes:
+        threshold: grey levels of the anomaly map; a picture is anomalous when its score is
+            strictly greater.
+        min_area: pixels of the input picture that a defect must have.
+        scores: image scores of the normal pictures whose maximum the threshold is.
+        schema_version: of the file.
+    """
+
+    threshold: float
+    min_area: int
+    scores: tuple[float, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of calibration.json."""
+        return {
+            "schema_version": self.schema_version,
+            "min_area": self.min_area,
+            "threshold": self.threshold,
+            "n_calibration": len(self.scores),
+            "scores": list(self.scores),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Calibration:
+        """Reads the content of calibration.json.
+
+        Raises:
+            KeyError, TypeError, ValueError: not such content.
+        """
+        return cls(
+            float(values["threshold"]),
+            int(values["min_area"]),
+            tuple(float(score) for score in values["scores"]),
+            int(values["schema_version"]),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What inspection says of one picture.
+
+    Attributes:
+        path: of the picture; "" for an array.
+        score: highest level at which the map has a component of min_area pixels.
+        threshold: the score above which a picture is anomalous.
+        is_anomalous: the verdict.
+        defects: components of the map above the threshold, the strongest first.
+        picture: X, (H, W, 3) float32 in [0, 1].
+        reconstruction: F(X), like `picture`.
+        anomaly_map: (H, W) float32, grey levels.
+        mask: (H, W) bool.
+    """
+
+    path: str
+    score: float
+    threshold: float
+    is_anomalous: bool
+    defects: tuple[Defect, ...]
+    picture: np.ndarray = dataclasses.field(repr=False)
+    reconstruction: np.ndarray = dataclasses.field(repr=False)
+    anomaly_map: np.ndarray = dataclasses.field(repr=False)
+    mask: np.ndarray = dataclasses.field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A line of `ssae-tf predict`."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "path": self.path,
+            "score": self.score,
+            "threshold": self.threshold,
+            "is_anomalous": self.is_anomalous,
+            "defects": [defect.to_dict() for defect in self.defects],
+        }
+
+
+class Detector:
+    """Finds defects in pictures of the surface it was trained on.
+
+    Attributes:
+        model: F, a Keras model.
+        config: the settings of the run.
+        calibration: the threshold; None before calibration.
+    """
+
+    def __init__(
+        self, model: tf.keras.Model, config: RunConfig, calibration: Calibration | None = None
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.calibration = calibration
+        self._map = _compiled(model, config)
+
+    @classmethod
+    def load(cls, run: str | Path) -> Detector:
+        """Opens a run folder.
+
+        Args:
+            run: a folder that `fit` or `save` wrote.
+
+        Raises:
+            RunError: no such folder, or something in it is missing or does not fit.
+            ConfigError: config.json is not valid.
+        """
+        folder = Path(run)
+        if not folder.is_dir():
+            raise RunError(f"{folder}: no such run folder.")
+        for name in (CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE):
+            if not (folder / name).is_file():
+                raise RunError(
+                    f"{folder}: has no {name}, so this is no finished run of `ssae-tf fit`."
+                )
+        config = config_module.load(folder / CONFIG_FILE)
+        model = autoencoder(config.model, training_size=config.training.stages[0].size)
+        load_weights(model, folder / WEIGHTS_FILE)
+        path = folder / CALIBRATION_FILE
+        try:
+            calibration = Calibration.from_dict(read_json(path))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path}: not a calibration ({error!r}).") from None
+        return cls(model, config, calibration)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes config.json, weights.npz and calibration.json.
+
+        Args:
+            folder: made if it does not exist.
+
+        Raises:
+            RunError: not calibrated, or the folder can't be written to.
+        """
+        folder = Path(folder)
+        calibration = self._calibrated()
+        save_weights(self.model, folder / WEIGHTS_FILE)
+        write_text(folder / CONFIG_FILE, config_module.to_json(self.config))
+        # Last, because a run counts as finished when it is there.
+        write_json(folder / CALIBRATION_FILE, calibration.to_dict())
+
+    def predict(self, picture: str | Path | np.ndarray) -> Result:
+        """Inspects one picture.
+
+        Args:
+            picture: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+
+        Returns:
+            The verdict with score, defects, map and mask, in pixels of the picture.
+
+        Raises:
+            DataError: the file can't be read, or the array is none of the above.
+            RunError: the detector is not calibrated.
+        """
+        calibration = self._calibrated()
+        path = "" if isinstance(picture, np.ndarray) else str(picture)
+        x = self._as_unit(picture)
+        reconstruction, map_ = self.inspect(x)
+        score = image_score(map_, min(calibration.min_area, map_.size))
+        threshold = calibration.threshold
+        return Result(
+            path=path,
+            score=score,
+            threshold=threshold,
+            is_anomalous=is_anomalous(score, threshold),
+            defects=tuple(defects(map_, threshold, calibration.min_area)),
+            picture=x,
+            reconstruction=reconstruction,
+            anomaly_map=map_,
+            mask=anomaly_mask(map_, threshold, calibration.min_area),
+        )
+
+    def inspect(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """F(X) and the anomaly map, without a verdict.
+
+        Args:
+            picture: X, (H, W, 3) float32 in [0, 1].
+
+        Returns:
+            F(X), (H, W, 3) float32, and the map, (H, W) float32, both in pixels of the picture:
+            where the run resizes, they are computed at the inspection size and resized back.
+        """
+        height, width = picture.shape[:2]
+        size = self.inspection_size
+        x = picture if size is None else resize(picture, *size)
+        reconstruction, map_ = (y[0].numpy() for y in self._map(tf.constant(x[None])))
+        return resize(reconstruction, height, width), resize(map_, height, width)
+
+    @property
+    def inspection_size(self) -> tuple[int, int] | None:
+        """(height, width) that pictures are resized to; None for their own size."""
+        size = self.config.scoring.inspection_size
+        if size is None and self.config.data.sampling == "resize":
+            side = self.config.training.stages[-1].size
+            return side, side
+        return size if isinstance(size, tuple) else None
+
+    def _as_unit(self, picture: str | Path | np.ndarray) -> np.ndarray:
+        if not isinstance(picture, np.ndarray):
+            return read_image(picture, self.config.data.white_level)
+        if picture.ndim == 2:
+            picture = np.repeat(picture[..., None], 3, axis=-1)
+        if picture.ndim != 3 or picture.shape[-1] != 3 or 0 in picture.shape:
+            raise DataError(
+                f"Expected a picture of shape (H, W, 3) or (H, W). Received: {picture.shape}."
+            )
+        if picture.dtype in (np.uint8, np.uint16):
+            return to_unit(picture, self.config.data.white_level)
+        if not np.issubdtype(picture.dtype, np.floating) or not (
+            picture.min() >= 0.0 and picture.max() <= 1.0
+        ):
+            raise DataError(
+                "Expected uint8, uint16, or float values in [0, 1]. Received: "
+                f"{picture.dtype} from {picture.min()} to {picture.max()}."
+            )
+        return picture.astype(np.float32)
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration is None:
+            raise RunError("This detector has no threshold yet: calibrate it first.")
+        return self.calibration
+
+
+def check_picture_size(height: int, width: int, name: str) -> None:
+    """Refuses pictures that the network can't take.
+
+    Raises:
+        DataError: a side is shorter than the network's 8 pixels.
+    """
+    if min(height, width) < DOWNSAMPLING:
+        raise DataError(
+            f"{name}: {height}×{width} pixels, the network needs at least "
+            f"{DOWNSAMPLING}×{DOWNSAMPLING}."
+        )
+
+
+def _compiled(
+    model: tf.keras.Model, config: RunConfig
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    channels = model.inputs[0].shape[-1]
+
+    # One trace for all sizes; shapes of every new size would be traced again otherwise.
+    @tf.function(
+        autograph=False, input_signature=[tf.TensorSpec((None, None, None, channels), tf.float32)]
+    )
+    def run(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        reconstruction = reconstruct(lambda y: model(y, training=False), x)
+        return reconstruction, anomaly_map(reconstruction, x, config.scoring)
+
+    return run

@@ -1,0 +1,236 @@
+"""Image and pixel metrics of section 4.2: AUROC, AUPRO, TPR and TNR (eq. 4), F1 (eq. 5).
+
+AUROC and AUPRO are one integral. The per-region overlap is a true-positive rate in which each
+region, not each pixel, weighs the same, so that both are the area under a weighted true-positive
+rate over the false-positive rate. The area is a sum over positive pixels of a closed form of their
+rank among the negative ones: one sort, no loop over thresholds or regions, equal scores exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike
+
+AUPRO_FPR_LIMIT = 0.3
+"""False-positive rate up to which the per-region overlap is integrated."""
+
+
+def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
+    """Area under the ROC curve; equal scores count half.
+
+    Args:
+        labels: (N,) bool, true for anomalous.
+        scores: (N,) real, without NaN, larger for more anomalous.
+
+    Returns:
+        0 … 1, or None when there is only one class.
+
+    Raises:
+        ValueError: the lengths differ or a score is NaN.
+    """
+    truth, values = _paired(labels, scores)
+    positive, negative = values[truth], np.sort(values[~truth])
+    if not positive.size or not negative.size:
+        return None
+    return _area(positive, np.full(positive.size, 1 / positive.size), [negative], limit=1.0)
+
+
+def tpr_tnr(labels: ArrayLike, verdicts: ArrayLike) -> tuple[float | None, float | None]:
+    """True-positive and true-negative rate, equation (4).
+
+    Args:
+        labels: (N,) bool, true for anomalous.
+        verdicts: (N,) bool, true for judged anomalous.
+
+    Returns:
+        TP / (TP + FN) and TN / (TN + FP); None in place of 0 / 0.
+    """
+    truth, judged = _paired(labels, verdicts)
+    return (
+        float(np.mean(judged[truth] != 0)) if truth.any() else None,
+        float(np.mean(judged[~truth] == 0)) if not truth.all() else None,
+    )
+
+
+def balanced_accuracy(labels: ArrayLike, verdicts: ArrayLike) -> float | None:
+    """Mean of TPR and TNR (Table 2), or None when one of them is undefined."""
+    tpr, tnr = tpr_tnr(labels, verdicts)
+    return None if tpr is None or tnr is None else (tpr + tnr) / 2
+
+
+def f1(labels: ArrayLike, verdicts: ArrayLike) -> float | None:
+    """F1, equation (5), of boolean labels and verdicts; None without a positive label."""
+    truth, judged = _paired(labels, verdicts)
+    return f1_from_counts(*_confusion(truth, judged != 0))
+
+
+def f1_from_counts(true_positive: int, false_positive: int, false_negative: int) -> float | None:
+    """F1 = 2·TP / (2·TP + FP + FN), equation (5).
+
+    Returns:
+        0 … 1, or None when TP + FN = 0: with nothing to find, the formula gives 0 for any false
+        alarm and 0 / 0 without one, and neither says anything about the detector.
+    """
+    if true_positive + false_negative == 0:
+        return None
+    return 2 * true_positive / (2 * true_positive + false_positive + false_negative)
+
+
+class PixelAccumulator:
+    """Pixel metrics over a whole test set, from pictures of any sizes added one by one.
+
+    Negative pixels are held as sorted blocks, one per accumulator, and `merge` shares them: to
+    measure several defect kinds against the same good pictures, fill one accumulator with the good
+    ones and one per kind, and every pixel is sorted once.
+
+    Memory: one value per pixel, in the maps' dtype (and a copy of it while sorting).
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[np.ndarray] = []
+        self._pending: list[np.ndarray] = []
+        self._positive: list[np.ndarray] = []
+        self._shares: list[np.ndarray] = []
+        self._regions = 0
+        self._counts = np.zeros(3, np.int64)
+
+    def add(
+        self, anomaly_map: np.ndarray, true_mask: np.ndarray, predicted_mask: np.ndarray
+    ) -> None:
+        """Adds one picture.
+
+        Args:
+            anomaly_map: (H, W) floating point, without NaN.
+            true_mask: (H, W) bool, the ground truth; its 8-connected components are the regions.
+            predicted_mask: (H, W) bool.
+
+        Raises:
+            ValueError: the shapes differ or the map has a NaN.
+        """
+        anomaly_map, truth = np.asarray(anomaly_map), np.asarray(true_mask, dtype=bool)
+        predicted = np.asarray(predicted_mask, dtype=bool)
+        if not anomaly_map.ndim == 2 or not anomaly_map.shape == truth.shape == predicted.shape:
+            raise ValueError(
+                "Expected a map and two masks of one shape (H, W). Received shapes "
+                f"{anomaly_map.shape}, {truth.shape} and {predicted.shape}."
+            )
+        if np.isnan(anomaly_map).any():
+            raise ValueError("Expected an anomaly map without NaN.")
+        regions, labels = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
+        inside = labels[truth]
+        self._pending.append(anomaly_map[~truth])
+        self._positive.append(anomaly_map[truth])
+        self._shares.append(1 / np.bincount(inside)[inside] if inside.size else np.empty(0))
+        self._regions += regions - 1
+        self._counts += _confusion(truth, predicted)
+
+    @classmethod
+    def merge(cls, *parts: PixelAccumulator) -> PixelAccumulator:
+        """An accumulator over the pictures of all parts; the parts stay usable."""
+        merged = cls()
+        for part in parts:
+            merged._blocks += part._sorted_negatives()
+            merged._positive += part._positive
+            merged._shares += part._shares
+            merged._regions += part._regions
+            merged._counts += part._counts
+        return merged
+
+    def auroc(self) -> float | None:
+        """Pixel AUROC (Table 3), or None without defect pixels or without normal pixels."""
+        size = sum(block.size for block in self._positive)
+        return self._weighted_area(np.full(size, 1 / max(size, 1)), limit=1.0)
+
+    def aupro(self, limit: float = AUPRO_FPR_LIMIT) -> float | None:
+        """Area under the per-region overlap over the false-positive rate, up to a limit.
+
+        The overlap at a threshold is the part of a ground-truth region whose map values reach it,
+        averaged over all regions of the test set. Between two thresholds the curve is linear, at
+        the limit too.
+
+        Args:
+            limit: false-positive rate, 0 < limit ≤ 1, over all normal pixels of the set.
+
+        Returns:
+            The area divided by `limit`, 0 … 1, or None without regions or without normal pixels.
+
+        Raises:
+            ValueError: `limit` is out of range.
+        """
+        if not 0 < limit <= 1:
+            raise ValueError(
+                f"Invalid value for argument `limit`. Expected 0 < limit ≤ 1. Received: {limit}."
+            )
+        shares = np.concatenate([np.empty(0), *self._shares])
+        return self._weighted_area(shares / max(self._regions, 1), limit)
+
+    def f1(self) -> float | None:
+        """Pixel F1 of the predicted masks (Table 4), counts summed over the test set."""
+        return f1_from_counts(*self._counts.tolist())
+
+    def _weighted_area(self, weights: np.ndarray, limit: float) -> float | None:
+        blocks = self._sorted_negatives()
+        if not weights.size or not blocks:
+            return None
+        return _area(np.concatenate(self._positive), weights, blocks, limit)
+
+    def _sorted_negatives(self) -> list[np.ndarray]:
+        pending = [block for block in self._pending if block.size]
+        self._pending = []
+        if pending:
+            block = np.concatenate(pending)
+            block.sort()
+            self._blocks.append(block)
+        return self._blocks
+
+
+def _area(
+    positive: np.ndarray, weights: np.ndarray, blocks: Sequence[np.ndarray], limit: float
+) -> float:
+    """Area under a weighted true-positive rate over the false-positive rate in [0, limit] / limit.
+
+    A positive of score s starts to count at a = FPR(> s), counts in full from b = FPR(≥ s) on, and
+    linearly in between (its ties). Its own area up to the limit l is l − (a + b) / 2 when b ≤ l,
+    (l − a)² / (2 (b − a)) when a < l < b, and 0 when a ≥ l.
+
+    Args:
+        positive: (P,) scores.
+        weights: (P,) float64, sum 1.
+        blocks: sorted scores of the negatives, in any number of parts, not all empty.
+        limit: 0 < limit ≤ 1.
+    """
+    order = np.argsort(positive)  # Queries in order make searchsorted many times faster.
+    positive, weights = positive[order], weights[order]
+    greater = np.zeros(positive.size, np.int64)
+    reached = np.zeros(positive.size, np.int64)
+    for block in blocks:
+        greater += block.size - np.searchsorted(block, positive, side="right")
+        reached += block.size - np.searchsorted(block, positive, side="left")
+    total = sum(block.size for block in blocks)
+    start, end = greater / total, reached / total
+    cut = end > limit
+    areas = limit - (start + end) / 2
+    areas[cut] = np.maximum(limit - start[cut], 0) ** 2 / (2 * (end[cut] - start[cut]).clip(1e-300))
+    return float(np.dot(weights, areas)) / limit
+
+
+def _confusion(truth: np.ndarray, judged: np.ndarray) -> tuple[int, int, int]:
+    """TP, FP and FN of two boolean arrays."""
+    hits = int(np.count_nonzero(truth & judged))
+    return hits, int(np.count_nonzero(judged)) - hits, int(np.count_nonzero(truth)) - hits
+
+
+def _paired(labels: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Labels as bool and values as float64, after checking that they are two (N,) arrays."""
+    truth, numbers = np.asarray(labels, dtype=bool), np.asarray(values, dtype=np.float64)
+    if truth.ndim != 1 or truth.shape != numbers.shape:
+        raise ValueError(
+            "Expected labels and values of one shape (N,). Received shapes "
+            f"{truth.shape} and {numbers.shape}."
+        )
+    if np.isnan(numbers).any():
+        raise ValueError("Expected values without NaN.")
+    return truth, numbers

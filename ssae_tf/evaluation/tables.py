@@ -1,0 +1,84 @@
+"""The content of `metrics.json` as a table, for the terminal (rich) or in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+MISSING = "–"
+"""Stands for a figure that is undefined (null in `metrics.json`)."""
+
+_COLUMNS = {
+    "image_auroc": "image AUROC",
+    "pixel_auroc": "pixel AUROC",
+    "aupro": "AUPRO",
+    "tpr": "TPR",
+    "tnr": "TNR",
+    "f1_image": "F1 image",
+    "f1_pixel": "F1 pixel",
+}
+_COUNT = "n"
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> Table:
+    """One row per defect kind and a total row, figures with three decimals.
+
+    Args:
+        metrics: as `protocol.summarize` returns it or `metrics.json` holds it.
+
+    Returns:
+        A table to print with a rich console; column n gives defective + good pictures, the caption
+        threshold and minimum area.
+    """
+    table = Table(box=box.SIMPLE_HEAD, caption=_caption(metrics), caption_justify="left")
+    table.add_column("defect kind", overflow="fold")
+    for header in (*_COLUMNS.values(), _COUNT):
+        # Narrow enough for 80 columns: numbers never wrap, a long kind does.
+        table.add_column(header.replace(" ", "\n"), justify="right", no_wrap=True)
+    rows = list(_rows(metrics))
+    for i, (name, cells) in enumerate(rows):
+        last = i == len(rows) - 1
+        # Text, because a kind is a folder's name and may hold what rich reads as markup.
+        table.add_row(
+            Text(name), *cells, end_section=i == len(rows) - 2, style="bold" if last else None
+        )
+    return table
+
+
+def metrics_markdown(metrics: Mapping[str, Any]) -> str:
+    """The same table in Markdown, the caption as a last paragraph; ends with a line break."""
+    header = ["defect kind", *_COLUMNS.values(), _COUNT]
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
+    lines += [[name.replace("|", r"\|"), *cells] for name, cells in _rows(metrics)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\n{_caption(metrics)}\n"
+
+
+def _rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    for kind, figures in metrics["kinds"].items():
+        yield kind, _cells(figures)
+    yield "total", _cells(metrics)
+
+
+def _cells(figures: Mapping[str, Any]) -> list[str]:
+    values = [figures[key] for key in _COLUMNS]
+    defective = figures["n_defective"]
+    return [
+        *(MISSING if value is None else f"{value:.3f}" for value in values),
+        f"{defective} + {figures['n_test'] - defective}",
+    ]
+
+
+def _caption(metrics: Mapping[str, Any]) -> str:
+    parts = [
+        f"threshold {metrics['threshold']:.4g}",
+        f"minimum area {metrics['min_area']} px",
+        "n: defective + good pictures",
+    ]
+    if metrics["n_without_mask"]:
+        parts.append(f"{metrics['n_without_mask']} without a mask, left out of pixel figures")
+    return " · ".join(parts)

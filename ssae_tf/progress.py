@@ -1,0 +1,107 @@
+"""Progress of long work: a live bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+# Without a terminal a line is printed at most this often, seconds.
+_LINE_INTERVAL = 15.0
+
+
+class Reporter:
+    """Tells a person what is going on, on stderr; silent when `quiet`."""
+
+    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
+        self.quiet = quiet
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, message: str) -> None:
+        """One line of plain text."""
+        if not self.quiet:
+            self.console.print(message, markup=False)
+
+    def warn(self, message: str) -> None:
+        """One line that is shown even when quiet: something is not as expected."""
+        self.console.print(f"Warning: {message}", style="yellow", markup=False)
+
+    def task(self, description: str, total: int, done: int = 0) -> Task:
+        """Work of `total` steps, `done` of them before; use it in a `with` block."""
+        return Task(self, description, total, done)
+
+
+class Task:
+    """One piece of long work."""
+
+    def __init__(self, reporter: Reporter, description: str, total: int, done: int) -> None:
+        self._reporter = reporter
+        self._description = description
+        self._total = total
+        self._first = self._done = done
+        self._live = reporter.console.is_terminal and not reporter.quiet
+        self._note = ""
+        self._start = self._told = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=reporter.console,
+            disable=not self._live,
+            transient=True,
+        )
+        self._id = self._bar.add_task(description, total=total, completed=done, note="")
+
+    def __enter__(self) -> Task:
+        self._start = self._told = time.monotonic()
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    @property
+    def pace(self) -> float:
+        """Steps a second since the work began."""
+        passed = time.monotonic() - self._start
+        return (self._done - self._first) / passed if passed > 0 else 0.0
+
+    def advance(self, note: str = "") -> None:
+        """One step is done; `note` is shown behind the bar or on the line."""
+        self._done += 1
+        self._note = note or self._note
+        self._bar.update(self._id, completed=self._done, note=self._note)
+        now = time.monotonic()
+        if not self._live and not self._reporter.quiet and now - self._told >= _LINE_INTERVAL:
+            self._told = now
+            left = (now - self._start) / (self._done - self._first) * (self._total - self._done)
+            self._reporter.say(
+                f"{self._description}: {self._done}/{self._total}, {duration(left)} left"
+                + (f", {self._note}" if self._note else "")
+            )
+
+
+def duration(seconds: float) -> str:
+    """A length of time as a person says it: "40 s", "12 min", "3 h 20 min"."""
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

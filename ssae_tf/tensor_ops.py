@@ -1,0 +1,170 @@
+"""Tensor building blocks shared by corruption and scoring: random draws, Gaussian filter, padding.
+
+Everything here gives the same numbers eagerly, in a tf.data graph and compiled by XLA, with batch
+size, height and width known or not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+# As in scipy.ndimage: a Gaussian kernel ends at this many standard deviations.
+TRUNCATE = 4.0
+
+
+def split_seed(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
+    """Independent seeds from one.
+
+    Args:
+        seed: (2,) int32.
+        count: how many.
+
+    Returns:
+        `count` tensors (2,) int32.
+    """
+    bits = tf.random.stateless_uniform(
+        (count, 2), seed, minval=None, maxval=None, dtype=tf.int32, alg="philox"
+    )
+    return tf.unstack(bits, num=count)
+
+
+def uniform(
+    shape: Sequence[int | tf.Tensor] | tf.Tensor,
+    seed: tf.Tensor,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> tf.Tensor:
+    """Uniform floats on [low, high) to the rounding of float32, bit for bit alike everywhere.
+
+    Made from integer bits, because TensorFlow's float draws differ between eager and XLA.
+
+    Args:
+        shape: of the result.
+        seed: (2,) int32.
+        low, high: the interval.
+    """
+    bits = tf.random.stateless_uniform(
+        shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox"
+    )
+    unit = tf.bitwise.right_shift(tf.bitcast(bits, tf.uint32), tf.constant(8, tf.uint32))
+    # XLA fuses the product and the sum, rounding once where eager rounds twice. In float64 the
+    # product of two numbers of 24 bits is exact, so that both round alike.
+    step = tf.constant(float(np.float32(high - low)) * 2.0**-24, tf.float64)
+    return tf.cast(low + step * tf.cast(unit, tf.float64), tf.float32)
+
+
+def log_uniform(
+    shape: Sequence[int | tf.Tensor] | tf.Tensor, seed: tf.Tensor, low: float, high: float
+) -> tf.Tensor:
+    """Floats whose logarithm is uniform on [log low, log high), float32; `low` > 0."""
+    return tf.exp(uniform(shape, seed, math.log(low), math.log(high)))
+
+
+def reflect_indices(
+    start: tf.Tensor | int, stop: tf.Tensor | int, size: tf.Tensor | int
+) -> tf.Tensor:
+    """Indices start … stop − 1 folded back into 0 … size − 1.
+
+    Half-sample symmetric (d c b a | a b c d | d c b a), any distance: SciPy's mode "reflect".
+
+    Returns:
+        (stop − start,) int32.
+    """
+    index = tf.math.floormod(tf.range(start, stop), 2 * size)
+    return tf.minimum(index, 2 * size - 1 - index)
+
+
+def pad_reflect(x: tf.Tensor, multiple: int) -> tf.Tensor:
+    """Pads height and width at bottom and right, by reflection, to the next multiple.
+
+    Args:
+        x: (B, H, W, C) float32.
+        multiple: of the result's sides.
+
+    Returns:
+        (B, H', W', C).
+    """
+    for axis in (1, 2):
+        size = x.shape[axis] if x.shape[axis] is not None else tf.shape(x)[axis]
+        padded = -(-size // multiple) * multiple
+        if isinstance(size, int) and padded == size:
+            continue
+        x = tf.gather(x, reflect_indices(0, padded, size), axis=axis)
+    return x
+
+
+def gaussian_kernel(sigma: float) -> np.ndarray:
+    """Normalised samples of a Gaussian, (2r + 1,) float32 with r = round(4 sigma)."""
+    radius = int(TRUNCATE * sigma + 0.5)
+    offsets = np.arange(-radius, radius + 1)
+    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+def gaussian_filter(x: tf.Tensor, sigma: float) -> tf.Tensor:
+    """Gaussian smoothing with one sigma; `scipy.ndimage.gaussian_filter` with its defaults.
+
+    Args:
+        x: (B, H, W, 1) float32.
+        sigma: standard deviation, pixels; 0 returns `x`.
+
+    Returns:
+        (B, H, W, 1) float32.
+    """
+    if sigma == 0:
+        return x
+    # A NumPy kernel, made a constant inside the caller's graph: converters would turn a captured
+    # eager tensor into an input of the exported graph.
+    kernel = gaussian_kernel(sigma)
+    radius = len(kernel) // 2
+    for axis, shape in ((1, (-1, 1, 1, 1)), (2, (1, -1, 1, 1))):
+        size = tf.shape(x)[axis]
+        padded = tf.gather(x, reflect_indices(-radius, size + radius, size), axis=axis)
+        x = tf.nn.conv2d(padded, tf.constant(kernel.reshape(shape)), strides=1, padding="VALID")
+    return x
+
+
+def gaussian_filter_each(x: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
+    """Gaussian smoothing with a sigma of its own for every picture of the batch.
+
+    The filter along an axis is one matrix product, borders included, so that sigma may be a tensor
+    and no kernel size depends on it.
+
+    Args:
+        x: (B, H, W, C) float32.
+        sigma: (B,) float32 standard deviations, pixels, above 0.
+
+    Returns:
+        (B, H, W, C) float32; each picture as `scipy.ndimage.gaussian_filter` gives it while sigma
+        is no larger than the picture's shorter side. Beyond, the filter leaves out what lies
+        further than four sides away: the result is near the picture's mean all the same.
+    """
+    # In float64, because GPUs round the factors of float32 matrix products to 11 bits (TF32) by
+    # default, and the same seed must give the same pictures on either device.
+    rows = tf.cast(_smoothing_matrix(tf.shape(x)[1], sigma), tf.float64)
+    columns = tf.cast(_smoothing_matrix(tf.shape(x)[2], sigma), tf.float64)
+    smooth = tf.einsum("bij,bjwc->biwc", rows, tf.cast(x, tf.float64))
+    smooth = tf.einsum("bij,bhjc->bhic", columns, smooth)
+    return tf.cast(smooth, tf.float32)
+
+
+def _smoothing_matrix(size: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
+    """(B, size, size): row i holds the weights of all pixels in the smoothed pixel i."""
+    sigma = sigma[:, None, None]
+    radius = tf.floor(TRUNCATE * sigma + 0.5)
+    index = tf.range(size)
+    # Pixel j and its mirror images lie at j + 2kn and −1 − j + 2kn. Those with |k| ≤ 2 fill
+    # −5n … 5n − 1: every image within reach while the radius is at most four sides n.
+    periods = tf.range(-2, 3) * 2 * size
+    sources = tf.stack([index, -1 - index])
+    distance = sources[:, None, None, :] + periods[None, :, None, None] - index[None, None, :, None]
+    distance = tf.cast(distance, tf.float32)
+    matrix = tf.zeros_like(sigma)
+    for image in tf.unstack(tf.reshape(distance, (10, size, size)), num=10):
+        weight = tf.exp(-0.5 * tf.square(image / sigma))
+        matrix += tf.where(tf.abs(image) <= radius, weight, 0.0)
+    return matrix / tf.reduce_sum(matrix, axis=-1, keepdims=True)

@@ -1,0 +1,220 @@
+"""From anomaly map to verdict: image score, threshold, defects by the area rule (section 4.2).
+
+The paper fixes a minimum area and sets the threshold on normal pictures so that the largest
+connected component of their maps is "slightly below" it. With the image score defined as the
+highest level at which a component still reaches that area, this threshold is the largest score of
+the normal pictures, exactly and without a search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+DEFAULT_AREA_SHARE = 0.0002
+"""Default minimum area as a share of the picture's area: 52 pixels at 512 × 512."""
+
+_CONNECTIVITY = 8
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One connected component of an anomaly mask.
+
+    Attributes:
+        box: (x, y, width, height) in pixels, x to the right and y down, from the top left corner.
+        area: pixels of the component itself, not of its box.
+        peak: largest value of the map inside the component, in the map's unit.
+        mean: mean value of the map inside the component.
+    """
+
+    box: tuple[int, int, int, int]
+    area: int
+    peak: float
+    mean: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The defect as plain Python types for JSON; `box` becomes a list."""
+        return {**asdict(self), "box": list(self.box)}
+
+
+def default_min_area(height: int, width: int) -> int:
+    """Minimum area in pixels for pictures of a size: 0.02 % of their area, at least one pixel."""
+    return max(1, round(DEFAULT_AREA_SHARE * height * width))
+
+
+def image_score(anomaly_map: np.ndarray, min_area: int) -> float:
+    """Highest level t at which {map ≥ t} still has a component of `min_area` pixels.
+
+    It is the maximum of the map's area opening, and always one of the map's values. The largest
+    values are tried in growing numbers (`min_area`, twice as many, …) until a component is large
+    enough; bisection over the values in between then works only inside the components that can
+    still hold the answer, so that most labellings see a small crop.
+
+    Args:
+        anomaly_map: (H, W) real, finite, any range; 8-connected.
+        min_area: pixels, 1 … H·W.
+
+    Returns:
+        The level, in the map's own unit. With `min_area=1` it is the maximum, with H·W the minimum.
+
+    Raises:
+        ValueError: the map is not two-dimensional, empty or not finite, or `min_area` is out of
+            range.
+    """
+    region = _checked(anomaly_map, min_area)
+    low, high, region = _bracket(region, min_area)
+    between = np.unique(region[(region >= low) & (region < high)])
+    # Invariant: between[first] is reached by a component, everything from between[last] on is not.
+    first, last = 0, between.size
+    while last - first > 1:
+        middle = (first + last) // 2
+        kept = _large_components(region >= between[middle], min_area)
+        if kept.any():
+            first, region = middle, _crop(region, kept)
+        else:
+            last = middle
+    return float(between[first])
+
+
+def calibrate(scores: Iterable[float]) -> float:
+    """Threshold from normal pictures: the largest of their image scores (section 4.2).
+
+    Args:
+        scores: image scores of pictures known to be good and not used for training.
+
+    Raises:
+        ValueError: there is no score, or one of them is NaN.
+    """
+    values = [float(score) for score in scores]
+    if not values:
+        raise ValueError("Expected the scores of at least one normal picture. Received none.")
+    if np.isnan(values).any():
+        raise ValueError(f"Expected scores without NaN. Received: {values}.")
+    return max(values)
+
+
+def is_anomalous(score: float, threshold: float) -> bool:
+    """Whether an image score is strictly greater than the threshold."""
+    return score > threshold
+
+
+def anomaly_mask(anomaly_map: np.ndarray, threshold: float, min_area: int) -> np.ndarray:
+    """Components of {map > threshold} that reach the minimum area.
+
+    The mask has a pixel exactly when `image_score(anomaly_map, min_area) > threshold`.
+
+    Args:
+        anomaly_map: (H, W) real, finite.
+        threshold: in the map's unit.
+        min_area: pixels, 1 … H·W.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: as `image_score`.
+    """
+    return _large_components(_above(_checked(anomaly_map, min_area), threshold), min_area)
+
+
+def defects(anomaly_map: np.ndarray, threshold: float, min_area: int) -> list[Defect]:
+    """The components of `anomaly_mask` as defects, highest peak first.
+
+    Args:
+        anomaly_map: (H, W) real, finite.
+        threshold: in the map's unit.
+        min_area: pixels, 1 … H·W.
+
+    Raises:
+        ValueError: as `image_score`.
+    """
+    region = _checked(anomaly_map, min_area)
+    mask = _large_components(_above(region, threshold), min_area)
+    if not mask.any():
+        return []
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(
+        mask.view(np.uint8), connectivity=_CONNECTIVITY
+    )
+    inside, values = labels[mask], region[mask]
+    peaks = np.full(len(stats), -np.inf)
+    np.maximum.at(peaks, inside, values)
+    sums = np.bincount(inside, weights=values, minlength=len(stats))
+    found = []
+    for (x, y, width, height, area), peak, total in zip(
+        stats[1:].tolist(), peaks[1:].tolist(), sums[1:].tolist(), strict=True
+    ):
+        found.append(Defect((x, y, width, height), area, peak, total / area))
+    return sorted(found, key=lambda defect: (-defect.peak, defect.box))
+
+
+def _checked(anomaly_map: np.ndarray, min_area: int) -> np.ndarray:
+    """The map as a floating-point array, or a ValueError that says what is wrong with it."""
+    array = np.asarray(anomaly_map)
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(f"Expected an anomaly map of shape (H, W). Received shape {array.shape}.")
+    if not np.issubdtype(array.dtype, np.floating):
+        array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        wrong = np.count_nonzero(~np.isfinite(array))
+        raise ValueError(
+            f"Expected a finite anomaly map. Received NaN or infinity in {wrong} pixels."
+        )
+    if not 1 <= min_area <= array.size:
+        raise ValueError(
+            f"Invalid value for argument `min_area`. Expected 1 … {array.size} (the area of the "
+            f"map, {array.shape[0]} × {array.shape[1]}). Received: min_area={min_area}."
+        )
+    return array
+
+
+def _above(region: np.ndarray, threshold: float) -> np.ndarray:
+    """{map > threshold}, compared as float64 like the score: a float32 map would round 0.1 up."""
+    return region.astype(np.float64) > threshold
+
+
+def _large_components(mask: np.ndarray, min_area: int) -> np.ndarray:
+    """(H, W) bool: the 8-connected components of a mask that have at least `min_area` pixels."""
+    kept = np.zeros_like(mask)
+    if np.count_nonzero(mask) >= min_area:
+        # Counted by bincount: connectedComponentsWithStats takes up to eight times as long.
+        _, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=_CONNECTIVITY)
+        inside = labels[mask]
+        kept[mask] = np.bincount(inside)[inside] >= min_area
+    return kept
+
+
+def _bracket(region: np.ndarray, min_area: int) -> tuple[float, float, np.ndarray]:
+    """(low, high, crop): the score is in [low, high), and its component inside the crop."""
+    high = np.inf
+    count = min_area
+    descending = np.empty(0, region.dtype)
+    while True:
+        if count > descending.size:
+            # More than asked for: one partition then serves four more rounds.
+            descending = _largest(region, 16 * count)
+        low = descending[count - 1]
+        kept = _large_components(region >= low, min_area)
+        if kept.any():
+            return low, high, _crop(region, kept)
+        high = low
+        count = min(2 * count, region.size)
+
+
+def _largest(region: np.ndarray, count: int) -> np.ndarray:
+    """The `count` largest values (all, when there are fewer), in descending order."""
+    values = region.ravel()
+    if count < values.size:
+        values = np.partition(values, values.size - count)[values.size - count :]
+    return np.sort(values)[::-1]
+
+
+def _crop(region: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The bounding box of `kept`, everything outside of it lowered below every level."""
+    rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return np.where(kept[box], region[box], -np.inf)

@@ -1,0 +1,115 @@
+"""What a training leaves to read: history.csv and TensorBoard's logs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf.evaluation.sheets import render_grid
+from ssae_tf.files import atomic
+
+
+@dataclasses.dataclass(frozen=True)
+class HistoryRow:
+    """One evaluation during training.
+
+    Attributes:
+        step: finished steps.
+        size: side of the training pictures, pixels.
+        learning_rate: of the last step.
+        seconds: since the training began, this session and those before it.
+        train_loss, train_outside, train_inside: means over the steps since the last row.
+        criterion … held_out_auroc: see `ssae_tf.training.selection.Judgement`.
+        best: whether this became the kept checkpoint.
+    """
+
+    step: int
+    size: int
+    learning_rate: float
+    seconds: float
+    train_loss: float
+    train_outside: float
+    train_inside: float
+    criterion: float
+    loss: float
+    outside: float
+    inside: float
+    outside_training: float
+    inside_training: float
+    held_out_auroc: float
+    best: bool
+
+
+def read_history(path: Path, up_to_step: int) -> list[HistoryRow]:
+    """Rows of a history file up to a step; none if there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [_parse_row(record) for record in csv.DictReader(file)]
+    return [row for row in rows if row.step <= up_to_step]
+
+
+def write_history(path: Path, rows: list[HistoryRow]) -> None:
+    """Writes all rows as CSV with a header."""
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        names = [field.name for field in dataclasses.fields(HistoryRow)]
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(row) for row in rows)
+
+
+class TensorBoard:
+    """Scalars and picture sheets under one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    def scalars(self, row: HistoryRow) -> None:
+        """The numbers of an evaluation, in groups that share a chart page."""
+        groups = {
+            "loss/train": row.train_loss,
+            "loss/select": row.loss,
+            "criterion": row.criterion,
+            "held_out_auroc": row.held_out_auroc,
+            "error_outside/train": row.train_outside,
+            "error_outside/select_inference": row.outside,
+            "error_outside/select_training_mode": row.outside_training,
+            "error_inside/train": row.train_inside,
+            "error_inside/select_inference": row.inside,
+            "error_inside/select_training_mode": row.inside_training,
+            "learning_rate": row.learning_rate,
+        }
+        with self._writer.as_default(row.step):
+            for name, value in groups.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def sheet(
+        self, step: int, x_hat: np.ndarray, reconstruction: np.ndarray, maps: np.ndarray
+    ) -> None:
+        """A sheet with columns X̂, F(X̂) and map: (B, H, W, 3) twice and (B, H, W)."""
+        columns = {"corrupted": x_hat, "reconstruction": reconstruction, "map": maps}
+        grid = render_grid({name: list(pictures) for name, pictures in columns.items()})
+        with self._writer.as_default(step):
+            tf.summary.image("select", grid[None])
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Writes out what is still buffered."""
+        self._writer.close()
+
+
+def _parse_row(record: dict[str, str]) -> HistoryRow:
+    parsers: dict[str, Callable[[str], Any]] = {
+        "bool": lambda text: text == "True",
+        "int": int,
+        "float": float,
+    }
+    fields = dataclasses.fields(HistoryRow)
+    return HistoryRow(**{f.name: parsers[str(f.type)](record[f.name]) for f in fields})

@@ -1,0 +1,95 @@
+"""What happens at which step: stages, learning rate, evaluations, and minutes turned into steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from ssae_tf.config import Stage, TrainingConfig
+
+# The cosine ends at this share of the learning rate.
+_FINAL_SHARE = 0.01
+
+
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """The rate of one step: a linear rise over the warm-up, then the schedule.
+
+    Args:
+        step: 0 … config.steps − 1.
+        config: the settings.
+    """
+    total = config.steps
+    warmup = config.warmup * total
+    rise = min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
+    if config.schedule == "constant":
+        return config.learning_rate * rise
+    cosine = 0.5 * (1.0 + math.cos(math.pi * step / total))
+    return config.learning_rate * rise * (_FINAL_SHARE + (1.0 - _FINAL_SHARE) * cosine)
+
+
+def stage_of(step: int, stages: Sequence[Stage]) -> tuple[int, int]:
+    """The stage that a step falls in.
+
+    Args:
+        step: 0 … the steps of all stages − 1.
+        stages: in order.
+
+    Returns:
+        Index of the stage, and its first step.
+
+    Raises:
+        ValueError: `step` lies behind the last stage.
+    """
+    first = 0
+    for index, stage in enumerate(stages):
+        if step < first + stage.steps:
+            return index, first
+        first += stage.steps
+    raise ValueError(f"Expected a step below {first}. Received: {step}.")
+
+
+def evaluation_steps(config: TrainingConfig) -> list[int]:
+    """Finished steps after which the model is judged: evenly spaced, the last included."""
+    count = min(config.evaluations, config.steps)
+    return sorted({round(config.steps * (k + 1) / count) for k in range(count)})
+
+
+def freeze_step(config: TrainingConfig) -> int:
+    """The step from which batch normalisation uses its moving statistics in training."""
+    return math.ceil(config.freeze_norm * config.steps)
+
+
+def scaled_to(
+    config: TrainingConfig, seconds: float, seconds_a_step: Sequence[float], fixed: float
+) -> TrainingConfig:
+    """Settings whose training takes a given time; the stages keep their shares of the steps.
+
+    Args:
+        config: the settings to start from.
+        seconds: the time that training should take.
+        seconds_a_step: measured, of each stage.
+        fixed: seconds that do not depend on the number of steps.
+
+    Returns:
+        The same settings with other numbers of steps, at least one a stage.
+    """
+    expected = estimated_seconds(config, seconds_a_step, 0.0)
+    return with_steps(config, max(0.0, seconds - fixed) / expected)
+
+
+def with_steps(config: TrainingConfig, factor: float) -> TrainingConfig:
+    """Settings with every stage's steps multiplied by a factor, at least one."""
+    stages = tuple(
+        dataclasses.replace(stage, steps=max(1, round(stage.steps * factor)))
+        for stage in config.stages
+    )
+    return dataclasses.replace(config, stages=stages)
+
+
+def estimated_seconds(
+    config: TrainingConfig, seconds_a_step: Sequence[float], fixed: float
+) -> float:
+    """The time that training takes at the measured pace."""
+    pairs = zip(config.stages, seconds_a_step, strict=True)
+    return fixed + sum(stage.steps * pace for stage, pace in pairs)

@@ -1,0 +1,113 @@
+"""Choosing the checkpoint from normal pictures alone (section 4.4).
+
+For objective (1) "the reconstruction error is a good approximation for our target loss": its value
+on corrupted pictures of the *select* split decides. Models of objectives (2) and (3) may learn to
+localise the training corruption and miss real defects: they are judged by how well their residual
+finds corruptions of families that training never uses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf.config import RunConfig
+from ssae_tf.corruption.corrupt import corrupt
+from ssae_tf.corruption.held_out import held_out
+from ssae_tf.evaluation.metrics import auroc
+from ssae_tf.objective import objective, region_errors
+from ssae_tf.scoring import anomaly_map
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """How a model does on the *select* split.
+
+    Attributes:
+        criterion: what is minimised over the training.
+        loss: the objective, in inference mode.
+        outside, inside: mean absolute errors outside and inside M, in inference mode.
+        outside_training, inside_training: the same errors with batch normalisation in training
+            mode: the gap to the former two is what inference loses.
+        held_out_auroc: pixel AUROC of the anomaly map for corruptions that training never uses.
+    """
+
+    criterion: float
+    loss: float
+    outside: float
+    inside: float
+    outside_training: float
+    inside_training: float
+    held_out_auroc: float
+
+
+class Judge:
+    """Judges a model on fixed corrupted pictures of the *select* split."""
+
+    def __init__(self, batches: Sequence[np.ndarray], config: RunConfig) -> None:
+        """Corrupts the pictures, once.
+
+        Args:
+            batches: clean pictures, each (B, H, W, 3) float32 in [0, 1].
+            config: the corruption, objective and scoring, and the seed.
+        """
+        self._config = config
+        self._batches = []
+        for index, batch in enumerate(batches):
+            x = tf.constant(batch)
+            # Seeds apart from those of training steps, which are (seed, step).
+            seed = tf.constant([-1 - index, config.training.seed], tf.int32)
+            self._batches.append((x, corrupt(x, seed, config.corruption), held_out(x, seed)))
+
+    @property
+    def examples(self) -> tf.Tensor:
+        """X̂ of the first batch, to look at."""
+        return self._batches[0][1][0]
+
+    def judge(self, model: tf.keras.Model) -> Judgement:
+        """Judges a model; its moving statistics are as before afterwards."""
+        settings, scoring = self._config.objective, self._config.scoring
+        statistics = [v for v in model.weights if "moving" in v.name]
+
+        @tf.function(autograph=False)
+        def measure(
+            x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor, unseen: tf.Tensor
+        ) -> tuple[tf.Tensor, ...]:
+            before = [tf.identity(tf.convert_to_tensor(v)) for v in statistics]
+            reconstruction = model(x_hat, training=False)
+            loss = tf.reduce_mean(
+                objective(
+                    reconstruction,
+                    x,
+                    x_hat,
+                    mask,
+                    equation=settings.equation,
+                    weight=settings.weight,
+                    norm=settings.norm,
+                )
+            )
+            errors = region_errors(reconstruction, x, mask)
+            maps = anomaly_map(model(unseen, training=False), unseen, scoring)
+            with tf.control_dependencies([loss, *errors, maps, *before]):
+                in_training = region_errors(model(x_hat, training=True), x, mask)
+            with tf.control_dependencies(in_training):
+                for variable, value in zip(statistics, before, strict=True):
+                    variable.assign(value)
+            return loss, *errors, *in_training, maps
+
+        figures, maps, masks = [], [], []
+        for x, (x_hat, mask), (unseen, unseen_mask) in self._batches:
+            *numbers, map_ = measure(x, x_hat, mask, unseen)
+            figures.append([float(number) for number in numbers])
+            maps.append(map_.numpy().ravel())
+            masks.append(unseen_mask.numpy()[..., 0].ravel() > 0)
+        loss, outside, inside, outside_training, inside_training = np.mean(figures, axis=0).tolist()
+        found = auroc(np.concatenate(masks), np.concatenate(maps))
+        held_out_auroc = 0.5 if found is None else found
+        criterion = loss if settings.equation == 1 else 1.0 - held_out_auroc
+        return Judgement(
+            criterion, loss, outside, inside, outside_training, inside_training, held_out_auroc
+        )

@@ -1,0 +1,85 @@
+"""One compiled training step: corruption, forward pass, objective, backward pass, update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from ssae_tf.config import RunConfig
+from ssae_tf.corruption.corrupt import corrupt
+from ssae_tf.objective import objective, region_errors
+
+Figures = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+
+
+def corruption_seed(config: RunConfig, step: tf.Tensor) -> tf.Tensor:
+    """The seed of one step's corruption, (2,) int32: the same wherever the corruption runs."""
+    return tf.stack([tf.constant(config.training.seed, tf.int32), tf.cast(step, tf.int32)])
+
+
+def corrupt_in_pipeline(batches: tf.data.Dataset, config: RunConfig) -> tf.data.Dataset:
+    """Adds X̂ and M to batches of (step, X), in tf.data.
+
+    Returns:
+        A data set of (step, X, X̂, M).
+    """
+
+    def add(step: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return (step, x, *corrupt(x, corruption_seed(config, step), config.corruption))
+
+    return batches.map(add, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
+
+
+def make_step(
+    model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer, config: RunConfig
+) -> Callable[..., Figures]:
+    """Compiles the step for one stage.
+
+    Args:
+        model: F; batch normalisation keeps the mode it has now.
+        optimizer: built for the model's trainable variables.
+        config: where and how pictures are corrupted, the objective, XLA.
+
+    Returns:
+        A function of (step, X), or of (step, X, X̂, M) when the corruption runs in the pipeline,
+        that updates the model and returns the loss and the mean absolute errors outside and inside
+        M, all of F(X̂) before the update.
+    """
+    settings = config.objective
+    variables = model.trainable_variables
+
+    def update(x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor) -> Figures:
+        with tf.GradientTape() as tape:
+            reconstruction = model(x_hat, training=True)
+            loss = tf.reduce_mean(
+                objective(
+                    reconstruction,
+                    x,
+                    x_hat,
+                    mask,
+                    equation=settings.equation,
+                    weight=settings.weight,
+                    norm=settings.norm,
+                )
+            )
+        gradients = tape.gradient(loss, variables)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        outside, inside = region_errors(reconstruction, x, mask)
+        return loss, outside, inside
+
+    def step(index: tf.Tensor, x: tf.Tensor) -> Figures:
+        x_hat, mask = corrupt(x, corruption_seed(config, index), config.corruption)
+        return update(x, x_hat, mask)
+
+    def step_of_pipeline(
+        index: tf.Tensor,  # noqa: ARG001
+        x: tf.Tensor,
+        x_hat: tf.Tensor,
+        mask: tf.Tensor,
+    ) -> Figures:
+        return update(x, x_hat, mask)
+
+    function = step if config.corruption.where == "step" else step_of_pipeline
+    # Autograph would only slow the tracing: there is no Python control flow on tensors.
+    return tf.function(function, autograph=False, jit_compile=config.training.jit or None)

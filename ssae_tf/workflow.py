@@ -1,0 +1,470 @@
+"""What the commands call: the only place that joins training and inspection."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf import __version__
+from ssae_tf import config as config_module
+from ssae_tf.config import RunConfig
+from ssae_tf.corruption.corrupt import corrupt
+from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.images import read_image
+from ssae_tf.data.mvtec import Category, Sample, load_category, read_sample_mask
+from ssae_tf.data.pipeline import CropSampler
+from ssae_tf.data.split import Split, data_hash, split_names, split_normal
+from ssae_tf.detector import CALIBRATION_FILE, CONFIG_FILE, WEIGHTS_FILE, Calibration, Detector
+from ssae_tf.errors import DataError, RunError
+from ssae_tf.evaluation.protocol import PictureResult, summarize
+from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
+from ssae_tf.files import read_json, write_json, write_text
+from ssae_tf.models.autoencoder import DOWNSAMPLING
+from ssae_tf.models.weights import save_weights
+from ssae_tf.progress import Reporter, duration
+from ssae_tf.threshold import calibrate as threshold_of
+from ssae_tf.threshold import default_min_area, image_score
+from ssae_tf.training.loop import STATE_FILE, Trainer
+from ssae_tf.training.step import corruption_seed
+
+SPLIT_FILE = "split.json"
+METRICS_FILE = "metrics.json"
+ENVIRONMENT_FILE = "environment.json"
+SHEETS_FOLDER = "sheets"
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What `fit` made.
+
+    Attributes:
+        folder: the run folder.
+        detector: trained and calibrated.
+        metrics: the content of metrics.json; None where there is no test set.
+    """
+
+    folder: Path
+    detector: Detector
+    metrics: dict[str, Any] | None
+
+
+def fit(
+    data: str | Path,
+    category: str | None = None,
+    *,
+    out: str | Path | None = None,
+    config: RunConfig | None = None,
+    minutes: float | None = None,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> Fitted:
+    """Trains a detector on good pictures, sets its threshold, measures it if there is a test set.
+
+    Args:
+        data: a root in MVTec AD layout, a category folder, or a plain folder of good pictures.
+        category: name of the category; None where there is only one.
+        out: the run folder to make; None for `runs/CATEGORY`.
+        config: all settings; None for the preset that suits the machine.
+        minutes: that training should take, turned into a number of steps at the start; None for
+            the number in `config`.
+        overwrite: replace an existing run folder.
+        reporter: where progress goes; None for stderr.
+
+    Returns:
+        The detector, where it is, and its metrics.
+
+    Raises:
+        DataError: pictures are missing or unusable.
+        RunError: `out` exists, or can't be written to.
+        TrainingInterrupted: Ctrl-C; `resume` goes on.
+    """
+    reporter = reporter or Reporter()
+    found = load_category(data, category)
+    config = config or config_module.preset(default_preset(), found.name)
+    config = dataclasses.replace(config, category=found.name)
+    folder = Path(out) if out is not None else Path("runs") / found.name
+    _check_free(folder, overwrite)
+    split, trainer = _prepare(found, config, reporter)
+    seconds = trainer.fit_to_time(None if minutes is None else 60.0 * minutes)
+    _announce(trainer.config, seconds, minutes, reporter)
+
+    if folder.exists():
+        shutil.rmtree(folder)
+    write_text(folder / CONFIG_FILE, config_module.to_json(trainer.config))
+    write_json(folder / SPLIT_FILE, split_names(split))
+    write_json(folder / ENVIRONMENT_FILE, _environment(found, Path(data)))
+    return _finish(trainer, folder, found, split, reporter, go_on=False)
+
+
+def resume(folder: str | Path, *, reporter: Reporter | None = None) -> Fitted:
+    """Goes on with a training that was interrupted.
+
+    Args:
+        folder: the run folder.
+        reporter: where progress goes; None for stderr.
+
+    Returns:
+        As `fit`.
+
+    Raises:
+        RunError: nothing to go on from, or the pictures have changed since.
+        DataError: pictures are missing or unusable.
+    """
+    reporter = reporter or Reporter()
+    folder = Path(folder)
+    if not (folder / "checkpoints" / STATE_FILE).is_file():
+        raise RunError(f"{folder}: has no checkpoints/{STATE_FILE} to go on from.")
+    config = config_module.load(folder / CONFIG_FILE)
+    environment = read_json(folder / ENVIRONMENT_FILE)
+    found = load_category(environment["data"], config.category)
+    if data_hash(found) != environment["data_hash"]:
+        raise RunError(
+            f"{environment['data']}: the pictures are not those that {folder} was started with."
+        )
+    split, trainer = _prepare(found, config, reporter)
+    return _finish(trainer, folder, found, split, reporter, go_on=True)
+
+
+def calibrate(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    min_area: int | None = None,
+    reporter: Reporter | None = None,
+) -> Detector:
+    """Sets a run's threshold anew and writes calibration.json, without training.
+
+    Args:
+        run: a finished run folder.
+        data: a plain folder of good pictures to calibrate on; None for the run's own.
+        min_area: pixels that a defect must have; None for the run's own setting.
+        reporter: where progress goes; None for stderr.
+
+    Returns:
+        The detector with its new threshold.
+
+    Raises:
+        RunError, DataError, ConfigError: the run or the pictures can't be used.
+    """
+    reporter = reporter or Reporter()
+    folder = Path(run)
+    detector = Detector.load(folder)
+    if min_area is not None:
+        changed = config_module.override(detector.config, {"min_area": min_area})
+        detector = Detector(detector.model, changed, detector.calibration)
+    if data is not None:
+        samples: Sequence[Sample] = load_category(data, None).train
+    else:
+        samples = _run_split(folder, detector.config)[1].calibrate
+    detector = _calibrated(detector, samples, reporter)
+    detector.save(folder)
+    return detector
+
+
+def evaluate(
+    run: str | Path | Detector,
+    *,
+    data: str | Path | None = None,
+    category: str | None = None,
+    sheets: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Measures a detector on the test pictures of its category (section 4.2).
+
+    Args:
+        run: a finished run folder, or a detector (then `data` is needed).
+        data: a root in MVTec AD layout; None for the one the run was trained on.
+        category: None for the run's own.
+        sheets: folder for a sheet of the best, median and worst pictures of each kind; None for
+            none.
+        reporter: where progress goes; None for stderr.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        RunError, DataError: the run or the pictures can't be used, or there are no test pictures.
+    """
+    reporter = reporter or Reporter()
+    if isinstance(run, Detector):
+        detector = run
+        if data is None:
+            raise ValueError("Expected `data` beside a detector. Received: data=None.")
+    else:
+        detector = Detector.load(run)
+        data = data or read_json(Path(run) / ENVIRONMENT_FILE)["data"]
+    found = load_category(data, category or detector.config.category or None)
+    if not found.test:
+        raise DataError(f"{found.root}: has no test pictures (test/<kind>/*).")
+    for warning in found.warnings:
+        reporter.warn(warning)
+    return _evaluate(detector, found, None if sheets is None else Path(sheets), reporter)
+
+
+def preview(
+    data: str | Path,
+    category: str | None,
+    config: RunConfig,
+    out: str | Path,
+    rows: int = 8,
+    *,
+    reporter: Reporter | None = None,
+) -> Path:
+    """Writes a sheet of corrupted training pictures: X, X̂, M and |X̂ − X|.
+
+    Args:
+        data, category: as in `fit`.
+        config: the sampling and corruption to show.
+        out: folder of the sheet.
+        rows: pictures on it.
+        reporter: where progress goes; None for stderr.
+
+    Returns:
+        The file, `preview.png`.
+
+    Raises:
+        DataError: pictures are missing or unusable.
+    """
+    reporter = reporter or Reporter()
+    # As many pictures as rows are enough, and large data sets take long to decode.
+    samples = load_category(data, category).train[:rows]
+    cache = _decoded(samples, config, "training", reporter)
+    stage = config.training.stages[-1]
+    pictures: Sequence[np.ndarray] = cache.pictures
+    if config.data.sampling == "resize":
+        pictures = cache.resized(stage.size, stage.size)
+    sampler = CropSampler(pictures, stage.size, rows, config.data, (config.training.seed,))
+    x = tf.constant(sampler.batch(0))
+    x_hat, mask = corrupt(x, corruption_seed(config, tf.constant(0)), config.corruption)
+    path = Path(out) / "preview.png"
+    write_grid(
+        path,
+        {
+            "$X$": x.numpy(),
+            r"$\hat{X}$": x_hat.numpy(),
+            "$M$": mask.numpy()[..., 0] > 0,
+            r"$|\hat{X} - X|$": np.abs(x_hat - x).mean(axis=-1),
+        },
+    )
+    return path
+
+
+def default_preset() -> str:
+    """The preset that suits this machine: "paper" with a GPU that TensorFlow sees, else "quick"."""
+    return "paper" if tf.config.list_physical_devices("GPU") else "quick"
+
+
+def _prepare(found: Category, config: RunConfig, reporter: Reporter) -> tuple[Split, Trainer]:
+    """Splits and decodes the pictures, and builds the network."""
+    for warning in found.warnings:
+        reporter.warn(warning)
+    settings = config.data
+    split = split_normal(
+        found, config.training.seed, settings.select_fraction, settings.calibrate_fraction
+    )
+    for note in split.notes:
+        reporter.warn(note)
+
+    caches = {
+        name: _decoded(getattr(split, name), config, name, reporter) for name in ("train", "select")
+    }
+    skipped = [message for cache in caches.values() for message in cache.skipped]
+    if skipped:
+        reporter.warn(f"{len(skipped)} pictures left out, the first: {skipped[0]}")
+    pictures = caches["train"].pictures
+    place = "in memory" if caches["train"].location == "memory" else "on disk"
+    reporter.say(
+        f"{found.name}: {len(found.train)} good pictures ({len(split.train)} train, "
+        f"{len(split.select)} select, {len(split.calibrate)} calibrate), {len(found.test)} test; "
+        f"decoded pictures are kept {place}."
+    )
+    largest = max(stage.size for stage in config.training.stages)
+    small = sum(min(picture.shape[:2]) < largest for picture in pictures)
+    if small and settings.sampling == "crop":
+        reporter.say(
+            f"{small} of {len(pictures)} training pictures are smaller than crops of {largest}²: "
+            "they are continued by reflection."
+        )
+    return split, Trainer(caches["train"], caches["select"], config, reporter)
+
+
+def _decoded(
+    samples: Sequence[Sample], config: RunConfig, name: str, reporter: Reporter
+) -> PictureCache:
+    settings = config.data
+    with reporter.task(f"Reading {name} pictures", len(samples)) as task:
+        return PictureCache(
+            samples,
+            white_level=settings.white_level,
+            location=settings.cache,
+            skip_unreadable=settings.skip_unreadable,
+            smallest_side=DOWNSAMPLING,
+            on_picture=task.advance,
+        )
+
+
+def _finish(
+    trainer: Trainer,
+    folder: Path,
+    found: Category,
+    split: Split,
+    reporter: Reporter,
+    *,
+    go_on: bool,
+) -> Fitted:
+    """Trains, calibrates and evaluates into an existing run folder."""
+    model = trainer.train(folder, resume=go_on)
+    save_weights(model, folder / WEIGHTS_FILE)
+    detector = _calibrated(Detector(model, trainer.config), split.calibrate, reporter)
+    detector.save(folder)
+    metrics = None
+    if found.test:
+        metrics = _evaluate(detector, found, folder / SHEETS_FOLDER, reporter)
+        write_json(folder / METRICS_FILE, metrics)
+    return Fitted(folder, detector, metrics)
+
+
+def _calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter) -> Detector:
+    """The same detector with the threshold of some normal pictures."""
+    settings = detector.config.data
+    maps, skipped = [], 0
+    with reporter.task("Calibrating", len(samples)) as task:
+        for sample in samples:
+            try:
+                picture = read_image(sample.path, settings.white_level)
+                maps.append(detector.inspect(picture)[1])
+            except DataError:
+                if not settings.skip_unreadable:
+                    raise
+                skipped += 1
+            task.advance()
+    if not maps:
+        raise DataError(f"None of the {len(samples)} calibration pictures can be read.")
+    if skipped:
+        reporter.warn(f"{skipped} calibration pictures left out.")
+    heights, widths = zip(*(map_.shape for map_ in maps), strict=True)
+    min_area = detector.config.min_area or default_min_area(
+        round(float(np.median(heights))), round(float(np.median(widths)))
+    )
+    scores = tuple(image_score(map_, min(min_area, map_.size)) for map_ in maps)
+    calibration = Calibration(threshold_of(scores), min_area, scores)
+    reporter.say(
+        f"Threshold {calibration.threshold:.4g} from {len(scores)} normal pictures, "
+        f"min_area {min_area} pixels."
+    )
+    return Detector(detector.model, detector.config, calibration)
+
+
+def _evaluate(
+    detector: Detector, found: Category, sheets: Path | None, reporter: Reporter
+) -> dict[str, Any]:
+    """metrics.json's content for the test pictures; sheets as well if asked for."""
+    calibration = detector.calibration
+    assert calibration is not None
+    results: list[PictureResult] = []
+    with reporter.task("Evaluating", len(found.test)) as task:
+        for sample in found.test:
+            inspected = detector.predict(sample.path)
+            results.append(
+                PictureResult(
+                    path=str(sample.path.relative_to(found.root)),
+                    kind=sample.kind,
+                    score=inspected.score,
+                    is_anomalous=inspected.is_anomalous,
+                    anomaly_map=inspected.anomaly_map,
+                    predicted_mask=inspected.mask,
+                    true_mask=read_sample_mask(sample, inspected.mask.shape),
+                )
+            )
+            task.advance()
+    metrics = summarize(results, calibration.threshold, calibration.min_area)
+    if sheets is not None:
+        _write_sheets(detector, found, results, sheets)
+    return metrics
+
+
+def _write_sheets(
+    detector: Detector, found: Category, results: Sequence[PictureResult], folder: Path
+) -> None:
+    """One sheet for each kind: the best, median and worst judged pictures."""
+    assert detector.calibration is not None
+    for kind in sorted({result.kind for result in results}):
+        rows = []
+        for label, result in pick_rows([r for r in results if r.kind == kind]):
+            # Pictures and reconstructions of the whole test set would not fit in memory.
+            again = detector.predict(found.root / result.path)
+            rows.append(SheetRow(label, result, again.picture, again.reconstruction))
+        write_sheet(
+            folder / f"{kind}.png",
+            rows,
+            f"{found.name}: {kind}",
+            threshold=detector.calibration.threshold,
+        )
+
+
+def _run_split(folder: Path, config: RunConfig) -> tuple[Category, Split]:
+    """The pictures of a run, split as they were."""
+    found = load_category(read_json(folder / ENVIRONMENT_FILE)["data"], config.category)
+    settings = config.data
+    return found, split_normal(
+        found, config.training.seed, settings.select_fraction, settings.calibrate_fraction
+    )
+
+
+def _check_free(folder: Path, overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file()):
+        raise RunError(f"{folder}: exists and is no run folder; choose another with --out.")
+    if not overwrite and (folder / CONFIG_FILE).is_file():
+        state = (folder / CALIBRATION_FILE).is_file()
+        hint = "" if state else f", `ssae-tf fit --resume {folder}` goes on with it"
+        raise RunError(f"{folder}: exists; --overwrite replaces it, --out chooses another{hint}.")
+
+
+def _announce(config: RunConfig, seconds: float, minutes: float | None, reporter: Reporter) -> None:
+    """One line before a long wait: how long, and what would shorten it."""
+    shorter = []
+    if minutes is None:
+        shorter.append("--minutes N")
+    if config.preset != "quick":
+        shorter.append("--preset quick")
+    if config.model.width > 0.125:
+        shorter.append("a smaller --width")
+    if not tf.config.list_physical_devices("GPU"):
+        shorter.append("a GPU")
+    sizes = " → ".join(f"{stage.size}²" for stage in config.training.stages)
+    reporter.say(
+        f"Training takes about {duration(seconds)}: {config.training.steps} steps at {sizes}, "
+        f"width {config.model.width:g}. Shorter with {', '.join(shorter)}."
+    )
+
+
+def _environment(found: Category, data: Path) -> dict[str, Any]:
+    """What a result depends on beside the settings."""
+    devices = tf.config.list_physical_devices()
+    return {
+        "schema_version": 1,
+        "ssae_tf": __version__,
+        "tensorflow": tf.__version__,
+        "keras": tf.keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": [device.name for device in devices],
+        "cpu_count": os.cpu_count(),
+        "command": sys.argv,
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "data": str(data.resolve()),
+        "data_hash": data_hash(found),
+    }

@@ -1,0 +1,278 @@
+"""The frame of the command line: help, exit codes, and failures in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+
+import ssae_tf
+from ssae_tf import errors
+from ssae_tf.cli import main as cli_main
+from ssae_tf.cli.main import COMMANDS, ExitCode, run
+
+Probe = Callable[[Callable[[], Any]], None]
+
+
+@pytest.fixture
+def probe(monkeypatch: pytest.MonkeyPatch) -> Probe:
+    """Registers a function as the command `probe`."""
+
+    def register(function: Callable[[], Any]) -> None:
+        module = ModuleType("probe_command")
+        module.command = click.Command("probe", callback=function)  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "probe_command", module)
+        monkeypatch.setitem(COMMANDS, "probe", ("probe_command", "A command for this test."))
+
+    return register
+
+
+def _raise(error: BaseException) -> Callable[[], None]:
+    def function() -> None:
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_one_line_help_is_the_commands_own(name: str) -> None:
+    module, text = COMMANDS[name]
+    command = importlib.import_module(module).command
+    assert isinstance(command, click.Command)
+    assert command.get_short_help_str(limit=200) == text
+    assert len(text) <= 60
+
+
+def test_help_lists_every_command_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == ExitCode.SUCCESS
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.partition("Commands:")[2].splitlines() if line.strip()]
+    assert [row[0] for row in rows if row[0] in COMMANDS] == list(COMMANDS)
+    for _, text in COMMANDS.values():
+        assert text in out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == ExitCode.SUCCESS
+    assert capsys.readouterr().out == f"ssae-tf {ssae_tf.__version__}\n"
+
+
+def test_success_is_silent(probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
+    probe(lambda: 5)  # what a command returns is no exit code
+    assert run(["probe"]) == ExitCode.SUCCESS
+    assert capsys.readouterr() == ("", "")
+
+
+def test_partial(probe: Probe) -> None:
+    probe(lambda: click.get_current_context().exit(ExitCode.PARTIAL))
+    assert run(["probe"]) == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.SsaeError("No such folder."),
+        errors.DataError("No such folder."),
+        errors.ConfigError("No such folder."),
+        errors.MissingExtraError("No such folder."),
+        click.ClickException("No such folder."),
+    ],
+)
+def test_a_mendable_error_is_one_sentence(
+    error: Exception, probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe(_raise(error))
+    assert run(["probe"]) == ExitCode.FAILURE
+    assert capsys.readouterr() == ("", "Error: No such folder.\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ValueError("bad\nmany\nlines"), "Error: ValueError: bad (--verbose shows where)\n"),
+        (RuntimeError(), "Error: RuntimeError (--verbose shows where)\n"),
+        (OSError("x" * 400), f"Error: OSError: {'x' * 299}… (--verbose shows where)\n"),
+    ],
+)
+def test_an_unforeseen_error_is_one_sentence(
+    error: Exception, sentence: str, probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe(_raise(error))
+    assert run(["probe"]) == ExitCode.FAILURE
+    assert capsys.readouterr() == ("", sentence)
+
+
+@pytest.mark.parametrize("arguments", [["--verbose", "probe"], ["probe", "--verbose"]])
+@pytest.mark.parametrize("error", [errors.DataError("No such folder."), ValueError("bad")])
+def test_verbose_gives_the_traceback(
+    error: Exception, arguments: list[str], probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe(_raise(error))
+    assert run(arguments) == ExitCode.FAILURE
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1].startswith("Error: ")
+    assert str(error) in lines[-1]
+    assert "--verbose" not in lines[-1]
+
+
+def test_verbose_by_environment(
+    probe: Probe, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe(_raise(errors.DataError("No such folder.")))
+    monkeypatch.setenv("SSAE_TF_VERBOSE", "1")
+    assert run(["probe"]) == ExitCode.FAILURE
+    assert capsys.readouterr().err.startswith("Traceback")
+
+
+def test_verbose_does_not_outlast_its_command_line(
+    probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe(_raise(errors.DataError("No such folder.")))
+    run(["probe", "--verbose"])
+    capsys.readouterr()
+    run(["probe"])
+    assert capsys.readouterr().err == "Error: No such folder.\n"
+
+
+def test_interruption(probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
+    probe(_raise(KeyboardInterrupt()))
+    assert run(["probe"]) == ExitCode.INTERRUPTED
+    assert capsys.readouterr().err.strip() == "Interrupted."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prob"], "No such command 'prob'. Did you mean probe?"),
+        (["xyz"], "No such command 'xyz'. Expected fit, calibrate"),
+        (["probe", "--nope"], "No such option"),
+        (["--nope"], "No such option"),
+        (["probe", "extra"], "unexpected extra argument"),
+    ],
+)
+def test_wrong_usage(
+    arguments: list[str], message: str, probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe(lambda: None)
+    assert run(arguments) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+
+
+def test_main_exits_with_the_code(
+    monkeypatch: pytest.MonkeyPatch, probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe(_raise(errors.RunError("Half a run.")))
+    monkeypatch.setattr(sys, "argv", ["ssae-tf", "probe"])
+    with pytest.raises(SystemExit) as exit_:
+        cli_main.main()
+    assert exit_.value.code == 1
+    assert capsys.readouterr().err == "Error: Half a run.\n"
+
+
+_PROBE = """
+import sys, types, click
+from ssae_tf.cli.main import COMMANDS, main
+
+def function():
+    {body}
+
+command = click.Command("probe", callback=function)
+sys.modules["probe_command"] = types.SimpleNamespace(command=command)
+COMMANDS["probe"] = ("probe_command", "")
+sys.argv[1:] = {arguments}
+main()
+"""
+
+
+def _script(body: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", _PROBE.format(body=body, arguments=list(arguments))]
+
+
+def _environment(**changes: str) -> dict[str, str]:
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    return environment | changes
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such pipes on Windows")
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        _script("print('x')", "probe"),
+        cwd=tmp_path,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (ExitCode.FAILURE, b"")
+
+
+def test_tensorflow_starts_quietly(tmp_path: Path) -> None:
+    body = "import tensorflow as tf; print(int(tf.reduce_sum(tf.ones(3))), file=sys.stderr)"
+    done = subprocess.run(
+        _script(body, "probe"),
+        cwd=tmp_path,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "3\n")
+
+
+@pytest.fixture
+def broken_tensorflow(tmp_path: Path) -> Path:
+    """A folder with a `tensorflow` that writes to the terminal and can't be imported."""
+    (tmp_path / "tensorflow.py").write_text(
+        "import os\nos.write(2, b'libcudnn is lost\\n')\nraise ImportError('no cuDNN')\n",
+        encoding="utf-8",
+    )
+    return tmp_path
+
+
+def test_what_a_failed_import_said_is_shown(broken_tensorflow: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        _script("import tensorflow", "probe"),
+        cwd=tmp_path,
+        env=_environment(PYTHONPATH=str(broken_tensorflow)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == ExitCode.FAILURE
+    assert done.stderr == (
+        "libcudnn is lost\nError: ImportError: no cuDNN (--verbose shows where)\n"
+    )
+
+
+def test_tensorflow_logs_as_it_pleases_when_verbose(tmp_path: Path) -> None:
+    (tmp_path / "tensorflow.py").write_text(
+        "import os\nprint('level', os.environ.get('TF_CPP_MIN_LOG_LEVEL'))\n"
+        "os.write(2, b'a note\\n')\n",
+        encoding="utf-8",
+    )
+    for arguments, expected in (
+        (["probe"], ("level 3\n", "")),
+        (["probe", "--verbose"], ("level None\n", "a note\n")),
+    ):
+        done = subprocess.run(
+            _script("import tensorflow", *arguments),
+            cwd=tmp_path,
+            env=_environment(PYTHONPATH=str(tmp_path)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, *expected)

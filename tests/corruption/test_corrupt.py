@@ -1,0 +1,306 @@
+"""X -> (X̂, M): what holds for every picture, and what every setting does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import ndimage
+
+from ssae_tf.config import CorruptionConfig
+from ssae_tf.corruption.compose import FALLBACK_BRIGHTNESS, compose
+from ssae_tf.corruption.corrupt import corrupt
+
+SEED = tf.constant([31, 32])
+ONLY = {
+    "elastic": CorruptionConfig(),
+    "cut_out": CorruptionConfig(elastic=0.0, cut_out=1.0),
+    "patch_swap": CorruptionConfig(elastic=0.0, patch_swap=1.0),
+}
+MIXED = CorruptionConfig(cut_out=1.0, patch_swap=1.0, patches=3, brightness=0.2)
+CONFIGS = {**ONLY, "mixed": MIXED}
+# Large patches, to look at what happens inside them.
+LARGE = {"size": (0.9, 1.0), "stroke": 0.0, "polygon": 0.0}
+
+
+def texture(rng, shape):
+    """Pictures of smooth noise over all of [0, 1]."""
+    x = ndimage.gaussian_filter(rng.random(shape), (0, 1, 1, 0))
+    return ((x - x.min()) / (x.max() - x.min())).astype(np.float32)
+
+
+def places(count, height, width):
+    """Pictures whose first two channels tell the place: a grey level of 1/256 a pixel."""
+    rows, columns = np.mgrid[:height, :width]
+    picture = np.stack([rows, columns, 0.0 * rows], axis=-1) / 256.0 + 0.1
+    return np.repeat(picture[None], count, axis=0).astype(np.float32)
+
+
+def run(x, config, seed=SEED):
+    x_hat, mask = corrupt(tf.constant(x), seed, config)
+    return x_hat.numpy(), mask.numpy()
+
+
+def shifts(x, config, seed=SEED):
+    """M without channels, and by how many pixels the content of `places` has come."""
+    x_hat, mask = run(x, config, seed)
+    return mask[..., 0] > 0, ((x_hat - x) * 256.0)[..., :2]
+
+
+def check_contract(x, x_hat, mask):
+    assert x_hat.shape == mask.shape == x.shape
+    assert x_hat.dtype == mask.dtype == np.float32
+    assert set(np.unique(mask)) <= {0.0, 1.0}
+    np.testing.assert_array_equal(mask, np.repeat(mask[..., :1], x.shape[3], axis=3))
+    assert (mask.sum(axis=(1, 2, 3)) > 0).all()
+    outside = mask == 0
+    np.testing.assert_array_equal(x_hat[outside].view(np.int32), x[outside].view(np.int32))
+    assert (np.abs(x_hat - x).sum(axis=(1, 2, 3)) > 0).all()
+    assert x_hat.min() >= 0
+    assert x_hat.max() <= 1
+
+
+def check_agreement(x, function):
+    """Eagerly, in a graph, in tf.data of unknown batch size, and compiled."""
+    expected, mask = (part.numpy() for part in function(tf.constant(x)))
+    spec = tf.TensorSpec((None, None, None, x.shape[3]), tf.float32)
+    data = tf.data.Dataset.from_tensor_slices(x).batch(len(x))
+    assert data.element_spec.shape[0] is None
+    results = {
+        "graph": tf.function(function, input_signature=[spec])(x),
+        "data": next(iter(data.map(function))),
+        "jit": tf.function(function, jit_compile=True)(x),
+    }
+    for name, (found, found_mask) in results.items():
+        check_contract(x, found.numpy(), found_mask.numpy())
+        differs = (np.abs(found - expected) > 1e-4) | (found_mask != mask)
+        assert differs.sum() <= 1e-4 * mask.sum(), name
+
+
+class TestContract:
+    @pytest.mark.parametrize("size", [(16, 16), (24, 40), (41, 23)])
+    @pytest.mark.parametrize("name", CONFIGS)
+    def test_of_textures(self, rng, name, size):
+        x = texture(rng, (8, *size, 3))
+        check_contract(x, *run(x, CONFIGS[name]))
+
+    @pytest.mark.parametrize("name", CONFIGS)
+    def test_of_flat_pictures(self, name):
+        levels = np.float32([[0, 0, 0], [0.5, 0.5, 0.5], [1, 1, 1], [0.9, 0, 0.3], [0, 1, 1]])
+        x = np.broadcast_to(levels[:, None, None], (5, 20, 16, 3)).copy()
+        for seed in range(5):
+            check_contract(x, *run(x, CONFIGS[name], tf.constant([seed, 0])))
+
+    def test_of_grey_pictures(self, rng):
+        x = texture(rng, (4, 16, 24, 1))
+        check_contract(x, *run(x, MIXED))
+
+    @pytest.mark.parametrize("name", ["elastic", "mixed"])
+    def test_agreement(self, rng, name):
+        x = texture(rng, (12, 40, 56, 3))
+        check_agreement(x, lambda x: corrupt(x, SEED, CONFIGS[name]))
+
+    def test_every_picture_is_corrupted_in_its_own_way(self, rng):
+        x = np.repeat(texture(rng, (1, 32, 32, 3)), 8, axis=0)
+        x_hat, mask = run(x, CorruptionConfig(cut_out=1.0, patch_swap=1.0))
+        assert len({picture.tobytes() for picture in mask}) == 8
+        assert len({picture.tobytes() for picture in x_hat}) == 8
+
+    def test_the_seed_decides(self, rng):
+        x = texture(rng, (4, 32, 32, 3))
+        first, again, other = (run(x, MIXED, tf.constant([1, n])) for n in (1, 1, 2))
+        for ours, same, different in zip(first, again, other, strict=True):
+            np.testing.assert_array_equal(ours, same)
+            assert (ours != different).any(axis=(1, 2, 3)).all()
+
+
+class TestCompose:
+    def test_where_little_changes_the_brightness_does(self):
+        x = tf.constant(np.float32([0.0, 0.3, 0.7, 1.0])[:, None, None, None]) * tf.ones(
+            (4, 5, 5, 3)
+        )
+        region = tf.constant(np.arange(25).reshape(1, 5, 5) < 10) & tf.ones((4, 1, 1), tf.bool)
+        x_hat, mask = compose(x, x + 0.001, region)
+        change = (x_hat - x).numpy()[mask.numpy() > 0].reshape(4, -1)
+        step = FALLBACK_BRIGHTNESS * np.float32([1, 1, -1, -1])
+        np.testing.assert_allclose(change, np.repeat(step[:, None], change.shape[1], 1), atol=1e-6)
+
+    def test_where_enough_changes_it_is_kept_and_clipped(self, rng):
+        x = tf.constant(rng.random((2, 5, 5, 3), np.float32))
+        region = tf.ones((2, 5, 5), tf.bool)
+        np.testing.assert_array_equal(compose(x, x + 0.5, region)[0], np.clip(x + 0.5, 0, 1))
+        np.testing.assert_array_equal(compose(x, x - 0.5, region)[0], np.clip(x - 0.5, 0, 1))
+
+
+class TestTransformations:
+    def test_cut_out_is_black(self, rng):
+        x = 0.5 + 0.5 * texture(rng, (8, 24, 40, 3))
+        x_hat, mask = run(x, ONLY["cut_out"])
+        assert (x_hat[mask > 0] == 0).all()
+
+    def test_patch_swap_takes_the_content_from_another_place(self):
+        config = CorruptionConfig(elastic=0.0, patch_swap=1.0, size=(0.2, 0.5))
+        found = set()
+        for region, field in zip(*shifts(places(16, 40, 56), config), strict=True):
+            # One shift for the whole patch; what leaves the picture comes back on the other side.
+            moved = np.round(field[region]).astype(int) % (40, 56)
+            assert (moved == moved[0]).all()
+            np.testing.assert_allclose(field[region], np.round(field[region]), atol=1e-3)
+            # By at least the smallest side of a patch, either way round.
+            assert (np.minimum(moved, (40, 56) - moved) >= 0.2 * 40).all()
+            found.add(tuple(moved[0]))
+        assert len(found) > 12
+
+    def test_elastic_moves_by_a_smooth_field(self):
+        config = CorruptionConfig(alpha=(30.0, 30.0), sigma=(4.0, 4.0), **LARGE)
+        for region, field in zip(*shifts(places(6, 64, 64), config), strict=True):
+            inner = ndimage.binary_erosion(region, iterations=3)
+            expected = 30.0 / (2.0 * 4.0 * np.sqrt(3.0 * np.pi))
+            assert 0.3 * expected < np.sqrt(np.mean(field[inner] ** 2)) < 2.0 * expected
+            # The field's correlation length is sigma: steps between pixels are far smaller.
+            steps = np.diff(field, axis=0)[inner[1:] & inner[:-1]]
+            assert np.std(steps) < 0.35 * np.std(field[inner])
+
+    def test_weights_are_relative_frequencies(self):
+        x = places(200, 16, 16)
+        weights = {"elastic": 3.0, "cut_out": 1.0, "patch_swap": 2.0}
+        mixed, _ = run(x, CorruptionConfig(**weights))
+        for name, weight in weights.items():
+            pure, _ = run(x, ONLY[name])
+            share = np.isclose(mixed, pure, atol=1e-6).all(axis=(1, 2, 3)).mean()
+            assert share == pytest.approx(weight / 6.0, abs=0.1)
+
+    @pytest.mark.parametrize("absent", ONLY)
+    def test_weight_zero_is_never_drawn(self, absent):
+        x = places(60, 16, 16)
+        present = [name for name in ONLY if name != absent]
+        weights = {name: float(name != absent) for name in ONLY}
+        mixed, _ = run(x, CorruptionConfig(**weights))
+        pure = [np.isclose(mixed, run(x, ONLY[name])[0], atol=1e-6) for name in present]
+        assert np.any([same.all(axis=(1, 2, 3)) for same in pure], axis=0).all()
+
+
+class TestSettings:
+    CHANGES = {
+        "elastic": 0.0,
+        "cut_out": 5.0,
+        "patch_swap": 5.0,
+        "blob": 9.0,
+        "polygon": 9.0,
+        "stroke": 9.0,
+        "patches": 4,
+        "size": (0.5, 0.6),
+        "sigma": (1.0, 2.0),
+        "alpha": (10.0, 20.0),
+        "brightness": 0.3,
+    }
+
+    def test_every_setting_is_covered(self):
+        names = {field.name for field in dataclasses.fields(CorruptionConfig)}
+        assert names - {"where"} == set(self.CHANGES)
+
+    @pytest.mark.parametrize("name", CHANGES)
+    def test_changes_the_result(self, rng, name):
+        x = texture(rng, (8, 24, 24, 3))
+        base = CorruptionConfig(cut_out=0.5, patch_swap=0.5)
+        before, _ = run(x, base)
+        after, _ = run(x, dataclasses.replace(base, **{name: self.CHANGES[name]}))
+        assert np.abs(after - before).max() > 0.01
+
+    @pytest.mark.parametrize("absent", ["blob", "polygon", "stroke"])
+    def test_shape_weights(self, absent):
+        x = places(30, 24, 24)
+        weights = {name: float(name != absent) for name in ("blob", "polygon", "stroke")}
+        _, mixed = run(x, CorruptionConfig(**weights))
+        is_family = []
+        for name in weights:
+            _, pure = run(x, CorruptionConfig(**{other: float(other == name) for other in weights}))
+            is_family.append((mixed == pure).all(axis=(1, 2, 3)))
+        drawn = [same for same, name in zip(is_family, weights, strict=True) if name != absent]
+        assert np.any(drawn, axis=0).all()
+        assert all(same.mean() > 0.2 for same in drawn)
+
+    def test_patches(self, rng):
+        x = texture(rng, (40, 64, 64, 3))
+        blobs = {"size": (0.1, 0.1), "polygon": 0.0, "stroke": 0.0}
+
+        def counts(patches):
+            _, mask = run(x, CorruptionConfig(patches=patches, **blobs))
+            return [ndimage.label(picture[..., 0], np.ones((3, 3)))[1] for picture in mask]
+
+        assert set(counts(1)) == {1}
+        assert set(counts(4)) == {1, 2, 3, 4}
+
+    @pytest.mark.parametrize("size", [(0.2, 0.3), (0.8, 1.0)])
+    def test_size(self, rng, size):
+        x = texture(rng, (24, 50, 70, 3))
+        _, mask = run(x, CorruptionConfig(size=size, blob=1.0, polygon=0.0, stroke=0.0))
+        extents = np.stack([np.ptp(np.argwhere(m[..., 0]), axis=0) + 1 for m in mask])
+        assert extents.max() <= size[1] * 50 + 1
+        # Blobs fill about three quarters of their patch's side.
+        assert extents.mean() > 0.6 * size[0] * 50
+
+    def test_alpha_scales_the_field(self):
+        x = places(3, 48, 48)
+        region, single = shifts(x, CorruptionConfig(alpha=(8.0, 8.0), **LARGE))
+        _, double = shifts(x, CorruptionConfig(alpha=(16.0, 16.0), **LARGE))
+        # Near the borders the warp stops at the edge.
+        inner = region & (np.arange(48) > 8) & (np.arange(48) < 39)
+        inner &= ((np.arange(48) > 8) & (np.arange(48) < 39))[:, None]
+        assert np.abs(single[inner]).max() > 0.5
+        np.testing.assert_allclose(double[inner], 2.0 * single[inner], atol=1e-2)
+
+    def test_alpha_varies_between_its_bounds(self):
+        # On linear ramps the change is proportional to alpha, picture by picture.
+        x = places(24, 32, 32)
+        region, unit = shifts(x, CorruptionConfig(alpha=(4.0, 4.0), sigma=(3.0, 3.0), **LARGE))
+        _, drawn = shifts(x, CorruptionConfig(alpha=(4.0, 12.0), sigma=(3.0, 3.0), **LARGE))
+        ratios = []
+        for n in range(24):
+            inner = ndimage.binary_erosion(region[n], iterations=4)
+            ratios.append(np.linalg.norm(drawn[n][inner]) / np.linalg.norm(unit[n][inner]))
+        assert min(ratios) > 0.97
+        assert max(ratios) < 3.03
+        assert max(ratios) - min(ratios) > 1.5
+
+    def test_sigma_smooths_the_field(self):
+        def roughness(sigma):
+            x = places(8, 64, 64)
+            region, field = shifts(
+                x, CorruptionConfig(alpha=(5.0 * sigma,) * 2, sigma=(sigma, sigma), **LARGE)
+            )
+            inner = np.stack([ndimage.binary_erosion(r, iterations=3) for r in region])
+            steps = np.diff(field, axis=1)[inner[:, 1:] & inner[:, :-1]]
+            return np.std(steps) / np.std(field[inner])
+
+        # Neighbouring pixels of noise smoothed by sigma differ by 1 / (sqrt(2) sigma) of its spread.
+        assert roughness(2.0) == pytest.approx(1.0 / (np.sqrt(2.0) * 2.0), rel=0.25)
+        assert roughness(6.0) == pytest.approx(1.0 / (np.sqrt(2.0) * 6.0), rel=0.25)
+
+    def test_brightness(self, rng):
+        x = np.full((40, 24, 24, 3), 0.5, np.float32)
+        x_hat, mask = run(x, CorruptionConfig(brightness=0.3))
+        levels = []
+        for change, region in zip(x_hat - x, mask > 0, strict=True):
+            np.testing.assert_allclose(change[region], change[region][0], atol=1e-6)
+            levels.append(change[region][0])
+        assert -0.3 <= min(levels) < -0.2
+        assert 0.2 < max(levels) <= 0.3
+        assert len(np.unique(np.round(levels, 4))) > 30
+
+    def test_brightness_differs_from_patch_to_patch(self):
+        x = np.full((20, 32, 32, 3), 0.5, np.float32)
+        x_hat, mask = run(x, CorruptionConfig(brightness=0.3, patches=3))
+        levels = [len(np.unique(p[m > 0].round(4))) for p, m in zip(x_hat, mask, strict=True)]
+        assert set(levels) == {1, 2, 3}
+
+    def test_brightness_is_added_to_the_transformation(self, rng):
+        x = 0.3 + 0.4 * texture(rng, (6, 32, 32, 3))
+        plain, mask = run(x, CorruptionConfig())
+        brighter, _ = run(x, CorruptionConfig(brightness=0.3))
+        for before, after, region in zip(plain, brighter, mask > 0, strict=True):
+            change = (after - before)[region]
+            np.testing.assert_allclose(change, change[0], atol=1e-5)
+            assert abs(change[0]) > 1e-3

@@ -1,0 +1,145 @@
+"""Patches and shape masks: where they lie, how thin, convex and connected they are."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import ndimage, stats
+
+from ssae_tf.corruption.shapes import random_masks, random_patches
+
+SEED = tf.constant([21, 22])
+COUNT = 60
+BLOB, POLYGON, STROKE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+FAMILIES = {"blob": BLOB, "polygon": POLYGON, "stroke": STROKE}
+PICTURES = [(16, 16), (24, 40), (40, 24), (96, 96)]
+
+
+def draw_patches(picture, size, count=COUNT):
+    return [part.numpy() for part in random_patches(count, *picture, size, SEED)]
+
+
+@lru_cache
+def draw(family, picture, count=COUNT):
+    patches = random_patches(count, *picture, (0.2, 0.8), SEED)
+    masks = random_masks(patches, *picture, family, SEED)
+    return [part.numpy() for part in patches], masks.numpy()
+
+
+def centres(patches):
+    return np.stack(patches[:2], axis=1).astype(int)
+
+
+class TestPatches:
+    @pytest.mark.parametrize("picture", PICTURES)
+    def test_lie_inside_the_picture(self, picture):
+        y, x, half_height, half_width = draw_patches(picture, (0.05, 1.0), 500)
+        for centre, half, side in ((y, half_height, picture[0]), (x, half_width, picture[1])):
+            np.testing.assert_array_equal(centre, np.round(centre))
+            # Centres are whole pixels, so that a border may lie half a pixel outside.
+            assert (centre - half).min() >= -0.5
+            assert (centre + half).max() <= side - 0.5
+
+    def test_reach_all_of_the_picture(self):
+        y, x, half_height, half_width = draw_patches((24, 40), (0.2, 0.3), 500)
+        assert (y - half_height).min() < 1
+        assert (y + half_height).max() > 22
+        assert (x - half_width).min() < 1
+        assert (x + half_width).max() > 38
+
+    def test_sides_are_log_uniform_shares_of_the_shorter_side(self):
+        _, _, half_height, half_width = draw_patches((100, 300), (0.1, 0.4), 1000)
+        for half in (half_height, half_width):
+            share = np.log2(2.0 * half / 100.0 / 0.1)
+            assert stats.kstest(share, stats.uniform(0, 2).cdf).pvalue > 0.01
+        assert abs(np.corrcoef(half_height, half_width)[0, 1]) < 0.1
+
+    def test_are_at_least_four_pixels_wide(self):
+        _, _, half_height, half_width = draw_patches((16, 16), (0.01, 0.02))
+        np.testing.assert_array_equal(np.stack([half_height, half_width]), 2.0)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize("family", FAMILIES)
+class TestEveryFamily:
+    def test_holds_the_centre_and_stays_inside_the_patch(self, family, picture):
+        patches, masks = draw(FAMILIES[family], picture)
+        assert masks.shape == (COUNT, *picture)
+        half_height, half_width = patches[2:]
+        for n, (row, column) in enumerate(centres(patches)):
+            assert masks[n, row, column]
+            rows, columns = np.nonzero(masks[n])
+            assert np.abs(rows - row).max() <= half_height[n]
+            assert np.abs(columns - column).max() <= half_width[n]
+
+    def test_all_differ(self, family, picture):
+        _, masks = draw(FAMILIES[family], picture)
+        # In a picture of 16² some small ones are alike.
+        assert len({mask.tobytes() for mask in masks}) >= 0.9 * COUNT
+
+
+@pytest.mark.parametrize("picture", [(24, 40), (64, 64)])
+class TestOneFamily:
+    def test_blobs_are_star_shaped_and_in_one_piece(self, picture):
+        patches, masks = draw(BLOB, picture)
+        for mask, centre in zip(masks, centres(patches), strict=True):
+            offsets = np.argwhere(mask) - centre
+            for part in (2, 3):
+                whole = offsets[(offsets % part == 0).all(axis=1)] // part + centre
+                assert mask[tuple(whole.T)].all()
+            assert ndimage.label(mask, np.ones((3, 3)))[1] == 1
+
+    def test_polygons_are_convex(self, picture):
+        for mask in draw(POLYGON, picture)[1]:
+            pixels = np.argwhere(mask)[::2]
+            sums = (pixels[:, None] + pixels[None]).reshape(-1, 2)
+            middles = sums[(sums % 2 == 0).all(axis=1)] // 2
+            assert mask[tuple(middles.T)].all()
+
+    def test_strokes_are_thin_curves(self, picture):
+        patches, masks = draw(STROKE, picture)
+        for n, mask in enumerate(masks):
+            assert ndimage.label(mask, np.ones((3, 3)))[1] == 1
+            thickness = max(0.25 * min(patches[2][n], patches[3][n]), 3.0)
+            # The border of the picture does not count as outside.
+            depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge")).max()
+            # Where a curve turns back its two arms may lie side by side.
+            assert depth <= thickness + 1.0
+
+
+def test_families_fill_their_patches_differently():
+    fill = {}
+    for name, weights in FAMILIES.items():
+        (_, _, half_height, half_width), masks = draw(weights, (96, 96))
+        fill[name] = np.median(masks.sum(axis=(1, 2)) / (4.0 * half_height * half_width))
+    assert fill["stroke"] < 0.15 < 0.2 < fill["polygon"] < fill["blob"] < 0.6
+
+
+class TestWeights:
+    @pytest.mark.parametrize(
+        "weights", [(3.0, 1.0, 0.0), (1.0, 0.0, 3.0), (0.0, 0.2, 0.6), (2.0, 5.0, 1.0)]
+    )
+    def test_are_relative_frequencies(self, weights):
+        count = 400
+        _, masks = draw(weights, (24, 24), count=count)
+        pure = [draw(family, (24, 24), count=count)[1] for family in FAMILIES.values()]
+        is_family = np.stack([(masks == other).all(axis=(1, 2)) for other in pure])
+        drawn = is_family[np.asarray(weights) > 0]
+        assert drawn.any(axis=0).all()
+        for share, found in zip(np.asarray(weights) / sum(weights), is_family, strict=True):
+            # Small masks of two families may be alike, so a little more may be found.
+            assert found.mean() == pytest.approx(share, abs=0.1)
+
+
+def test_in_graphs_of_unknown_sizes():
+    def masks_of(height, width, seed):
+        patches = random_patches(40, height, width, (0.2, 0.8), seed)
+        return random_masks(patches, height, width, (1.0, 1.0, 1.0), seed)
+
+    signature = [tf.TensorSpec((), tf.int32)] * 2 + [tf.TensorSpec((2,), tf.int32)]
+    graph = tf.function(masks_of, input_signature=signature)
+    for picture in ((24, 40), (40, 16)):
+        assert np.mean(graph(*picture, SEED) != masks_of(*picture, SEED)) < 1e-4

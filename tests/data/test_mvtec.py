@@ -1,0 +1,414 @@
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssae_tf.data import images, mvtec
+from ssae_tf.data.mvtec import Sample
+from ssae_tf.errors import DataError
+
+
+def touch(root: Path, *names: str) -> None:
+    """Empty files: only names are looked at when a folder is listed."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def names(samples: tuple[Sample, ...], root: Path) -> list[str]:
+    return [sample.path.relative_to(root).as_posix() for sample in samples]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two categories, as MVTec AD has them."""
+    touch(
+        tmp_path,
+        "readme.txt",
+        "tile/license.txt",
+        *(f"tile/train/good/{i:03}.png" for i in range(3)),
+        "tile/test/good/000.png",
+        *(f"tile/test/crack/{i:03}.png" for i in range(2)),
+        *(f"tile/ground_truth/crack/{i:03}_mask.png" for i in range(2)),
+        "tile/test/oil/000.png",
+        "tile/ground_truth/oil/000_mask.png",
+        "wood/train/good/000.png",
+    )
+    return tmp_path
+
+
+def test_a_category_of_mvtec_ad(root: Path) -> None:
+    category = mvtec.load_category(root, "tile")
+    folder = root / "tile"
+    assert (category.root, category.name) == (folder, "tile")
+    assert names(category.train, folder) == [f"train/good/{i:03}.png" for i in range(3)]
+    assert category.validation == ()
+    assert category.test == (
+        Sample(folder / "test/crack/000.png", "crack", folder / "ground_truth/crack/000_mask.png"),
+        Sample(folder / "test/crack/001.png", "crack", folder / "ground_truth/crack/001_mask.png"),
+        Sample(folder / "test/good/000.png", "good"),
+        Sample(folder / "test/oil/000.png", "oil", folder / "ground_truth/oil/000_mask.png"),
+    )
+    assert category.kinds == ("crack", "oil")
+    assert category.warnings == ()
+    assert [sample.is_anomalous for sample in category.test] == [True, True, False, True]
+    assert not any(sample.is_anomalous for sample in category.train)
+
+
+def test_samples_and_categories_are_values(root: Path) -> None:
+    assert mvtec.load_category(root, "tile") == mvtec.load_category(str(root), "tile")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        mvtec.load_category(root, "tile").name = "other"
+
+
+def test_validation_pictures(root: Path) -> None:
+    touch(root, "tile/validation/good/000.png")
+    category = mvtec.load_category(root, "tile")
+    assert names(category.validation, root) == ["tile/validation/good/000.png"]
+
+
+def test_a_category_without_test_pictures(root: Path) -> None:
+    category = mvtec.load_category(root, "wood")
+    assert (category.test, category.kinds, category.warnings) == ((), (), ())
+
+
+def test_the_categories_of_a_root(root: Path) -> None:
+    touch(root, "empty/note.txt", "carpet/train/good/a.png", ".hidden/train/good/a.png")
+    touch(root, "__MACOSX/train/good/a.png")
+    assert mvtec.list_categories(root) == ["carpet", "tile", "wood"]
+
+
+def test_a_folder_that_may_not_be_entered_is_passed_over(root: Path, monkeypatch) -> None:
+    # What lost+found does to Path.is_dir, also when tests run as root.
+    real = Path.stat
+
+    def stat(self: Path, **options: bool) -> os.stat_result:
+        if "lost+found" in self.parts[:-1]:
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, **options)
+
+    (root / "lost+found").mkdir()
+    monkeypatch.setattr(Path, "stat", stat)
+    assert mvtec.list_categories(root) == ["tile", "wood"]
+
+
+def test_the_only_category_needs_no_name(tmp_path: Path) -> None:
+    touch(tmp_path, "tile/train/good/000.png", "notes/a.txt")
+    for name in (None, ""):
+        category = mvtec.load_category(tmp_path, name)
+        assert (category.root, category.name) == (tmp_path / "tile", "tile")
+
+
+@pytest.mark.parametrize("name", [None, "", "tile"])
+def test_the_folder_of_a_category_itself(root: Path, name: str | None) -> None:
+    category = mvtec.load_category(root / "tile", name)
+    assert category == mvtec.load_category(root, "tile")
+
+
+def test_the_current_folder_has_a_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root / "tile")
+    assert mvtec.load_category(".").name == "tile"
+
+
+def test_a_category_of_the_same_name_inside_is_not_preferred(tmp_path: Path) -> None:
+    touch(tmp_path, "tile/train/good/0.png", "tile/wood/train/good/0.png")
+    assert mvtec.load_category(tmp_path / "tile").root == tmp_path / "tile"
+    assert mvtec.load_category(tmp_path / "tile", "wood").root == tmp_path / "tile" / "wood"
+
+
+@pytest.mark.parametrize(("name", "expected"), [(None, "parts"), ("tile", "tile")])
+def test_a_plain_folder_of_good_pictures(tmp_path: Path, name: str | None, expected: str) -> None:
+    folder = tmp_path / "parts"
+    touch(folder, "b.jpg", "a.png", "notes.txt", "more/c.png")
+    category = mvtec.load_category(folder, name)
+    assert (category.root, category.name) == (folder, expected)
+    assert category.train == (Sample(folder / "a.png", "good"), Sample(folder / "b.jpg", "good"))
+    assert category.validation == category.test == category.warnings == ()
+
+
+def test_every_extension_in_any_case(tmp_path: Path) -> None:
+    wanted = ["a.png", "b.JPG", "c.Jpeg", "d.BMP", "e.tif", "f.TIFF"]
+    touch(tmp_path, *wanted, "g.gif", "h.webp", "i.pdf", "j")
+    assert names(mvtec.load_category(tmp_path).train, tmp_path) == wanted
+
+
+def test_what_systems_leave_behind_is_passed_over(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "train/good/0.png",
+        "train/good/._0.png",
+        "train/good/.hidden.png",
+        "train/good/Thumbs.db",
+        "train/good/desktop.ini",
+        "train/good/readme.txt",
+        "train/good/.ipynb_checkpoints/0-checkpoint.png",
+        "train/good/__MACOSX/0.png",
+        "train/good/folder.png/inner.txt",
+        "test/.ipynb_checkpoints/0.png",
+        "test/__MACOSX/0.png",
+        "test/readme.txt",
+        "test/crack/0.png",
+        "test/crack/.DS_Store",
+        "ground_truth/.DS_Store",
+        "ground_truth/crack/0_mask.png",
+        "ground_truth/crack/._0_mask.png",
+        "ground_truth/crack/Thumbs.db",
+        "ground_truth/__MACOSX/0_mask.png",
+    )
+    category = mvtec.load_category(tmp_path)
+    assert names(category.train, tmp_path) == ["train/good/0.png"]
+    assert names(category.test, tmp_path) == ["test/crack/0.png"]
+    assert category.warnings == ()
+
+
+def test_order_is_natural_and_tells_cases_apart(tmp_path: Path) -> None:
+    expected = ["01.png", "1.png", "2.png", "10.png", "B.png", "a2.png", "a10.png", "é.png"]
+    touch(tmp_path, *reversed(expected))
+    found = names(mvtec.load_category(tmp_path).train, tmp_path)
+    assert [unicodedata.normalize("NFC", name) for name in found] == expected
+
+
+def test_kinds_come_in_natural_order(tmp_path: Path) -> None:
+    touch(tmp_path, "train/good/0.png", *(f"test/kind {i}/0.png" for i in (10, 9, 1)))
+    assert mvtec.load_category(tmp_path).kinds == ("kind 1", "kind 9", "kind 10")
+
+
+def test_a_broken_link_is_kept_for_the_reader_to_name(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    assert names(mvtec.load_category(tmp_path).train, tmp_path) == ["a.png", "b.png"]
+
+
+# Masks and their pictures.
+
+
+@pytest.mark.parametrize("mask", ["000_mask.PNG", "000_mask.bmp", "000_mask.tif", "000_mask.jpg"])
+def test_masks_of_any_extension(tmp_path: Path, mask: str) -> None:
+    touch(tmp_path, "train/good/0.png", "test/cut/000.JPG", f"ground_truth/cut/{mask}")
+    category = mvtec.load_category(tmp_path)
+    assert category.test[0].mask_path == tmp_path / "ground_truth/cut" / mask
+    assert category.warnings == ()
+
+
+def test_a_defect_picture_without_mask_is_named(root: Path) -> None:
+    (root / "tile/ground_truth/crack/001_mask.png").unlink()
+    category = mvtec.load_category(root, "tile")
+    assert [sample.mask_path is None for sample in category.test[:2]] == [False, True]
+    (warning,) = category.warnings
+    assert warning.startswith(str(root / "tile/test/crack/001.png"))
+    assert "no mask" in warning
+
+
+def test_without_ground_truth_every_defect_picture_is_named(root: Path) -> None:
+    (root / "tile/ground_truth").rename(root / "elsewhere")
+    category = mvtec.load_category(root, "tile")
+    assert all(sample.mask_path is None for sample in category.test)
+    assert len(category.warnings) == 3
+
+
+@pytest.mark.parametrize(
+    "mask", ["crack/007_mask.png", "dent/000_mask.png", "crack/000.png", "crack/_mask.png"]
+)
+def test_a_mask_without_its_picture_is_named(root: Path, mask: str) -> None:
+    touch(root, f"tile/ground_truth/{mask}")
+    (warning,) = mvtec.load_category(root, "tile").warnings
+    assert warning.startswith(str(root / "tile/ground_truth" / mask))
+    assert "without its picture" in warning
+
+
+def test_masks_of_good_pictures_are_left_out(root: Path) -> None:
+    touch(root, "tile/ground_truth/good/000_mask.png", "tile/ground_truth/good/001_mask.png")
+    category = mvtec.load_category(root, "tile")
+    (warning,) = category.warnings
+    assert "masks of good pictures" in warning
+    assert all(sample.mask_path is None for sample in category.test if not sample.is_anomalous)
+
+
+def test_pictures_that_share_a_mask_are_named(root: Path) -> None:
+    touch(root, "tile/test/crack/000.jpg")
+    category = mvtec.load_category(root, "tile")
+    mask = root / "tile/ground_truth/crack/000_mask.png"
+    assert [sample.mask_path for sample in category.test[:2]] == [mask, mask]
+    (warning,) = category.warnings
+    assert warning.startswith(str(root / "tile/test/crack/000.png"))
+    assert "000.jpg" in warning
+    assert "000_mask.png" in warning
+
+
+def test_of_two_masks_of_a_picture_the_first_is_taken(root: Path) -> None:
+    touch(root, "tile/ground_truth/crack/000_mask.bmp")
+    category = mvtec.load_category(root, "tile")
+    assert category.test[0].mask_path == root / "tile/ground_truth/crack/000_mask.bmp"
+    (warning,) = category.warnings
+    assert warning.startswith(str(root / "tile/ground_truth/crack/000_mask.png"))
+
+
+def test_reading_masks(tmp_path: Path) -> None:
+    drawn = np.zeros((4, 6), bool)
+    drawn[1, 2] = True
+    images.write_png(tmp_path / "m.png", drawn)
+    defect = Sample(tmp_path / "a.png", "cut", tmp_path / "m.png")
+    np.testing.assert_array_equal(mvtec.read_sample_mask(defect, (4, 6)), drawn)
+    assert mvtec.read_sample_mask(dataclasses.replace(defect, mask_path=None), (4, 6)) is None
+    empty = mvtec.read_sample_mask(Sample(tmp_path / "a.png", "good"), (4, 6))
+    assert (empty.shape, empty.dtype, empty.any()) == ((4, 6), np.bool_, False)
+
+
+def test_a_mask_of_another_size_names_both_files_and_sizes(tmp_path: Path) -> None:
+    images.write_png(tmp_path / "m.png", np.zeros((4, 6), bool))
+    defect = Sample(tmp_path / "a.png", "cut", tmp_path / "m.png")
+    with pytest.raises(DataError) as caught:
+        mvtec.read_sample_mask(defect, (6, 4))
+    for part in (str(tmp_path / "a.png"), str(tmp_path / "m.png"), "6 x 4", "4 x 6"):
+        assert part in str(caught.value)
+
+
+# What is refused.
+
+
+def refusal(root: Path, name: str | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        mvtec.load_category(root, name)
+    return str(caught.value)
+
+
+def test_no_such_root(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "absent") == f"{tmp_path / 'absent'}: no such folder."
+    with pytest.raises(DataError, match="no such folder"):
+        mvtec.list_categories(tmp_path / "absent")
+
+
+def test_a_root_that_is_a_file(tmp_path: Path) -> None:
+    touch(tmp_path, "a.zip")
+    assert "expected a folder" in refusal(tmp_path / "a.zip")
+
+
+def test_no_such_category_names_those_found(root: Path) -> None:
+    message = refusal(root, "til")
+    assert "'til'" in message
+    assert "tile, wood" in message
+
+
+def test_several_categories_and_no_name(root: Path) -> None:
+    assert "tile, wood" in refusal(root)
+
+
+def test_another_name_than_the_category_folder(root: Path) -> None:
+    message = refusal(root / "tile", "wood")
+    assert "'tile'" in message
+    assert "'wood'" in message
+
+
+@pytest.mark.parametrize("name", ["../tile", "a/b", "..", ".", "/tile"])
+def test_a_path_is_no_category(root: Path, name: str) -> None:
+    assert f"Received: {name!r}." in refusal(root, name)
+
+
+def test_train_good_without_pictures(tmp_path: Path) -> None:
+    touch(tmp_path, "tile/train/good/Thumbs.db", "tile/train/good/a.webp")
+    message = refusal(tmp_path, "tile")
+    assert str(tmp_path / "tile" / "train" / "good") in message
+    assert ".png" in message
+
+
+def test_a_root_with_neither(tmp_path: Path) -> None:
+    touch(tmp_path, "notes.txt", "train/bad/a.png")
+    message = refusal(tmp_path)
+    assert str(tmp_path) in message
+    assert "train/good" in message
+
+
+def test_a_folder_that_can_not_be_listed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def listdir(_: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert "Permission denied" in refusal(root / "tile")
+
+
+# Pictures to inspect.
+
+
+def test_files_and_folders_in_any_mix(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "in/10.png",
+        "in/9.png",
+        "in/deep/er/0.JPG",
+        "in/deep/notes.txt",
+        "in/.cache/0.png",
+        "in/__MACOSX/0.png",
+        "in/._9.png",
+        "one.xyz",
+    )
+    paths = [tmp_path / "one.xyz", str(tmp_path / "in"), tmp_path / "absent.png"]
+    assert mvtec.find_pictures(paths) == [
+        tmp_path / "one.xyz",
+        tmp_path / "in/9.png",
+        tmp_path / "in/10.png",
+        tmp_path / "in/deep/er/0.JPG",
+        tmp_path / "absent.png",
+    ]
+
+
+def test_a_ring_of_links_ends(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
+    assert mvtec.find_pictures([tmp_path]) == [tmp_path / "a.png"]
+    assert mvtec.find_pictures([tmp_path / "again"]) == [tmp_path / "again" / "a.png"]
+
+
+def test_a_folder_without_pictures_is_named(tmp_path: Path, caplog) -> None:
+    with caplog.at_level(logging.WARNING, logger="ssae_tf"):
+        assert mvtec.find_pictures([tmp_path]) == []
+    assert str(tmp_path) in caplog.text
+
+
+def test_nothing_asked_nothing_found() -> None:
+    assert mvtec.find_pictures([]) == []
+
+
+# Real pictures.
+
+
+@pytest.fixture
+def real(shared_data: Path) -> Path:
+    if not {"leather", "magnetic_tile"} <= set(mvtec.list_categories(shared_data)):
+        pytest.skip(f"no leather and magnetic_tile in {shared_data}")
+    return shared_data
+
+
+def test_leather_lacks_some_masks_and_pictures(real: Path) -> None:
+    category = mvtec.load_category(real, "leather")
+    assert len(category.train) == 4
+    assert category.kinds == ("color", "cut", "fold", "glue", "poke")
+    without = [sample for sample in category.test if sample.is_anomalous and not sample.mask_path]
+    named = "\n".join(category.warnings)
+    assert without
+    assert all(str(sample.path) in named for sample in without)
+    assert str(real / "leather/ground_truth/color/001_mask.png") in named
+    sample = next(sample for sample in category.test if sample.mask_path)
+    pixels = images.read_image(sample.path)
+    mask = mvtec.read_sample_mask(sample, pixels.shape[:2])
+    assert mask is not None
+    assert 0 < mask.mean() < 0.5
+
+
+def test_magnetic_tile_is_complete_and_of_many_sizes(real: Path) -> None:
+    category = mvtec.load_category(real, "magnetic_tile")
+    assert category.kinds == ("blowhole", "break", "crack", "fray", "uneven")
+    assert len(category.train) == 772
+    sizes = set()
+    for sample in category.test[::20]:
+        size = images.image_size(sample.path)
+        sizes.add(size)
+        mask = mvtec.read_sample_mask(sample, size)
+        assert mask is None or mask.any() == sample.is_anomalous
+    assert len(sizes) > 1

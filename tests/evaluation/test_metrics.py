@@ -1,0 +1,232 @@
+"""Metrics against scikit-learn, against brute force over thresholds, and by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from sklearn.metrics import f1_score, recall_score, roc_auc_score
+
+from ssae_tf.evaluation.metrics import (
+    PixelAccumulator,
+    auroc,
+    balanced_accuracy,
+    f1,
+    f1_from_counts,
+    tpr_tnr,
+)
+
+
+def random_pictures(seed, count=4, levels=None, dtype=np.float32):
+    """Pictures of different sizes: (map, true mask with several regions, predicted mask)."""
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for _ in range(count):
+        shape = tuple(rng.integers(8, 30, 2))
+        truth = ndimage.gaussian_filter(rng.random(shape), 1.5) > 0.55
+        anomaly_map = (rng.random(shape) + 0.4 * truth).astype(dtype)
+        if levels:
+            anomaly_map = (np.round(anomaly_map * levels) / levels).astype(dtype)
+        pictures.append((anomaly_map, truth, anomaly_map > 0.8))
+    return pictures
+
+
+def accumulate(pictures):
+    pixels = PixelAccumulator()
+    for picture in pictures:
+        pixels.add(*picture)
+    return pixels
+
+
+def flat(pictures, index):
+    return np.concatenate([picture[index].ravel() for picture in pictures])
+
+
+def brute_force_aupro(pictures, limit):
+    """Area under the polygon of (FPR, PRO) at every threshold, one region at a time."""
+    regions = []
+    for anomaly_map, truth, _ in pictures:
+        labels, count = ndimage.label(truth, np.ones((3, 3)))
+        regions += [anomaly_map[labels == i] for i in range(1, count + 1)]
+    normal = np.concatenate([m[~truth] for m, truth, _ in pictures])
+    levels = np.unique(flat(pictures, 0))[::-1]
+    fpr = np.array([0, *((normal >= t).mean() for t in levels)])
+    pro = np.array([0, *(np.mean([(r >= t).mean() for r in regions]) for t in levels)])
+    end = np.argmax(fpr >= limit)  # The first point there: the curve may rise vertically from it.
+    share = (limit - fpr[end - 1]) / (fpr[end] - fpr[end - 1])
+    x = np.append(fpr[:end], limit)
+    y = np.append(pro[:end], pro[end - 1] + share * (pro[end] - pro[end - 1]))
+    return np.sum(np.diff(x) * (y[:-1] + y[1:]) / 2) / limit
+
+
+@pytest.mark.parametrize("levels", [None, 3])
+def test_auroc_equals_sklearn(levels):
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        labels = rng.permutation([True] * 5 + [False] * 12)
+        scores = rng.random(17) + 0.2 * labels
+        scores = np.round(scores * levels) if levels else scores
+        assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "expected"),
+    [
+        ([0, 1], [0.1, 0.2], 1.0),
+        ([0, 1], [0.2, 0.1], 0.0),
+        ([0, 1], [0.2, 0.2], 0.5),
+        ([0, 0, 1], [1, 3, 2], 0.5),
+        ([1, 1], [0.2, 0.1], None),
+        ([0], [0.2], None),
+        ([], [], None),
+    ],
+)
+def test_auroc_by_hand(labels, scores, expected):
+    assert auroc(labels, scores) == expected
+
+
+def test_rates_equal_sklearn():
+    rng = np.random.default_rng(1)
+    labels, verdicts = rng.random((2, 40)) > 0.4
+    tpr, tnr = tpr_tnr(labels, verdicts)
+    assert tpr == pytest.approx(recall_score(labels, verdicts))
+    assert tnr == pytest.approx(recall_score(labels, verdicts, pos_label=0))
+    assert balanced_accuracy(labels, verdicts) == pytest.approx((tpr + tnr) / 2)
+    assert f1(labels, verdicts) == pytest.approx(f1_score(labels, verdicts))
+
+
+@pytest.mark.parametrize(
+    ("labels", "verdicts", "rates", "mean", "expected_f1"),
+    [
+        ([1, 1, 0, 0], [1, 0, 0, 0], (0.5, 1.0), 0.75, 2 / 3),
+        ([1], [0], (0.0, None), None, 0.0),
+        ([1], [1], (1.0, None), None, 1.0),
+        ([0, 0], [1, 0], (None, 0.5), None, None),
+        ([0], [0], (None, 1.0), None, None),
+        ([], [], (None, None), None, None),
+    ],
+)
+def test_rates_by_hand(labels, verdicts, rates, mean, expected_f1):
+    assert tpr_tnr(labels, verdicts) == rates
+    assert balanced_accuracy(labels, verdicts) == mean
+    assert f1(labels, verdicts) == expected_f1
+
+
+def test_f1_from_counts():
+    assert f1_from_counts(3, 1, 2) == 6 / 9
+    assert f1_from_counts(0, 5, 0) is None
+    assert f1_from_counts(0, 0, 0) is None
+
+
+@pytest.mark.parametrize("function", [auroc, tpr_tnr, f1])
+def test_lengths_must_agree(function):
+    with pytest.raises(ValueError, match="one shape"):
+        function([True, False], [0.5])
+
+
+def test_scores_must_not_be_nan():
+    with pytest.raises(ValueError, match="NaN"):
+        auroc([True, False], [0.5, np.nan])
+
+
+@pytest.mark.parametrize("levels", [None, 4])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pixel_metrics_equal_sklearn(levels, dtype):
+    pictures = random_pictures(2, levels=levels, dtype=dtype)
+    pixels = accumulate(pictures)
+    scores, truth, predicted = (flat(pictures, i) for i in range(3))
+    assert pixels.auroc() == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+    assert pixels.f1() == pytest.approx(f1_score(truth, predicted), abs=1e-12)
+
+
+@pytest.mark.parametrize("levels", [None, 10, 3, 1])
+@pytest.mark.parametrize("limit", [0.01, 0.3, 1.0])
+def test_aupro_equals_brute_force(levels, limit):
+    for seed in range(3):
+        pictures = random_pictures(seed, levels=levels)
+        expected = brute_force_aupro(pictures, limit)
+        assert accumulate(pictures).aupro(limit) == pytest.approx(expected, abs=1e-9)
+
+
+def test_aupro_weighs_regions_and_not_pixels():
+    """A region of 9 pixels found in full and one of 1 pixel missed: half, at any limit."""
+    anomaly_map, truth = np.zeros((10, 10), np.float32), np.zeros((10, 10), bool)
+    truth[1:4, 1:4] = truth[8, 8] = True
+    anomaly_map[1:4, 1:4] = 1
+    anomaly_map[8, 8] = -1
+    pixels = accumulate([(anomaly_map, truth, truth)])
+    assert pixels.aupro() == pytest.approx((1 / 2 + 1 / 2 * 0) / 1)
+    assert pixels.auroc() == pytest.approx(0.9)
+
+
+def test_aupro_interpolates_inside_a_tie_at_the_limit():
+    """All pixels tie: the curve is the diagonal, and its area up to l is l / 2 after division."""
+    truth = np.zeros((6, 6), bool)
+    truth[2, 2] = True
+    pixels = accumulate([(np.zeros((6, 6), np.float32), truth, truth)])
+    assert pixels.aupro(0.3) == pytest.approx(0.15)
+    assert pixels.aupro(1.0) == pytest.approx(0.5)
+    assert pixels.auroc() == pytest.approx(0.5)
+
+
+def test_diagonal_pixels_are_one_region():
+    """As two regions, the found one of three pixels would count 1/3 and not 1/2."""
+    truth = np.zeros((4, 8), bool)
+    truth[[0, 1], [0, 1]] = truth[3, 6] = True
+    anomaly_map = np.zeros((4, 8), np.float32)
+    anomaly_map[3, 6] = 1
+    anomaly_map[[0, 1], [0, 1]] = -1
+    assert accumulate([(anomaly_map, truth, truth)]).aupro() == pytest.approx(0.5)
+
+
+def test_perfect_maps():
+    truth = np.zeros((5, 5), bool)
+    truth[0, 0] = True
+    pixels = accumulate([(truth.astype(np.float32), truth, truth)])
+    assert (pixels.auroc(), pixels.aupro(), pixels.f1()) == (1.0, pytest.approx(1.0), 1.0)
+
+
+def test_undefined_without_defects_or_without_normal_pixels():
+    anomaly_map = np.random.default_rng(0).random((4, 4), np.float32)
+    none, everything = np.zeros((4, 4), bool), np.ones((4, 4), bool)
+    for pixels in (PixelAccumulator(), accumulate([(anomaly_map, none, everything)])):
+        assert (pixels.auroc(), pixels.aupro(), pixels.f1()) == (None, None, None)
+    pixels = accumulate([(anomaly_map, everything, everything)])
+    assert (pixels.auroc(), pixels.aupro(), pixels.f1()) == (None, None, 1.0)
+
+
+def test_merged_parts_equal_the_whole_and_stay_usable():
+    pictures = random_pictures(4, count=6, levels=20)
+    parts = [accumulate(pictures[:2]), accumulate(pictures[2:5]), accumulate(pictures[5:])]
+    whole, merged = accumulate(pictures), PixelAccumulator.merge(*parts)
+    before = [part.aupro() for part in parts]
+    assert merged.auroc() == pytest.approx(whole.auroc(), abs=1e-12)
+    assert merged.aupro() == pytest.approx(whole.aupro(), abs=1e-12)
+    assert merged.f1() == whole.f1()
+    merged.add(*pictures[0])
+    assert [part.aupro() for part in parts] == before
+
+
+def test_pictures_may_be_added_after_a_figure_was_read():
+    pictures = random_pictures(5)
+    pixels = accumulate(pictures[:2])
+    pixels.auroc()
+    for picture in pictures[2:]:
+        pixels.add(*picture)
+    assert pixels.auroc() == pytest.approx(accumulate(pictures).auroc(), abs=1e-12)
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match=r"\(2, 3\), \(3, 2\) and \(2, 3\)"):
+        PixelAccumulator().add(np.zeros((2, 3)), np.zeros((3, 2)), np.zeros((2, 3)))
+
+
+def test_map_must_not_have_nan():
+    with pytest.raises(ValueError, match="NaN"):
+        PixelAccumulator().add(np.full((2, 2), np.nan), np.eye(2), np.eye(2))
+
+
+@pytest.mark.parametrize("limit", [0, -0.1, 1.1, np.nan])
+def test_aupro_limit_out_of_range(limit):
+    with pytest.raises(ValueError, match="limit"):
+        PixelAccumulator().aupro(limit)

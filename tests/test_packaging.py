@@ -1,0 +1,147 @@
+"""What setup.cfg makes of the tree: the wheel holds every module at its place and nothing else."""
+
+from __future__ import annotations
+
+import email
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import ssae_tf
+
+# Folder of the tree -> folder in the wheel.
+MAPPED = {"ssae_tf": "ssae_tf", "cli": "ssae_tf/cli", "export": "ssae_tf/export"}
+BUILD_FILES = ("MANIFEST.in", "setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+# Folders that must stay out of the wheel.
+OTHERS = ("tests", "benchmarks", "docs")
+
+
+def _call(*command: str | Path, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def distributions(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel built from it, of a copy of the project."""
+    copy = tmp_path_factory.mktemp("project")
+    for name in BUILD_FILES:
+        shutil.copy(project_root / name, copy)
+    for name in (*MAPPED, *OTHERS):
+        if (project_root / name).is_dir():
+            shutil.copytree(
+                project_root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+    out = tmp_path_factory.mktemp("dist")
+    _call(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, copy, cwd=out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: Path) -> Path:
+    (path,) = distributions.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel installed in it, dependencies aside."""
+    target = tmp_path_factory.mktemp("site")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+    _call(*pip, "install", "--no-deps", "--no-index", "--target", target, wheel, cwd=target)
+    return target
+
+
+def test_wheel_holds_the_tree_and_nothing_else(wheel: Path, project_root: Path) -> None:
+    expected = {"ssae_tf/py.typed"}
+    for folder, place in MAPPED.items():
+        for path in (project_root / folder).rglob("*.py"):
+            expected.add(f"{place}/{path.relative_to(project_root / folder).as_posix()}")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == expected
+
+
+def test_every_folder_with_modules_is_a_package(project_root: Path) -> None:
+    for folder in MAPPED:
+        for path in (project_root / folder).rglob("*.py"):
+            assert (path.parent / "__init__.py").exists(), f"{path.parent} lacks __init__.py"
+
+
+def test_wheel_metadata(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (metadata_name,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        (entry_points,) = (name for name in names if name.endswith("/entry_points.txt"))
+        metadata = email.message_from_bytes(archive.read(metadata_name))
+        scripts = archive.read(entry_points).decode()
+    assert metadata["Name"] == "ssae-tf"
+    assert metadata["Version"] == ssae_tf.__version__
+    assert "Apache-2.0" in (metadata["License-Expression"] or metadata["License"])
+    assert any(name.endswith("LICENSE") for name in names)
+    assert "ssae-tf = ssae_tf.cli.main:main" in scripts
+    assert metadata.get_payload().strip(), "README.md is the long description"
+
+
+def test_installed_wheel_imports_outside_the_project(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "import ssae_tf, ssae_tf.cli, ssae_tf.export, ssae_tf.cli.main\n"
+        "for module in (ssae_tf, ssae_tf.cli, ssae_tf.export, ssae_tf.cli.main):\n"
+        "    print(module.__file__)"
+    )
+    files = _call(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed))
+    assert [Path(name).relative_to(installed).as_posix() for name in files.splitlines()] == [
+        "ssae_tf/__init__.py",
+        "ssae_tf/cli/__init__.py",
+        "ssae_tf/export/__init__.py",
+        "ssae_tf/cli/main.py",
+    ]
+
+
+def test_project_folder_works_without_installation(project_root: Path) -> None:
+    # Without an editable install's finder, which would find the two folders by itself.
+    code = (
+        "import sys\n"
+        "sys.meta_path = [finder for finder in sys.meta_path if 'editable' not in repr(finder)]\n"
+        "import ssae_tf.cli.main, ssae_tf.export\n"
+        "print(ssae_tf.cli.main.__file__)\n"
+        "print(ssae_tf.export.__file__)"
+    )
+    files = _call(sys.executable, "-c", code, cwd=project_root).splitlines()
+    assert [Path(name).resolve() for name in files] == [
+        project_root / "cli" / "main.py",
+        project_root / "export" / "__init__.py",
+    ]
+
+
+def test_nothing_else_lands_in_site_packages(installed: Path) -> None:
+    names = {path.name for path in installed.iterdir()} - {"bin", "Scripts"}
+    assert names == {"ssae_tf", f"ssae_tf-{ssae_tf.__version__}.dist-info"}
+
+
+@pytest.mark.parametrize(
+    "command", [["bin/ssae-tf"], ["-m", "ssae_tf"]], ids=["script", "python -m"]
+)
+def test_command_runs_outside_the_project(
+    command: list[str], installed: Path, tmp_path: Path
+) -> None:
+    if command[0] == "bin/ssae-tf":
+        if os.name == "nt":
+            pytest.skip("an .exe elsewhere on Windows")
+        command = [str(installed / command[0])]
+    output = _call(sys.executable, *command, "--version", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert output.strip() == f"ssae-tf {ssae_tf.__version__}"
