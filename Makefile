@@ -1,4 +1,4 @@
-# Two commands for a fresh machine: `make demo` and `make test`. Each makes the environment it needs.
+# `make demo` and `make test` work on a fresh machine: each makes the environment it needs.
 
 VENV ?= .venv
 CARD_VENV ?= .venv-card
@@ -25,7 +25,7 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.run ## Fit a detector on the embedded sample data and evaluate it
-	@$(VENV)/bin/ssae-tf sample-data --out $(DEMO)/data
+	@$(VENV)/bin/ssae-tf sample-data --out $(DEMO)/data --overwrite
 	@$(VENV)/bin/ssae-tf fit --category tile --data $(DEMO)/data --out $(DEMO)/run --overwrite
 	@$(VENV)/bin/ssae-tf evaluate $(DEMO)/run
 
@@ -36,9 +36,11 @@ test-card: $(CARD_VENV)/.test ## The same with TensorFlow 2.15.1, Keras 2.15 and
 	@COVERAGE_FILE=.coverage.card $(CARD_VENV)/bin/python -m pytest $(COVERAGE) $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting and types
-	@$(VENV)/bin/ruff check
-	@$(VENV)/bin/ruff format --check
-	@$(VENV)/bin/mypy
+	@status=0; \
+	$(VENV)/bin/ruff check || status=1; \
+	$(VENV)/bin/ruff format --check || status=1; \
+	$(VENV)/bin/mypy || status=1; \
+	exit $$status
 
 format: $(VENV)/.dev ## Format the code and mend what can be mended
 	@$(VENV)/bin/ruff check --fix

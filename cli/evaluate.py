@@ -22,7 +22,7 @@ from ssae_tf.cli import options
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for metrics.json and the sheets. [default: the run folder]",
+    help="Folder for metrics.json and the sheets. [default: the run folder; none for other data]",
 )
 @options.quiet
 def command(
@@ -37,6 +37,7 @@ def command(
 
     RUN is a run folder, by default the newest under runs/. Prints a table with a row per kind of
     defect, and writes metrics.json and a sheet per kind with the best, median and worst pictures.
+    With --data or --category they go to --out: those in the run folder are of the run's own data.
     """
     report = options.reporter(quiet)
     folder = options.resolve_run(run, report)
@@ -44,14 +45,17 @@ def command(
     from ssae_tf import workflow
     from ssae_tf.files import write_json
 
-    out = out or folder
-    sheets = out / workflow.SHEETS_FOLDER
+    if out is None and data is None and category is None:
+        out = folder
+    sheets = None if out is None else out / workflow.SHEETS_FOLDER
     metrics = workflow.evaluate(
         folder, data=data, category=category, sheets=sheets, reporter=report
     )
-    write_json(out / workflow.METRICS_FILE, metrics)
+    if out is not None:
+        write_json(out / workflow.METRICS_FILE, metrics)
     if as_json:
         click.echo(json.dumps(metrics, indent=2))
     else:
         options.print_metrics(metrics)
-    report.say(f"Sheets of the best, median and worst pictures: {sheets}")
+    if sheets is not None:
+        report.say(f"Sheets of the best, median and worst pictures: {sheets}")

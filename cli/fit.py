@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from ssae_tf.cli import options
+from ssae_tf.cli.main import ExitCode
 
 
 @click.command("fit", epilog="Example: ssae-tf fit --category tile --minutes 10")
@@ -46,39 +48,50 @@ def command(
     detector where there is a test set. Makes a run folder. Ctrl-C saves, --resume goes on.
     """
     report = options.reporter(quiet)
+    if minutes is not None and settings["steps"] is not None:
+        raise click.UsageError("--minutes and --steps both set the number of steps; give one.")
     if resume is not None:
-        given = [
-            f"--{name.replace('_', '-')}"
-            for name in ctx.params
-            if name not in ("resume", "quiet")
-            and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        ]
+        given = _given(ctx, besides=("resume", "quiet"))
         if given:
             raise click.UsageError(
                 f"--resume takes all settings from the run; leave out {', '.join(given)}."
             )
 
-        from ssae_tf import workflow
+    from ssae_tf import workflow
+    from ssae_tf.data.mvtec import load_category
+    from ssae_tf.training.loop import TrainingInterrupted
 
-        fitted = workflow.resume(resume, reporter=report)
-    else:
-        root = options.resolve_data(data, report)
-
-        from ssae_tf import workflow
-        from ssae_tf.data.mvtec import load_category
-
-        name = load_category(root, category).name
-        config = options.build_config(settings, name, report)
-        fitted = workflow.fit(
-            root,
-            category,
-            out=out,
-            config=config,
-            minutes=minutes,
-            overwrite=overwrite,
-            reporter=report,
-        )
+    try:
+        if resume is not None:
+            fitted = workflow.resume(resume, reporter=report)
+        else:
+            root = options.resolve_data(data, report)
+            name = load_category(root, category).name
+            fitted = workflow.fit(
+                root,
+                category,
+                out=out,
+                config=options.build_config(settings, name, report),
+                minutes=minutes,
+                overwrite=overwrite,
+                reporter=report,
+            )
+    except TrainingInterrupted as error:
+        click.echo(str(error), err=True)
+        ctx.exit(ExitCode.INTERRUPTED)
     if fitted.metrics is not None:
         options.print_metrics(fitted.metrics)
         report.say(f"Sheets of the best, median and worst pictures: {fitted.folder / 'sheets'}")
     click.echo(str(fitted.folder))
+
+
+def _given(ctx: click.Context, besides: tuple[str, ...]) -> list[str]:
+    """The options on the command line, as they are written there."""
+    return [
+        parameter.opts[0]
+        for parameter in ctx.command.params
+        if parameter.name is not None
+        and parameter.name not in besides
+        and parameter.expose_value
+        and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]

@@ -198,6 +198,9 @@ def build_config(values: dict[str, Any], category: str, report: Reporter) -> Run
         setting, sign, text = assignment.partition("=")
         if not sign:
             raise click.BadParameter(f"{assignment!r} is not NAME=VALUE.", param_hint="--set")
+        if setting in ("category", "preset"):
+            # They only label the settings; the options also bring what belongs to them.
+            raise click.BadParameter(f"use --{setting} instead.", param_hint=f"--set {setting}")
         changes[setting] = _parse_value(text)
     config = config_module.override(config_module.preset(name, category), changes)
     if values["steps"] is not None:

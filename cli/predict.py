@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ssae_tf.cli import options
-from ssae_tf.errors import DataError, SsaeError
+from ssae_tf.cli.main import ExitCode
+from ssae_tf.errors import DataError, RunError
 
 if TYPE_CHECKING:
     from ssae_tf.detector import Result
@@ -45,30 +47,47 @@ def command(
     paths = find_pictures(pictures)
     if not paths:
         raise DataError(f"{', '.join(map(str, pictures))}: no pictures found.")
+    if out is not None:
+        _make_folder(out)
     names = _names(paths)
     failed = 0
     with report.task("Inspecting", len(paths)) as task:
         for path in paths:
             try:
                 result = detector.predict(path)
+            except DataError as error:
+                failed += 1
+                line = {"schema_version": SCHEMA_VERSION, "path": str(path), "error": str(error)}
+            else:
                 if out is not None:
                     _write(result, out, names[path])
                 line = result.to_dict()
-            except SsaeError as error:
-                failed += 1
-                line = {"schema_version": SCHEMA_VERSION, "path": str(path), "error": str(error)}
-            click.echo(json.dumps(line, ensure_ascii=False, allow_nan=False))
+            click.echo(_json(line))
             task.advance()
     if failed:
-        ctx.exit(3)
+        ctx.exit(ExitCode.PARTIAL)
+
+
+def _json(line: dict[str, Any]) -> str:
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+    # Undecodable bytes of a file's name are surrogates in Python, which no encoding can print.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: can't be made ({error.strerror}).") from None
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:
     """A name for each picture's files: its stem, with the folders that tell equal stems apart."""
     names: dict[Path, str] = {}
     taken: set[str] = set()
-    for path in paths:
-        parts = path.resolve().with_suffix("").parts[1:]
+    for path in dict.fromkeys(paths):
+        # Not resolved: a link is known by its own name.
+        parts = Path(os.path.abspath(path.with_suffix(""))).parts[1:]
         depth = 1
         while (name := "_".join(parts[-depth:])) in taken and depth < len(parts):
             depth += 1
@@ -88,7 +107,6 @@ def _write(result: Result, folder: Path, name: str) -> None:
     from ssae_tf.evaluation.sheets import heatmap, overlay
     from ssae_tf.files import atomic
 
-    folder.mkdir(parents=True, exist_ok=True)
     # Twice the threshold is the brightest colour, so that pictures can be compared by eye.
     write_png(folder / f"{name}_map.png", heatmap(result.anomaly_map, 0.0, 2.0 * result.threshold))
     write_png(folder / f"{name}_mask.png", result.mask)

@@ -12,7 +12,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic.dataclasses import dataclass
 
 from ssae_tf.errors import ConfigError
@@ -24,6 +31,22 @@ Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 # The network halves height and width three times.
 Size = Annotated[int, Field(ge=16, multiple_of=8)]
+
+
+def _one_sentence(value: Any, accept: ValidatorFunctionWrapHandler) -> Any:
+    # Pydantic would answer with one complaint for each type of the union.
+    try:
+        return accept(value)
+    except ValidationError:
+        raise ValueError(
+            'expected "native" or [height, width], multiples of 8 that are at least 16; '
+            f"received {value!r}"
+        ) from None
+
+
+InspectionSize = Annotated[
+    Literal["native"] | tuple[Size, Size] | None, WrapValidator(_one_sentence)
+]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -87,9 +110,9 @@ class CorruptionConfig:
 
     def __post_init__(self) -> None:
         if self.elastic + self.cut_out + self.patch_swap <= 0:
-            raise ValueError("one of elastic, cut_out and patch_swap must be above 0")
+            raise ValueError("one of elastic, cut_out and patch_swap must be above 0, all are 0")
         if self.blob + self.polygon + self.stroke <= 0:
-            raise ValueError("one of blob, polygon and stroke must be above 0")
+            raise ValueError("one of blob, polygon and stroke must be above 0, all are 0")
         for name in ("size", "sigma", "alpha"):
             low, high = getattr(self, name)
             if low > high:
@@ -102,12 +125,14 @@ class ModelConfig:
 
     Attributes:
         width: scales every filter count; 1.0 is the paper.
+        start: "low_pass" begins with a network that answers with a coarse copy of its input.
         momentum: of the moving averages of batch normalisation.
         reach: largest distance of a trained tap of a dilated kernel, as a share of the map's side;
             1.0 trains every tap that reads something.
     """
 
     width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
+    start: Literal["random", "low_pass"] = "random"
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     reach: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
 
@@ -153,7 +178,8 @@ class TrainingConfig:
         schedule: "cosine" falls to 1 % of the rate at the end, "constant" stays.
         epsilon: Adam's; the printed norm gives gradients near Keras' default of 1e-7.
         freeze_norm: share of the steps after which batch normalisation normalises with its moving
-            statistics in training, as it does in inference; 1.0 is never.
+            statistics in training, as it does in inference; 1.0 is never. With 0.0 the
+            statistics are those of the training pictures in the untrained network.
         mixed_precision: "none" or "bfloat16"; weights, statistics and output stay float32.
         jit: compile the step with XLA.
         evaluations: how often, over the whole training, the model is judged on *select*.
@@ -190,7 +216,7 @@ class ScoringConfig:
         smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none.
     """
 
-    inspection_size: Literal["native"] | tuple[Size, Size] | None = None
+    inspection_size: InspectionSize = None
     reading: Literal["absolute", "euclidean"] = "absolute"
     smoothing_sigma: Annotated[float, Field(ge=0.0)] = 4.0
 
@@ -251,10 +277,13 @@ def load(path: Path) -> RunConfig:
         ConfigError: not a JSON object, or not valid settings; the message names the file.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return from_dict(values)
-    except (ValueError, OSError) as error:
+        return from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read ({error.strerror}).") from None
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: is not JSON ({error}).") from None
 
 
 def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
@@ -262,7 +291,7 @@ def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
 
     Args:
         config: the settings to start from.
-        changes: dotted field name -> value, such as {"training.seed": 3}.
+        changes: dotted field name -> value, such as {"training.seed": 3}; one of `field_names()`.
 
     Raises:
         ConfigError: no such field, or a value it does not accept.
@@ -270,10 +299,11 @@ def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
     values = to_dict(config)
     for name, value in changes.items():
         *parents, last = name.split(".")
-        group = values
+        group: Any = values
         for parent in parents:
-            group = group.get(parent, {})
-        if last not in group:
+            group = group.get(parent) if isinstance(group, dict) else None
+        # A group as a whole would put the fields that are not named back to their defaults.
+        if not isinstance(group, dict) or isinstance(group.get(last, {}), dict):
             raise ConfigError(
                 f"Unknown setting `{name}`. Expected one of: {', '.join(field_names())}."
             )
@@ -298,8 +328,14 @@ def _sentence(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"Unknown setting `{where}`."
-    message = first["msg"].removeprefix("Value error, ")
-    return f"Invalid value for `{where}`: {message}. Received: {first['input']!r}."
+    if first["type"] == "missing":
+        return f"Missing setting `{where}`."
+    if not where:
+        return f"Expected settings by name. Received: {first['input']!r}."
+    if first["type"] == "value_error":
+        # One of this file's own, which says what came.
+        return f"Invalid value for `{where}`: {first['msg'].removeprefix('Value error, ')}."
+    return f"Invalid value for `{where}`: {first['msg']}. Received: {first['input']!r}."
 
 
 # Section 4.1 augments "depending on the category": what may be turned or mirrored without becoming
@@ -339,12 +375,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     },
     "quick": {
-        "model": {"width": 0.375, "reach": 0.25},
+        "model": {"width": 0.375, "reach": 0.25, "start": "low_pass"},
         "objective": {"norm": "l2_squared"},
-        "corruption": {"patches": 2, "brightness": 0.15, "cut_out": 0.15},
+        "corruption": {
+            "patches": 2,
+            "size": [0.15, 0.5],
+            "brightness": 0.15,
+            "elastic": 0.85,
+            "cut_out": 0.15,
+        },
         "training": {
-            "stages": [{"size": 64, "batch_size": 8, "steps": 1000}],
-            "learning_rate": 2e-3,
+            "stages": [{"size": 64, "batch_size": 8, "steps": 1500}],
+            "freeze_norm": 0.0,
         },
     },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image, to_unit
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.files import read_json, write_json, write_text
-from ssae_tf.models.autoencoder import DOWNSAMPLING, autoencoder
+from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.weights import load_weights, save_weights
 from ssae_tf.scoring import anomaly_map, reconstruct
 from ssae_tf.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
@@ -61,12 +62,19 @@ class Calibration:
         Raises:
             KeyError, TypeError, ValueError: not such content.
         """
-        return cls(
+        calibration = cls(
             float(values["threshold"]),
             int(values["min_area"]),
             tuple(float(score) for score in values["scores"]),
             int(values["schema_version"]),
         )
+        # No score is greater than NaN: every picture would be normal.
+        if not math.isfinite(calibration.threshold) or calibration.min_area < 1:
+            raise ValueError(
+                "expected a finite threshold and a min_area of at least 1, received "
+                f"{calibration.threshold} and {calibration.min_area}"
+            )
+        return calibration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,14 +152,12 @@ class Detector:
                     f"{folder}: has no {name}, so this is no finished run of `ssae-tf fit`."
                 )
         config = config_module.load(folder / CONFIG_FILE)
-        model = autoencoder(config.model, training_size=config.training.stages[0].size)
-        load_weights(model, folder / WEIGHTS_FILE)
         path = folder / CALIBRATION_FILE
         try:
             calibration = Calibration.from_dict(read_json(path))
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path}: not a calibration ({error!r}).") from None
-        return cls(model, config, calibration)
+        return cls(load_network(config, folder / WEIGHTS_FILE), config, calibration)
 
     def save(self, folder: str | Path) -> None:
         """Writes config.json, weights.npz and calibration.json.
@@ -180,40 +186,47 @@ class Detector:
 
         Raises:
             DataError: the file can't be read, or the array is none of the above.
-            RunError: the detector is not calibrated.
+            RunError: the detector is not calibrated, or its weights are damaged.
         """
         calibration = self._calibrated()
         path = "" if isinstance(picture, np.ndarray) else str(picture)
         x = self._as_unit(picture)
         reconstruction, map_ = self.inspect(x)
-        score = image_score(map_, min(calibration.min_area, map_.size))
+        # A picture smaller than min_area can still be defective as a whole.
+        min_area = min(calibration.min_area, map_.size)
+        score = image_score(map_, min_area)
         threshold = calibration.threshold
         return Result(
             path=path,
             score=score,
             threshold=threshold,
             is_anomalous=is_anomalous(score, threshold),
-            defects=tuple(defects(map_, threshold, calibration.min_area)),
+            defects=tuple(defects(map_, threshold, min_area)),
             picture=x,
             reconstruction=reconstruction,
             anomaly_map=map_,
-            mask=anomaly_mask(map_, threshold, calibration.min_area),
+            mask=anomaly_mask(map_, threshold, min_area),
         )
 
     def inspect(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """F(X) and the anomaly map, without a verdict.
 
         Args:
-            picture: X, (H, W, 3) float32 in [0, 1].
+            picture: X, (H, W, 3) float32 in [0, 1], of any size from 1 × 1.
 
         Returns:
             F(X), (H, W, 3) float32, and the map, (H, W) float32, both in pixels of the picture:
             where the run resizes, they are computed at the inspection size and resized back.
+
+        Raises:
+            RunError: the network's answer is not finite.
         """
         height, width = picture.shape[:2]
         size = self.inspection_size
         x = picture if size is None else resize(picture, *size)
         reconstruction, map_ = (y[0].numpy() for y in self._map(tf.constant(x[None])))
+        if not np.isfinite(map_).all():
+            raise RunError("The network answers with NaN or infinity: its weights are damaged.")
         return resize(reconstruction, height, width), resize(map_, height, width)
 
     @property
@@ -251,17 +264,19 @@ class Detector:
         return self.calibration
 
 
-def check_picture_size(height: int, width: int, name: str) -> None:
-    """Refuses pictures that the network can't take.
+def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
+    """The network of some settings with weights from a file, computing in float32.
+
+    Args:
+        config: the settings of the run; how training computed does not matter here.
+        weights: what `save_weights` wrote.
 
     Raises:
-        DataError: a side is shorter than the network's 8 pixels.
+        RunError: the file can't be read, or belongs to another network.
     """
-    if min(height, width) < DOWNSAMPLING:
-        raise DataError(
-            f"{name}: {height}×{width} pixels, the network needs at least "
-            f"{DOWNSAMPLING}×{DOWNSAMPLING}."
-        )
+    model = autoencoder(config.model, training_size=config.training.stages[0].size)
+    load_weights(model, weights)
+    return model
 
 
 def _compiled(

@@ -18,7 +18,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, renamed to it when the block ends without error.
 
     Raises:
-        RunError: the folder can't be made or written to.
+        RunError: the folder can't be made or written to, or `path` is a folder.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,15 +36,18 @@ def atomic(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            raise RunError(f"{path}: can't be written ({error.strerror}).") from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text."""
+    """Writes UTF-8 text; what stands for undecodable bytes in file names becomes escapes."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -60,5 +63,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: can't be read as JSON ({error}).") from None
+    except OSError as error:
+        raise RunError(f"{path}: can't be read ({error.strerror}).") from None
+    except ValueError as error:
+        raise RunError(f"{path}: is not JSON ({error}).") from None

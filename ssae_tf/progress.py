@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 
@@ -29,11 +30,11 @@ class Reporter:
     def say(self, message: str) -> None:
         """One line of plain text."""
         if not self.quiet:
-            self.console.print(message, markup=False)
+            self.console.print(message, markup=False, emoji=False)
 
     def warn(self, message: str) -> None:
         """One line that is shown even when quiet: something is not as expected."""
-        self.console.print(f"Warning: {message}", style="yellow", markup=False)
+        self.console.print(f"Warning: {message}", style="yellow", markup=False, emoji=False)
 
     def task(self, description: str, total: int, done: int = 0) -> Task:
         """Work of `total` steps, `done` of them before; use it in a `with` block."""
@@ -62,6 +63,8 @@ class Task:
             console=reporter.console,
             disable=not self._live,
             transient=True,
+            # Results that go to a file or a pipe would land on the terminal instead.
+            redirect_stdout=sys.stdout.isatty(),
         )
         self._id = self._bar.add_task(description, total=total, completed=done, note="")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import importlib.metadata
 import os
 import platform
 import shutil
@@ -20,11 +21,18 @@ from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.data.cache import PictureCache
-from ssae_tf.data.images import read_image
-from ssae_tf.data.mvtec import Category, Sample, load_category, read_sample_mask
+from ssae_tf.data.images import image_size, read_image
+from ssae_tf.data.mvtec import GOOD, Category, Sample, load_category, read_sample_mask
 from ssae_tf.data.pipeline import CropSampler
 from ssae_tf.data.split import Split, data_hash, split_names, split_normal
-from ssae_tf.detector import CALIBRATION_FILE, CONFIG_FILE, WEIGHTS_FILE, Calibration, Detector
+from ssae_tf.detector import (
+    CALIBRATION_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Calibration,
+    Detector,
+    load_network,
+)
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.evaluation.protocol import PictureResult, summarize
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
@@ -94,16 +102,15 @@ def fit(
     config = dataclasses.replace(config, category=found.name)
     folder = Path(out) if out is not None else Path("runs") / found.name
     _check_free(folder, overwrite)
-    split, trainer = _prepare(found, config, reporter)
+    usable, split, trainer = _prepare(found, config, reporter)
     seconds = trainer.fit_to_time(None if minutes is None else 60.0 * minutes)
     _announce(trainer.config, seconds, minutes, reporter)
 
-    if folder.exists():
-        shutil.rmtree(folder)
+    _clear(folder)
     write_text(folder / CONFIG_FILE, config_module.to_json(trainer.config))
     write_json(folder / SPLIT_FILE, split_names(split))
     write_json(folder / ENVIRONMENT_FILE, _environment(found, Path(data)))
-    return _finish(trainer, folder, found, split, reporter, go_on=False)
+    return _finish(trainer, folder, usable, split, reporter, go_on=False)
 
 
 def resume(folder: str | Path, *, reporter: Reporter | None = None) -> Fitted:
@@ -125,14 +132,12 @@ def resume(folder: str | Path, *, reporter: Reporter | None = None) -> Fitted:
     if not (folder / "checkpoints" / STATE_FILE).is_file():
         raise RunError(f"{folder}: has no checkpoints/{STATE_FILE} to go on from.")
     config = config_module.load(folder / CONFIG_FILE)
-    environment = read_json(folder / ENVIRONMENT_FILE)
-    found = load_category(environment["data"], config.category)
-    if data_hash(found) != environment["data_hash"]:
-        raise RunError(
-            f"{environment['data']}: the pictures are not those that {folder} was started with."
-        )
-    split, trainer = _prepare(found, config, reporter)
-    return _finish(trainer, folder, found, split, reporter, go_on=True)
+    data = _recorded(folder / ENVIRONMENT_FILE, "data")
+    found = load_category(data, config.category)
+    if data_hash(found) != _recorded(folder / ENVIRONMENT_FILE, "data_hash"):
+        raise RunError(f"{data}: the pictures are not those that {folder} was started with.")
+    usable, split, trainer = _prepare(found, config, reporter)
+    return _finish(trainer, folder, usable, split, reporter, go_on=True)
 
 
 def calibrate(
@@ -143,6 +148,8 @@ def calibrate(
     reporter: Reporter | None = None,
 ) -> Detector:
     """Sets a run's threshold anew and writes calibration.json, without training.
+
+    A metrics.json of before is left as it is: `evaluate` makes a new one.
 
     Args:
         run: a finished run folder.
@@ -165,9 +172,14 @@ def calibrate(
     if data is not None:
         samples: Sequence[Sample] = load_category(data, None).train
     else:
-        samples = _run_split(folder, detector.config)[1].calibrate
-    detector = _calibrated(detector, samples, reporter)
+        samples = run_split(folder, detector.config)[1].calibrate
+    detector = calibrated(detector, samples, reporter)
     detector.save(folder)
+    if (folder / METRICS_FILE).is_file():
+        reporter.say(
+            f"{folder / METRICS_FILE} is still that of the threshold before: "
+            f"`ssae-tf evaluate {folder}` measures anew."
+        )
     return detector
 
 
@@ -202,7 +214,7 @@ def evaluate(
             raise ValueError("Expected `data` beside a detector. Received: data=None.")
     else:
         detector = Detector.load(run)
-        data = data or read_json(Path(run) / ENVIRONMENT_FILE)["data"]
+        data = data or _recorded(Path(run) / ENVIRONMENT_FILE, "data")
     found = load_category(data, category or detector.config.category or None)
     if not found.test:
         raise DataError(f"{found.root}: has no test pictures (test/<kind>/*).")
@@ -264,8 +276,17 @@ def default_preset() -> str:
     return "paper" if tf.config.list_physical_devices("GPU") else "quick"
 
 
-def _prepare(found: Category, config: RunConfig, reporter: Reporter) -> tuple[Split, Trainer]:
-    """Splits and decodes the pictures, and builds the network."""
+def _prepare(
+    found: Category, config: RunConfig, reporter: Reporter
+) -> tuple[Category, Split, Trainer]:
+    """Splits and decodes the pictures, and builds the network.
+
+    Returns:
+        The category and its parts without the pictures that are left out, and the network.
+
+    Raises:
+        DataError: one of the pictures or masks can't be used, and is not to be left out.
+    """
     for warning in found.warnings:
         reporter.warn(warning)
     settings = config.data
@@ -278,13 +299,28 @@ def _prepare(found: Category, config: RunConfig, reporter: Reporter) -> tuple[Sp
     caches = {
         name: _decoded(getattr(split, name), config, name, reporter) for name in ("train", "select")
     }
-    skipped = [message for cache in caches.values() for message in cache.skipped]
-    if skipped:
-        reporter.warn(f"{len(skipped)} pictures left out, the first: {skipped[0]}")
+    # What only the end needs is looked at as well: hours of training should not end in an error.
+    late = {"calibration": split.calibrate, "test": found.test}
+    checked = {name: _checked(late[name], config, name, reporter) for name in late}
+    _warn_of_skipped(
+        [message for cache in caches.values() for message in cache.skipped]
+        + [message for _, messages in checked.values() for message in messages],
+        reporter,
+    )
+    found = dataclasses.replace(found, test=checked["test"][0])
+    split = dataclasses.replace(
+        split,
+        train=tuple(caches["train"].samples),
+        select=tuple(caches["select"].samples),
+        calibrate=checked["calibration"][0],
+    )
+    if not split.calibrate:
+        raise DataError(f"{found.root}: none of the calibration pictures can be used.")
     pictures = caches["train"].pictures
     place = "in memory" if caches["train"].location == "memory" else "on disk"
+    good = len({*split.train, *split.select, *split.calibrate})
     reporter.say(
-        f"{found.name}: {len(found.train)} good pictures ({len(split.train)} train, "
+        f"{found.name}: {good} good pictures ({len(split.train)} train, "
         f"{len(split.select)} select, {len(split.calibrate)} calibrate), {len(found.test)} test; "
         f"decoded pictures are kept {place}."
     )
@@ -295,7 +331,33 @@ def _prepare(found: Category, config: RunConfig, reporter: Reporter) -> tuple[Sp
             f"{small} of {len(pictures)} training pictures are smaller than crops of {largest}²: "
             "they are continued by reflection."
         )
-    return split, Trainer(caches["train"], caches["select"], config, reporter)
+    return found, split, Trainer(caches["train"], caches["select"], config, reporter)
+
+
+def _checked(
+    samples: Sequence[Sample], config: RunConfig, name: str, reporter: Reporter
+) -> tuple[tuple[Sample, ...], list[str]]:
+    """The samples whose picture and mask can be used, and sentences about the others."""
+    usable, messages = [], []
+    with reporter.task(f"Checking {name} pictures", len(samples)) as task:
+        for sample in samples:
+            try:
+                read_sample_mask(sample, image_size(sample.path))
+                usable.append(sample)
+            except DataError as error:
+                if not config.data.skip_unreadable:
+                    raise
+                messages.append(str(error))
+            task.advance()
+    return tuple(usable), messages
+
+
+def _warn_of_skipped(messages: Sequence[str], reporter: Reporter) -> None:
+    # With few pictures the parts share them, and a file would count more than once.
+    different = list(dict.fromkeys(messages))
+    if different:
+        count = "1 picture" if len(different) == 1 else f"{len(different)} pictures"
+        reporter.warn(f"{count} left out, the first: {different[0]}")
 
 
 def _decoded(
@@ -323,9 +385,10 @@ def _finish(
     go_on: bool,
 ) -> Fitted:
     """Trains, calibrates and evaluates into an existing run folder."""
-    model = trainer.train(folder, resume=go_on)
-    save_weights(model, folder / WEIGHTS_FILE)
-    detector = _calibrated(Detector(model, trainer.config), split.calibrate, reporter)
+    save_weights(trainer.train(folder, resume=go_on), folder / WEIGHTS_FILE)
+    # The network as it will be loaded: training may compute in bfloat16, which gives other scores.
+    model = load_network(trainer.config, folder / WEIGHTS_FILE)
+    detector = calibrated(Detector(model, trainer.config), split.calibrate, reporter)
     detector.save(folder)
     metrics = None
     if found.test:
@@ -334,24 +397,23 @@ def _finish(
     return Fitted(folder, detector, metrics)
 
 
-def _calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter) -> Detector:
+def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter) -> Detector:
     """The same detector with the threshold of some normal pictures."""
     settings = detector.config.data
-    maps, skipped = [], 0
+    maps, skipped = [], []
     with reporter.task("Calibrating", len(samples)) as task:
         for sample in samples:
             try:
                 picture = read_image(sample.path, settings.white_level)
                 maps.append(detector.inspect(picture)[1])
-            except DataError:
+            except DataError as error:
                 if not settings.skip_unreadable:
                     raise
-                skipped += 1
+                skipped.append(str(error))
             task.advance()
     if not maps:
         raise DataError(f"None of the {len(samples)} calibration pictures can be read.")
-    if skipped:
-        reporter.warn(f"{skipped} calibration pictures left out.")
+    _warn_of_skipped(skipped, reporter)
     heights, widths = zip(*(map_.shape for map_ in maps), strict=True)
     min_area = detector.config.min_area or default_min_area(
         round(float(np.median(heights))), round(float(np.median(widths)))
@@ -372,25 +434,37 @@ def _evaluate(
     calibration = detector.calibration
     assert calibration is not None
     results: list[PictureResult] = []
+    skipped = []
     with reporter.task("Evaluating", len(found.test)) as task:
         for sample in found.test:
-            inspected = detector.predict(sample.path)
-            results.append(
-                PictureResult(
-                    path=str(sample.path.relative_to(found.root)),
-                    kind=sample.kind,
-                    score=inspected.score,
-                    is_anomalous=inspected.is_anomalous,
-                    anomaly_map=inspected.anomaly_map,
-                    predicted_mask=inspected.mask,
-                    true_mask=read_sample_mask(sample, inspected.mask.shape),
-                )
-            )
+            try:
+                results.append(_measured(detector, sample, found.root))
+            except DataError as error:
+                if not detector.config.data.skip_unreadable:
+                    raise
+                skipped.append(str(error))
             task.advance()
+    if not results:
+        raise DataError(f"{found.root}: none of its {len(found.test)} test pictures can be used.")
+    _warn_of_skipped(skipped, reporter)
     metrics = summarize(results, calibration.threshold, calibration.min_area)
     if sheets is not None:
         _write_sheets(detector, found, results, sheets)
     return metrics
+
+
+def _measured(detector: Detector, sample: Sample, root: Path) -> PictureResult:
+    inspected = detector.predict(sample.path)
+    height, width = inspected.mask.shape
+    return PictureResult(
+        path=str(sample.path.relative_to(root)),
+        kind=sample.kind,
+        score=inspected.score,
+        is_anomalous=inspected.is_anomalous,
+        anomaly_map=inspected.anomaly_map,
+        predicted_mask=inspected.mask,
+        true_mask=read_sample_mask(sample, (height, width)),
+    )
 
 
 def _write_sheets(
@@ -412,24 +486,60 @@ def _write_sheets(
         )
 
 
-def _run_split(folder: Path, config: RunConfig) -> tuple[Category, Split]:
-    """The pictures of a run, split as they were."""
-    found = load_category(read_json(folder / ENVIRONMENT_FILE)["data"], config.category)
-    settings = config.data
-    return found, split_normal(
-        found, config.training.seed, settings.select_fraction, settings.calibrate_fraction
-    )
+def run_split(folder: Path, config: RunConfig) -> tuple[Category, Split]:
+    """The pictures of a run, split as split.json has it, whatever was added since.
+
+    Raises:
+        RunError: the run's records can't be read.
+        DataError: the pictures are not there any more.
+    """
+    found = load_category(_recorded(folder / ENVIRONMENT_FILE, "data"), config.category)
+
+    def part(name: str) -> tuple[Sample, ...]:
+        names = _recorded(folder / SPLIT_FILE, name)
+        return tuple(Sample(found.root / name, GOOD) for name in names)
+
+    return found, Split(part("train"), part("select"), part("calibrate"), root=found.root)
+
+
+def _recorded(path: Path, key: str) -> Any:
+    """One value of a run's environment.json or split.json."""
+    values = read_json(path)
+    if not isinstance(values, dict) or key not in values:
+        raise RunError(f"{path}: has no {key!r}.")
+    return values[key]
 
 
 def _check_free(folder: Path, overwrite: bool) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file()):
-        raise RunError(f"{folder}: exists and is no run folder; choose another with --out.")
-    if not overwrite and (folder / CONFIG_FILE).is_file():
-        state = (folder / CALIBRATION_FILE).is_file()
-        hint = "" if state else f", `ssae-tf fit --resume {folder}` goes on with it"
-        raise RunError(f"{folder}: exists; --overwrite replaces it, --out chooses another{hint}.")
+    """Refuses a run folder that can't be made, or that holds something to keep."""
+    if folder.exists():
+        is_run = (folder / CONFIG_FILE).is_file()
+        if not folder.is_dir() or (any(folder.iterdir()) and not is_run):
+            raise RunError(f"{folder}: exists and is no run folder; choose another with --out.")
+        if is_run and not overwrite:
+            unfinished = not (folder / CALIBRATION_FILE).is_file()
+            can_go_on = unfinished and (folder / "checkpoints" / STATE_FILE).is_file()
+            hint = f", `ssae-tf fit --resume {folder}` goes on with it" if can_go_on else ""
+            raise RunError(
+                f"{folder}: exists; --overwrite replaces it, --out chooses another{hint}."
+            )
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not nearest.is_dir():
+        raise RunError(f"{folder}: can't be made, {nearest} is a file.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise RunError(f"{folder}: can't be made or written to, {nearest} is read-only.")
+
+
+def _clear(folder: Path) -> None:
+    """Empties a folder if there is one; the folder itself may be a mount point or a link."""
+    try:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise RunError(f"{folder}: can't be emptied ({error.strerror}).") from None
 
 
 def _announce(config: RunConfig, seconds: float, minutes: float | None, reporter: Reporter) -> None:
@@ -457,7 +567,8 @@ def _environment(found: Category, data: Path) -> dict[str, Any]:
         "schema_version": 1,
         "ssae_tf": __version__,
         "tensorflow": tf.__version__,
-        "keras": tf.keras.__version__,
+        # tf.keras.__version__ is missing in Keras 2.15.
+        "keras": importlib.metadata.version("keras"),
         "numpy": np.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),

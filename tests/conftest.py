@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import io
 import os
 import random
 import sys
@@ -58,3 +61,57 @@ def shared_data() -> Path:
     if not _SHARED_DATA.is_dir():
         pytest.skip(f"no real pictures in {_SHARED_DATA}; SSAE_TF_DATA may name another folder")
     return _SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with the category `tile`, small: 12 good pictures of 64², 2 + 6 test pictures.
+
+    Shared by all tests: copy it before changing anything.
+    """
+    from ssae_tf.data.sample import write_sample_data
+
+    root = tmp_path_factory.mktemp("data")
+    return write_sample_data(root, categories=("tile",), train=12, test_good=2, per_kind=2, size=64)
+
+
+@pytest.fixture(scope="session")
+def fit_arguments(sample_root: Path) -> list[str]:
+    """A command line that fits a tiny network in seconds, but for `--out`."""
+    settings = {
+        "training.stages": '[{"size": 16, "batch_size": 2, "steps": 6}]',
+        "training.evaluations": 3,
+        "data.calibrate_fraction": 0.25,
+    }
+    arguments = ["fit", "--data", str(sample_root), "--preset", "quick", "--width", "0.0625"]
+    for name, value in settings.items():
+        arguments += ["--set", f"{name}={value}"]
+    return arguments
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """What a command line did: its exit code, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def fitted(fit_arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """What `fit` did with `fit_arguments`; its run folder is `run`."""
+    from ssae_tf.cli.main import run
+
+    folder = tmp_path_factory.mktemp("fitted") / "run"
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run([*fit_arguments, "--out", str(folder)])
+    return Command(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def run_folder(fitted: Command) -> Path:
+    """A finished run of a tiny network, shared by all tests: copy it before changing anything."""
+    assert fitted.code == 0, fitted.err
+    return Path(fitted.out.splitlines()[-1])

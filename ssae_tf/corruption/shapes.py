@@ -42,7 +42,7 @@ def random_patches(
             a patch are drawn independently, uniform in their logarithm.
         seed: (2,) int32.
     """
-    seeds = split_seed(seed, 4)
+    seeds = split_seed(seed, 2)
     height_f, width_f = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     side = tf.minimum(height_f, width_f)
     sides = tf.maximum(log_uniform((2, count), seeds[0], *size) * side, _MIN_SIDE)
@@ -73,7 +73,7 @@ def random_masks(
     Returns:
         (N, height, width) bool.
     """
-    seeds = split_seed(seed, 5)
+    seeds = split_seed(seed, 4)
     count = tf.shape(patches.centre_y)[0]
     y = tf.cast(tf.range(height), tf.float32)[None, :, None] - patches.centre_y[:, None, None]
     x = tf.cast(tf.range(width), tf.float32)[None, None, :] - patches.centre_x[:, None, None]
@@ -99,6 +99,8 @@ def _blobs(u: tf.Tensor, v: tf.Tensor, count: tf.Tensor, seed: tf.Tensor) -> tf.
     seeds = split_seed(seed, 2)
     amplitude = uniform((count, _HARMONICS), seeds[0], 0.0, 0.7 / _HARMONICS)
     phase = uniform((count, _HARMONICS), seeds[1], 0.0, 2.0 * math.pi)
+    a = (amplitude * tf.cos(phase))[..., None, None]
+    b = (amplitude * tf.sin(phase))[..., None, None]
     radius = tf.sqrt(u * u + v * v)
     safe = tf.maximum(radius, 1e-6)
     cosine, sine = u / safe, v / safe
@@ -107,9 +109,7 @@ def _blobs(u: tf.Tensor, v: tf.Tensor, count: tf.Tensor, seed: tf.Tensor) -> tf.
     outline = tf.ones_like(radius)
     for k in range(_HARMONICS):
         real, imaginary = real * cosine - imaginary * sine, real * sine + imaginary * cosine
-        a = (amplitude[:, k] * tf.cos(phase[:, k]))[:, None, None]
-        b = (amplitude[:, k] * tf.sin(phase[:, k]))[:, None, None]
-        outline += a * real - b * imaginary
+        outline += a[:, k] * real - b[:, k] * imaginary
     largest = 1.0 + tf.reduce_sum(amplitude, axis=1)[:, None, None]
     return radius * largest <= outline
 
@@ -118,12 +118,11 @@ def _polygons(u: tf.Tensor, v: tf.Tensor, count: tf.Tensor, seed: tf.Tensor) -> 
     """Convex polygons: half planes with random normals and distances, cut to the unit disc."""
     seeds = split_seed(seed, 2)
     angle = uniform((count, _EDGES), seeds[0], 0.0, 2.0 * math.pi)
-    distance = uniform((count, _EDGES), seeds[1], 0.2, 0.9)
+    distance = uniform((count, _EDGES), seeds[1], 0.2, 0.9)[..., None, None]
+    a, b = tf.cos(angle)[..., None, None], tf.sin(angle)[..., None, None]
     inside = u * u + v * v <= 1.0
     for k in range(_EDGES):
-        a = tf.cos(angle[:, k])[:, None, None]
-        b = tf.sin(angle[:, k])[:, None, None]
-        inside &= u * a + v * b <= distance[:, k, None, None]
+        inside &= u * a[:, k] + v * b[:, k] <= distance[:, k]
     return inside
 
 
@@ -142,19 +141,19 @@ def _strokes(
     end_y = length * tf.sin(angle) * tf.nn.relu(patches.half_height - thickness / 2.0)
     end_x = length * tf.cos(angle) * tf.nn.relu(patches.half_width - thickness / 2.0)
 
-    def point(ends: tf.Tensor, t: float) -> tf.Tensor:
-        # The middle control point −(P0 + P2) / 2 puts the curve's middle on the centre.
-        control = -0.5 * (ends[0] + ends[1])
-        return (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * control + t**2 * ends[1]
+    # The middle control point −(P0 + P2) / 2 puts the curve's middle on the centre.
+    t = tf.linspace(0.0, 1.0, _SEGMENTS + 1)[:, None]
+    first, middle, last = (1.0 - t) ** 2, t * (1.0 - t), t**2
+    points_y = (first - middle) * end_y[0] + (last - middle) * end_y[1]
+    points_x = (first - middle) * end_x[0] + (last - middle) * end_x[1]
+    steps_y, steps_x = points_y[1:] - points_y[:-1], points_x[1:] - points_x[:-1]
+    scale = 1.0 / tf.maximum(steps_y**2 + steps_x**2, 1e-6)
+    segments = tf.stack([points_y[:-1], points_x[:-1], steps_y, steps_x, scale], axis=1)
 
     nearest = None
-    for k in range(_SEGMENTS):
-        start_t, stop_t = k / _SEGMENTS, (k + 1) / _SEGMENTS
-        y0, x0 = point(end_y, start_t)[:, None, None], point(end_x, start_t)[:, None, None]
-        dy = point(end_y, stop_t)[:, None, None] - y0
-        dx = point(end_x, stop_t)[:, None, None] - x0
-        along = ((y - y0) * dy + (x - x0) * dx) / tf.maximum(dy * dy + dx * dx, 1e-6)
-        along = tf.clip_by_value(along, 0.0, 1.0)
+    for segment in tf.unstack(segments[..., None, None]):
+        y0, x0, dy, dx, per_length = tf.unstack(segment)
+        along = tf.clip_by_value(((y - y0) * dy + (x - x0) * dx) * per_length, 0.0, 1.0)
         squared = tf.square(y - y0 - along * dy) + tf.square(x - x0 - along * dx)
         nearest = squared if nearest is None else tf.minimum(nearest, squared)
     return nearest <= tf.square(thickness / 2.0)[:, None, None]

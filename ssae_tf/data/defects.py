@@ -92,8 +92,10 @@ def missing_grain(surface: Tile, rng: np.random.Generator) -> FloatArray:
         (H, W, 3) float32.
     """
     distance = np.linalg.norm(surface.centres - _centre(rng, surface.shape), axis=1)
+    # Like the other limits by size in this module: small pictures must not be all defect.
+    most = 2 + surface.shape[0] * surface.shape[1] // 1000
     fallen = np.zeros(len(distance), bool)
-    fallen[np.argsort(distance)[: int(rng.integers(5, 11))]] = True
+    fallen[np.argsort(distance)[: min(int(rng.integers(5, 11)), most)]] = True
     return surface.render(fallen=fallen)
 
 
@@ -108,7 +110,8 @@ def broken_thread(surface: Weave, rng: np.random.Generator) -> FloatArray:
         (H, W, 3) float32.
     """
     row, column = surface.crossing_at(*_centre(rng, surface.shape))
-    half = int(rng.integers(3, 7))
+    most = int(0.25 * surface.shape[0] / surface.PITCH)
+    half = max(2, min(int(rng.integers(3, 7)), most))
     broken = np.zeros_like(surface.over)
     broken[max(row - half, 0) : row + half, column] = True
     if rng.random() < 0.5:
@@ -128,7 +131,8 @@ def misweave(surface: Weave, rng: np.random.Generator) -> FloatArray:
     """
     row, column = surface.crossing_at(*_centre(rng, surface.shape))
     rows, columns = np.indices(surface.over.shape)
-    reach = rng.uniform(1.6, 3.2, size=2)
+    most = 0.12 * min(surface.shape) / surface.PITCH
+    reach = np.maximum(1.5, np.minimum(rng.uniform(1.6, 3.2, size=2), most))
     patch = ((rows - row) / reach[0]) ** 2 + ((columns - column) / reach[1]) ** 2 <= 1.0
     tied = (rows + 2 * columns) % 5 == 0
     floating = tied if rng.random() < 0.5 else ~tied
@@ -152,9 +156,9 @@ def _walk(
 ) -> FloatArray:
     """A path of 3-pixel steps whose heading drifts and now and then kinks: (n, 2), (x, y)."""
     steps = max(3, int(length / 3.0))
-    turns = rng.normal(0.0, 0.22, size=steps) + rng.normal(0.0, 0.7, size=steps) * (
+    turns = rng.normal(0.0, 0.20, size=steps) + rng.normal(0.0, 0.7, size=steps) * (
         rng.random(steps) < 0.15
     )
-    headings = heading + np.cumsum(turns) - 0.25 * np.cumsum(np.cumsum(turns)) / steps
+    headings = heading + np.cumsum(turns)
     moves = 3.0 * np.stack([np.cos(headings), np.sin(headings)], axis=1)
     return np.asarray(np.vstack([[0.0, 0.0], np.cumsum(moves, axis=0)]) + start, np.float32)

@@ -205,10 +205,17 @@ def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 
 def _move_into_place(finished: Path, target: Path) -> None:
-    if target.exists():
-        # Into the staging folder, which takes it away with everything else in it.
-        target.rename(finished.with_name(f"{finished.name}.replaced"))
-    finished.rename(target)
+    if not target.exists():
+        finished.rename(target)
+        return
+    # Into the staging folder, which takes it away with everything else in it.
+    replaced = finished.with_name(f"{finished.name}.replaced")
+    target.rename(replaced)
+    try:
+        finished.rename(target)
+    except OSError:
+        replaced.rename(target)
+        raise
 
 
 def _quantise(picture: FloatArray) -> NDArray[np.uint8]:

@@ -29,7 +29,7 @@ class Surface(Protocol):
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> FloatArray:
-    """Gaussian-filtered white noise of mean 0 and standard deviation 1.
+    """Gaussian-filtered white noise of mean 0 and standard deviation about 1.
 
     Drawn on a coarse grid and enlarged, which costs a fraction of filtering at full size.
 
@@ -61,7 +61,7 @@ def illumination(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray
         shape: (H, W) of the result, in pixels.
 
     Returns:
-        (H, W, 1) float32 in about [0.88, 1.1].
+        (H, W, 1) float32 in [0.83, 1.11].
     """
     rows = np.linspace(-1.0, 1.0, shape[0], dtype=np.float32)[:, None]
     columns = np.linspace(-1.0, 1.0, shape[1], dtype=np.float32)[None, :]
@@ -133,9 +133,10 @@ class Weave:
         shape: (H, W) in pixels.
         over: (rows, columns) bool, the pattern: one weft thread per row, one warp thread
             per column, true where the warp lies on top.
+        PITCH: mean distance of neighbouring threads, in pixels.
     """
 
-    _PITCH = 9.0
+    PITCH = 9.0
     _WARP = np.array([0.30, 0.40, 0.52], np.float32)
     _WEFT = np.array([0.84, 0.78, 0.66], np.float32)
     _GROUND = np.array([0.13, 0.12, 0.12], np.float32)
@@ -144,9 +145,9 @@ class Weave:
         self.shape = shape
         fine = (_OVERSAMPLING * shape[0], _OVERSAMPLING * shape[1])
         angle = np.deg2rad(rng.uniform(-1.5, 1.5))
-        rows, columns = np.indices(fine, dtype=np.float32) / (_OVERSAMPLING * self._PITCH)
+        rows, columns = np.indices(fine, dtype=np.float32) / (_OVERSAMPLING * self.PITCH)
         # Threads left of and above the picture keep every index positive.
-        margin = 2.0 + 0.03 * max(shape) / self._PITCH + rng.uniform(0.0, 2.0, size=2)
+        margin = 2.0 + 0.03 * max(shape) / self.PITCH + rng.uniform(0.0, 2.0, size=2)
         u = columns * np.cos(angle) + rows * np.sin(angle) + margin[0]
         v = rows * np.cos(angle) - columns * np.sin(angle) + margin[1]
         self._u = np.asarray(u + 0.10 * smooth_noise(rng, fine, 40), np.float32)

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-_EPSILON = 1e-3
+# Of batch normalisation, added to the variance.
+EPSILON = 1e-3
 
 
 class DilatedConv2D(tf.keras.layers.Layer):
@@ -149,10 +150,10 @@ class BatchNormalization(tf.keras.layers.Layer):
         mean = tf.convert_to_tensor(self.moving_mean)
         variance = tf.convert_to_tensor(self.moving_variance)
         if not training or self.mode == "moving":
-            scale = gamma * tf.math.rsqrt(variance + _EPSILON)
+            scale = gamma * tf.math.rsqrt(variance + EPSILON)
             return x * tf.cast(scale, x.dtype) + tf.cast(beta - mean * scale, x.dtype)
         y, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=_EPSILON, is_training=True
+            x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=EPSILON, is_training=True
         )
         keep = 0.0 if self.mode == "estimate" else self.momentum
         self.moving_mean.assign(keep * mean + (1.0 - keep) * batch_mean)

@@ -55,7 +55,8 @@ def rows(config: ModelConfig, size: int) -> list[Row]:
             parts.append(by_name[f"{block}_norm"])
         elif isinstance(layer, tf.keras.layers.MaxPooling2D):
             kind, filters, kernel, output, parts = "MaxPool.", "", "2×2/2", name, []
-        elif isinstance(layer, tf.keras.layers.Conv2D):
+        # A transposed convolution is a convolution for Keras 2 only.
+        elif isinstance(layer, (tf.keras.layers.Conv2D, tf.keras.layers.Conv2DTranspose)):
             transposed = isinstance(layer, tf.keras.layers.Conv2DTranspose)
             kind = "Transp. Conv." if transposed else "Conv."
             filters = str(layer.filters)

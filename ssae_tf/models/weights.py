@@ -67,7 +67,8 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         RunError: no such file, or not a complete .npz file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        # Opened here, because NumPy leaves a file open that it fails to read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"{path}: can't be read as weights ({error}).") from None

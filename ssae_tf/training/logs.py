@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.evaluation.sheets import render_grid
+from ssae_tf.errors import RunError
 from ssae_tf.files import atomic
 
 
@@ -23,8 +23,9 @@ class HistoryRow:
         step: finished steps.
         size: side of the training pictures, pixels.
         learning_rate: of the last step.
-        seconds: since the training began, this session and those before it.
-        train_loss, train_outside, train_inside: means over the steps since the last row.
+        seconds: spent in training, in all sessions together.
+        train_loss, train_outside, train_inside: means over the steps since the last row, or since
+            training was taken up.
         criterion … held_out_auroc: see `ssae_tf.training.selection.Judgement`.
         best: whether this became the kept checkpoint.
     """
@@ -47,11 +48,18 @@ class HistoryRow:
 
 
 def read_history(path: Path, up_to_step: int) -> list[HistoryRow]:
-    """Rows of a history file up to a step; none if there is no file."""
+    """Rows of a history file up to a step; none if there is no file.
+
+    Raises:
+        RunError: the file is not what `write_history` wrote.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [_parse_row(record) for record in csv.DictReader(file)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [_parse_row(record) for record in csv.DictReader(file)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: can't be read as a training history ({error!r}).") from None
     return [row for row in rows if row.step <= up_to_step]
 
 
@@ -93,11 +101,18 @@ class TensorBoard:
     def sheet(
         self, step: int, x_hat: np.ndarray, reconstruction: np.ndarray, maps: np.ndarray
     ) -> None:
-        """A sheet with columns X̂, F(X̂) and map: (B, H, W, 3) twice and (B, H, W)."""
-        columns = {"corrupted": x_hat, "reconstruction": reconstruction, "map": maps}
-        grid = render_grid({name: list(pictures) for name, pictures in columns.items()})
+        """A sheet with a row for each picture: X̂, F(X̂) and the map, white at its maximum.
+
+        Args:
+            step: finished steps.
+            x_hat, reconstruction: (B, H, W, 3) float32 in [0, 1].
+            maps: (B, H, W) float32, at least 0.
+        """
+        grey = maps / max(float(maps.max()), np.finfo(np.float32).tiny)
+        columns = (x_hat, reconstruction, np.repeat(grey[..., None], 3, axis=-1))
+        rows = np.concatenate(columns, axis=2)
         with self._writer.as_default(step):
-            tf.summary.image("select", grid[None])
+            tf.summary.image("select", np.concatenate(list(rows), axis=0)[None])
         self._writer.flush()
 
     def close(self) -> None:

@@ -21,13 +21,14 @@ import tensorflow as tf
 
 from ssae_tf.config import RunConfig, Stage
 from ssae_tf.data.cache import PictureCache
-from ssae_tf.data.pipeline import CropSampler, training_batches
 from ssae_tf.errors import SsaeError
 from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.models.initial import measure_statistics, start_as_low_pass
 from ssae_tf.models.weights import load_weights, save_weights
 from ssae_tf.progress import Reporter, Task
 from ssae_tf.scoring import anomaly_map
 from ssae_tf.training import normalization
+from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
 from ssae_tf.training.logs import HistoryRow, TensorBoard, read_history, write_history
 from ssae_tf.training.schedule import (
     estimated_seconds,
@@ -38,13 +39,9 @@ from ssae_tf.training.schedule import (
     stage_of,
 )
 from ssae_tf.training.selection import Judge
-from ssae_tf.training.state import load_state, save_state
-from ssae_tf.training.step import Figures, corrupt_in_pipeline, make_step
+from ssae_tf.training.state import Progress, load_state, save_state
+from ssae_tf.training.step import Figures, make_step
 
-# Purposes of random numbers: apart from each other whatever the seed.
-_TRAIN, _SELECT, _STATISTICS = 1, 2, 3
-_JUDGED_BATCHES = 4
-_STATISTICS_BATCHES = 16
 _TIMED_STEPS = 3
 
 STATE_FILE = "state.npz"
@@ -56,8 +53,18 @@ class TrainingInterrupted(SsaeError):
     """Ctrl-C, after everything was saved."""
 
 
+class TrainingDiverged(SsaeError):
+    """The loss is infinite or not a number."""
+
+
 class Trainer:
-    """Trains one network on the pictures of one category."""
+    """Trains one network on the pictures of one category.
+
+    Attributes:
+        config: all settings; `fit_to_time` may change the number of steps.
+        reporter: where progress goes.
+        model: F, with the weights it has now.
+    """
 
     def __init__(
         self,
@@ -66,7 +73,7 @@ class Trainer:
         config: RunConfig,
         reporter: Reporter,
     ) -> None:
-        """Builds the network and the pictures that judge it.
+        """Builds the network.
 
         Args:
             train: pictures to learn from.
@@ -76,10 +83,8 @@ class Trainer:
         """
         self.config = config
         self.reporter = reporter
-        self._train = train
-        self._select = select
-        self._sized: dict[tuple[int, int], Sequence[np.ndarray]] = {}
-        self.model, self._optimizer = self._build()
+        self._batches = Batches(train, select, config)
+        self._build()
 
     def fit_to_time(self, seconds: float | None) -> float:
         """Measures the pace of every stage, and sets the number of steps if a time is given.
@@ -96,11 +101,15 @@ class Trainer:
             training = scaled_to(training, seconds, pace, fixed)
             self.config = dataclasses.replace(self.config, training=training)
         # Timing changed the weights.
-        self.model, self._optimizer = self._build()
+        self._build()
         return estimated_seconds(training, pace, fixed)
 
     def train(self, folder: Path, *, resume: bool = False) -> tf.keras.Model:
         """Trains, or goes on.
+
+        At the evaluation steps the statistics of batch normalisation are estimated anew, the model
+        is judged on *select*, kept if it is the best so far, and the state of the training saved;
+        training then goes on as if nothing had happened.
 
         Args:
             folder: the run folder: `checkpoints/`, `logs/` and `history.csv` are written there.
@@ -111,49 +120,54 @@ class Trainer:
 
         Raises:
             TrainingInterrupted: Ctrl-C; the state is saved.
+            TrainingDiverged: the loss is not finite; the state is that of the last evaluation.
             RunError: nothing usable to resume from.
         """
         checkpoints = folder / "checkpoints"
-        step, best = 0, math.inf
+        done = Progress()
         if resume:
-            step, best = load_state(checkpoints / STATE_FILE, self.model, self._optimizer)
-        history = read_history(folder / HISTORY_FILE, step) if resume else []
-        board = TensorBoard(folder / "logs")
-        judge = self._make_judge()
-        seconds_before = history[-1].seconds if history else 0.0
-        start = time.monotonic()
+            done = load_state(checkpoints / STATE_FILE, self.model, self._optimizer)
+        history = read_history(folder / HISTORY_FILE, done.step) if resume else []
+        judge = Judge(self.model, self._batches.judged(self._last_stage), self.config)
+        start = time.monotonic() - done.seconds
         total = self.config.training.steps
         judged_at = set(evaluation_steps(self.config.training))
-        recent: list[tuple[float, ...]] = []
+        recent: list[list[float]] = []
         description = f"Training {self.config.category}".rstrip()
-        with _interruption() as interrupted, self.reporter.task(description, total, step) as task:
-            for stage, figures in self._steps(step):
-                step += 1
-                recent.append(tuple(float(figure) for figure in figures))
+        with (
+            contextlib.closing(TensorBoard(folder / "logs")) as board,
+            _interruption() as interrupted,
+            self.reporter.task(description, total, done.step) as task,
+        ):
+            for stage, figures in self._steps(done.step):
+                recent.append([float(figure) for figure in figures])
+                self._check_finite(recent[-1][0], done.step + 1)
+                done = Progress(done.step + 1, done.best_criterion, time.monotonic() - start)
                 task.advance(_note(recent, stage, task))
-                if step in judged_at:
-                    row = self._evaluate(judge, board, step, stage, recent, best, checkpoints)
-                    row = dataclasses.replace(
-                        row, seconds=seconds_before + time.monotonic() - start
-                    )
-                    best = min(best, row.criterion)
+                if done.step in judged_at:
+                    row = self._evaluate(judge, board, done, stage, recent, checkpoints)
                     history.append(row)
                     recent = []
+                    best = min(done.best_criterion, row.criterion)
+                    done = Progress(done.step, best, time.monotonic() - start)
                     write_history(folder / HISTORY_FILE, history)
-                    self._save(checkpoints, step, best)
+                    self._save(checkpoints, done)
                     self.reporter.say(_line(row, total))
-                if interrupted.is_set() and step < total:
-                    self._save(checkpoints, step, best)
+                if interrupted.is_set():
+                    self._save(checkpoints, done)
                     raise TrainingInterrupted(
-                        f"Interrupted after step {step} of {total}; everything is saved in "
+                        f"Interrupted after step {done.step} of {total}; everything is saved in "
                         f"{folder}. Go on with: ssae-tf fit --resume {folder}"
                     )
-        board.close()
         load_weights(self.model, checkpoints / BEST_FILE)
         return self.model
 
     def _steps(self, done: int) -> Iterator[tuple[Stage, Figures]]:
-        """Runs the steps that are left, one at a time."""
+        """Runs the steps that are left, one at a time.
+
+        Where batch normalisation freezes, its statistics are estimated anew, and the step is
+        compiled a second time.
+        """
         training = self.config.training
         freeze_at = freeze_step(training)
         normalization.set_mode(self.model, "moving" if done > freeze_at else "batch")
@@ -162,129 +176,110 @@ class Trainer:
             index, first = stage_of(step, training.stages)
             stage = training.stages[index]
             if step == freeze_at:
-                self._estimate_statistics(stage)
+                if freeze_at > 0:
+                    self._estimate(self._batches.clean(stage))
                 normalization.set_mode(self.model, "moving")
             last = first + stage.steps
             if step < freeze_at < last:
                 last = freeze_at
             run = make_step(self.model, self._optimizer, self.config)
-            for index_, *pictures in self._batches(index, stage, first, step, last):
+            for index_, *pictures in self._batches.training(index, stage, first, step, last):
                 self._optimizer.learning_rate.assign(learning_rate(step, training))
                 yield stage, run(index_, *pictures)
                 step += 1
-
-    def _batches(
-        self, index: int, stage: Stage, first: int, begin: int, end: int
-    ) -> tf.data.Dataset:
-        sampler = self._sampler(self._train, stage.size, stage.batch_size, _TRAIN, index)
-        batches = training_batches(sampler, begin - first, end - first)
-        batches = batches.map(lambda step, x: (step + first, x))
-        if self.config.corruption.where == "data":
-            batches = corrupt_in_pipeline(batches, self.config)
-        return batches
 
     def _evaluate(
         self,
         judge: Judge,
         board: TensorBoard,
-        step: int,
+        done: Progress,
         stage: Stage,
-        recent: Sequence[tuple[float, ...]],
-        best: float,
+        recent: Sequence[Sequence[float]],
         checkpoints: Path,
     ) -> HistoryRow:
         """Judges the model with re-estimated statistics and keeps it if it is the best."""
-        statistics = [v for v in self.model.weights if "moving" in v.name]
-        before = [np.array(variable) for variable in statistics]
-        if normalization.layers(self.model)[0].mode == "batch":
-            self._estimate_statistics(self.config.training.stages[-1])
-        judgement = judge.judge(self.model)
-        if judgement.criterion < best or not (checkpoints / BEST_FILE).is_file():
-            save_weights(self.model, checkpoints / BEST_FILE)
-        x_hat = judge.examples
-        reconstruction = self.model(x_hat, training=False)
-        maps = anomaly_map(reconstruction, x_hat, self.config.scoring)
-        board.sheet(step, x_hat.numpy(), reconstruction.numpy(), maps.numpy())
         # Training goes on with the statistics it had, so that an evaluation changes nothing.
-        for variable, value in zip(statistics, before, strict=True):
-            variable.assign(value)
+        with normalization.statistics_kept(self.model):
+            if normalization.mode_of(self.model) != "moving":
+                self._estimate(self._batches.clean(self._last_stage))
+            judgement = judge.judge()
+            # The last update may have gone wrong after a finite loss.
+            self._check_finite(judgement.loss, done.step)
+            best = judgement.criterion < done.best_criterion
+            if best or not (checkpoints / BEST_FILE).is_file():
+                save_weights(self.model, checkpoints / BEST_FILE)
+            x_hat = judge.examples
+            reconstruction = self.model(x_hat, training=False)
+        maps = anomaly_map(reconstruction, x_hat, self.config.scoring)
+        board.sheet(done.step, x_hat.numpy(), reconstruction.numpy(), maps.numpy())
         loss, outside, inside = np.mean(recent, axis=0).tolist()
         row = HistoryRow(
-            step=step,
+            step=done.step,
             size=stage.size,
-            learning_rate=learning_rate(step - 1, self.config.training),
-            seconds=0.0,
+            learning_rate=learning_rate(done.step - 1, self.config.training),
+            seconds=done.seconds,
             train_loss=loss,
             train_outside=outside,
             train_inside=inside,
             **dataclasses.asdict(judgement),
-            best=judgement.criterion < best,
+            best=best,
         )
         board.scalars(row)
         return row
 
-    def _save(self, checkpoints: Path, step: int, best: float) -> None:
-        save_state(checkpoints / STATE_FILE, self.model, self._optimizer, step, best)
+    def _check_finite(self, loss: float, step: int) -> None:
+        if not math.isfinite(loss):
+            training = self.config.training
+            raise TrainingDiverged(
+                f"The loss became {loss} at step {step} of {training.steps}: training has "
+                f"diverged. Start anew with a --learning-rate below {training.learning_rate:g}."
+            )
 
-    def _build(self) -> tuple[tf.keras.Model, tf.keras.optimizers.Optimizer]:
+    def _save(self, checkpoints: Path, done: Progress) -> None:
+        save_state(checkpoints / STATE_FILE, self.model, self._optimizer, done)
+
+    @property
+    def _last_stage(self) -> Stage:
+        return self.config.training.stages[-1]
+
+    def _build(self) -> None:
+        """Makes network and optimiser as they are before the first step."""
         training = self.config.training
-        colours = [picture.mean(axis=(0, 1)) / _white(picture) for picture in self._train.pictures]
-        model = autoencoder(
+        self.model = autoencoder(
             self.config.model,
             training_size=min(stage.size for stage in training.stages),
             seed=training.seed,
             mixed_precision=training.mixed_precision,
-            mean_colour=np.mean(colours, axis=0),
+            mean_colour=self._batches.mean_colour,
         )
-        optimizer = tf.keras.optimizers.Adam(training.learning_rate, epsilon=training.epsilon)
-        optimizer.build(model.trainable_variables)
-        return model, optimizer
-
-    def _make_judge(self) -> Judge:
-        stage = self.config.training.stages[-1]
-        sampler = self._sampler(self._select, stage.size, stage.batch_size, _SELECT)
-        return Judge([sampler.batch(k) for k in range(_JUDGED_BATCHES)], self.config)
-
-    def _estimate_statistics(self, stage: Stage) -> None:
-        sampler = self._sampler(self._train, stage.size, stage.batch_size, _STATISTICS)
-        batches = (tf.constant(sampler.batch(k)) for k in range(_STATISTICS_BATCHES))
-        normalization.estimate(self.model, batches)
-
-    def _sampler(
-        self, cache: PictureCache, size: int, batch_size: int, *purpose: int
-    ) -> CropSampler:
-        pictures: Sequence[np.ndarray] = cache.pictures
-        if self.config.data.sampling == "resize":
-            key = (id(cache), size)
-            if key not in self._sized:
-                self._sized[key] = cache.resized(size, size)
-            pictures = self._sized[key]
-        seed = (self.config.training.seed, *purpose)
-        return CropSampler(pictures, size, batch_size, self.config.data, seed)
+        x = np.concatenate(list(self._batches.clean(training.stages[0])))
+        if self.config.model.start == "low_pass":
+            start_as_low_pass(self.model, x)
+        elif freeze_step(training) == 0:
+            measure_statistics(self.model, x)
+        self._optimizer = tf.keras.optimizers.Adam(training.learning_rate, epsilon=training.epsilon)
+        self._optimizer.build(self.model.trainable_variables)
+        self._estimate = normalization.make_estimate(self.model)
 
     def _measure_pace(self) -> tuple[list[float], float]:
-        """Seconds a step of each stage, and seconds of all evaluations together."""
-        pace = []
+        """Seconds a step of each stage, and seconds of compilations and evaluations together."""
+        pace, compilation = [], 0.0
         for index, stage in enumerate(self.config.training.stages):
             run = make_step(self.model, self._optimizer, self.config)
             times = []
-            for step, *pictures in self._batches(index, stage, 0, 0, _TIMED_STEPS + 1):
+            for step, *pictures in self._batches.training(index, stage, 0, 0, _TIMED_STEPS + 1):
                 begin = time.monotonic()
                 float(run(step, *pictures)[0])
                 times.append(time.monotonic() - begin)
-            # The first step compiles.
             pace.append(float(np.median(times[1:])))
+            compilation += max(0.0, times[0] - pace[-1])
         # An evaluation is some forward passes, a third of a step each.
-        passes = (_STATISTICS_BATCHES + 4 * _JUDGED_BATCHES) / 3
+        passes = (STATISTICS_BATCHES + 4 * JUDGED_BATCHES) / 3
         count = len(evaluation_steps(self.config.training))
-        return pace, count * passes * pace[-1]
+        return pace, compilation + count * passes * pace[-1]
 
 
-def _white(picture: np.ndarray) -> float:
-    return 255.0 if picture.dtype == np.uint8 else 1.0
-
-
-def _note(recent: Sequence[tuple[float, ...]], stage: Stage, task: Task) -> str:
+def _note(recent: Sequence[Sequence[float]], stage: Stage, task: Task) -> str:
     loss, outside, inside = np.mean(recent[-20:], axis=0)
     return (
         f"loss {loss:.3g}, error outside M {outside:.4f}, inside {inside:.4f}, "

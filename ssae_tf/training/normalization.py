@@ -6,7 +6,8 @@ model is judged or kept, its statistics are estimated anew from clean training p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -20,38 +21,65 @@ def layers(model: tf.keras.Model) -> list[BatchNormalization]:
     return [layer for layer in model.layers if isinstance(layer, BatchNormalization)]
 
 
+def mode_of(model: tf.keras.Model) -> str:
+    """What training normalises with, the same in all layers."""
+    return layers(model)[0].mode
+
+
 def set_mode(model: tf.keras.Model, mode: Literal["batch", "moving"]) -> None:
     """Chooses what training normalises with; functions traced before keep the mode they had."""
     for layer in layers(model):
         layer.mode = mode
 
 
-def estimate(model: tf.keras.Model, batches: Iterable[tf.Tensor]) -> None:
-    """Sets the moving statistics to the plain mean of the batches' own.
+@contextlib.contextmanager
+def statistics_kept(model: tf.keras.Model) -> Iterator[None]:
+    """Puts the moving statistics back at the end of the block."""
+    variables = _statistics(model)
+    before = [tf.identity(tf.convert_to_tensor(variable)) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
 
-    Args:
-        model: the network.
-        batches: clean pictures, each (B, H, W, C) float32.
+
+def make_estimate(model: tf.keras.Model) -> Callable[[Iterable[tf.Tensor]], None]:
+    """Compiles the re-estimation of a model's moving statistics, once for all its calls.
+
+    Returns:
+        A function of clean pictures, at least one batch, each (B, H, W, C) float32. It sets the
+        moving statistics to the plain mean of the batches' own, and changes nothing else.
     """
-    norms = layers(model)
-    modes = [layer.mode for layer in norms]
-    statistics = [v for layer in norms for v in (layer.moving_mean, layer.moving_variance)]
-    for layer in norms:
-        layer.mode = "estimate"
+    statistics = _statistics(model)
 
-    # In this mode a forward pass leaves its own statistics in the moving ones.
     @tf.function(autograph=False)
     def forward(x: tf.Tensor) -> None:
-        model(x, training=True)
+        # The layers read their mode while this is traced. In "estimate" a forward pass leaves its
+        # own statistics in the moving ones.
+        norms = layers(model)
+        before = [layer.mode for layer in norms]
+        try:
+            for layer in norms:
+                layer.mode = "estimate"
+            model(x, training=True)
+        finally:
+            for layer, mode in zip(norms, before, strict=True):
+                layer.mode = mode
 
-    sums = [np.zeros(tuple(variable.shape), np.float64) for variable in statistics]
-    count = 0
-    for x in batches:
-        forward(x)
-        count += 1
+    def estimate(batches: Iterable[tf.Tensor]) -> None:
+        sums = [np.zeros(tuple(variable.shape), np.float64) for variable in statistics]
+        count = 0
+        for x in batches:
+            forward(x)
+            count += 1
+            for total, variable in zip(sums, statistics, strict=True):
+                total += np.asarray(variable)
         for total, variable in zip(sums, statistics, strict=True):
-            total += np.asarray(variable)
-    for total, variable in zip(sums, statistics, strict=True):
-        variable.assign((total / count).astype(np.float32))
-    for layer, mode in zip(norms, modes, strict=True):
-        layer.mode = mode
+            variable.assign((total / count).astype(np.float32))
+
+    return estimate
+
+
+def _statistics(model: tf.keras.Model) -> list[tf.Variable]:
+    return [v for layer in layers(model) for v in (layer.moving_mean, layer.moving_variance)]

@@ -18,8 +18,10 @@ from ssae_tf.config import RunConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.corruption.held_out import held_out
 from ssae_tf.evaluation.metrics import auroc
-from ssae_tf.objective import objective, region_errors
+from ssae_tf.objective import region_errors
 from ssae_tf.scoring import anomaly_map
+from ssae_tf.training import normalization
+from ssae_tf.training.step import loss_and_errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +49,17 @@ class Judgement:
 class Judge:
     """Judges a model on fixed corrupted pictures of the *select* split."""
 
-    def __init__(self, batches: Sequence[np.ndarray], config: RunConfig) -> None:
+    def __init__(
+        self, model: tf.keras.Model, batches: Sequence[np.ndarray], config: RunConfig
+    ) -> None:
         """Corrupts the pictures, once.
 
         Args:
+            model: what will be judged, as it is at each call of `judge`.
             batches: clean pictures, each (B, H, W, 3) float32 in [0, 1].
             config: the corruption, objective and scoring, and the seed.
         """
+        self._model = model
         self._config = config
         self._batches = []
         for index, batch in enumerate(batches):
@@ -61,53 +67,43 @@ class Judge:
             # Seeds apart from those of training steps, which are (seed, step).
             seed = tf.constant([-1 - index, config.training.seed], tf.int32)
             self._batches.append((x, corrupt(x, seed, config.corruption), held_out(x, seed)))
+        self._compiled = tf.function(self._measure, autograph=False)
 
     @property
     def examples(self) -> tf.Tensor:
         """X̂ of the first batch, to look at."""
         return self._batches[0][1][0]
 
-    def judge(self, model: tf.keras.Model) -> Judgement:
-        """Judges a model; its moving statistics are as before afterwards."""
-        settings, scoring = self._config.objective, self._config.scoring
-        statistics = [v for v in model.weights if "moving" in v.name]
-
-        @tf.function(autograph=False)
-        def measure(
-            x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor, unseen: tf.Tensor
-        ) -> tuple[tf.Tensor, ...]:
-            before = [tf.identity(tf.convert_to_tensor(v)) for v in statistics]
-            reconstruction = model(x_hat, training=False)
-            loss = tf.reduce_mean(
-                objective(
-                    reconstruction,
-                    x,
-                    x_hat,
-                    mask,
-                    equation=settings.equation,
-                    weight=settings.weight,
-                    norm=settings.norm,
-                )
-            )
-            errors = region_errors(reconstruction, x, mask)
-            maps = anomaly_map(model(unseen, training=False), unseen, scoring)
-            with tf.control_dependencies([loss, *errors, maps, *before]):
-                in_training = region_errors(model(x_hat, training=True), x, mask)
-            with tf.control_dependencies(in_training):
-                for variable, value in zip(statistics, before, strict=True):
-                    variable.assign(value)
-            return loss, *errors, *in_training, maps
-
+    def judge(self) -> Judgement:
+        """Judges the model; its moving statistics are as before afterwards."""
+        mode = normalization.mode_of(self._model)
         figures, maps, masks = [], [], []
         for x, (x_hat, mask), (unseen, unseen_mask) in self._batches:
-            *numbers, map_ = measure(x, x_hat, mask, unseen)
+            with normalization.statistics_kept(self._model):
+                *numbers, map_ = self._compiled(x, x_hat, mask, unseen, mode)
             figures.append([float(number) for number in numbers])
             maps.append(map_.numpy().ravel())
             masks.append(unseen_mask.numpy()[..., 0].ravel() > 0)
         loss, outside, inside, outside_training, inside_training = np.mean(figures, axis=0).tolist()
-        found = auroc(np.concatenate(masks), np.concatenate(maps))
+        # A model that has diverged has no order.
+        found = auroc(np.concatenate(masks), np.concatenate(maps)) if np.isfinite(loss) else None
         held_out_auroc = 0.5 if found is None else found
-        criterion = loss if settings.equation == 1 else 1.0 - held_out_auroc
+        criterion = loss if self._config.objective.equation == 1 else 1.0 - held_out_auroc
         return Judgement(
             criterion, loss, outside, inside, outside_training, inside_training, held_out_auroc
         )
+
+    def _measure(
+        self,
+        x: tf.Tensor,
+        x_hat: tf.Tensor,
+        mask: tf.Tensor,
+        unseen: tf.Tensor,
+        mode: str,  # noqa: ARG002 - traced anew for each: the layers read it then
+    ) -> tuple[tf.Tensor, ...]:
+        """Loss, errors in inference mode and in training mode, and the maps of unseen defects."""
+        reconstruction = self._model(x_hat, training=False)
+        figures = loss_and_errors(reconstruction, x, x_hat, mask, self._config.objective)
+        maps = anomaly_map(self._model(unseen, training=False), unseen, self._config.scoring)
+        in_training = region_errors(self._model(x_hat, training=True), x, mask)
+        return *figures, *in_training, maps

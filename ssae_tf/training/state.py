@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +12,28 @@ import tensorflow as tf
 from ssae_tf.files import atomic
 from ssae_tf.models.weights import assign, load_arrays, named_variables, save_arrays
 
-_STEP = "step"
-_BEST = "best_criterion"
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        step: finished steps.
+        best_criterion: of the best checkpoint so far; infinity before there is one.
+        seconds: spent, in all sessions together.
+    """
+
+    step: int = 0
+    best_criterion: float = math.inf
+    seconds: float = 0.0
 
 
 def _variables(
     model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer
 ) -> dict[str, tf.Variable]:
     # The optimiser's variables have a fixed order, and names that differ between Keras versions.
-    variables = list(optimizer.variables)
+    # Only Keras 3 has the learning rate among them, which every step sets anyway.
+    variables = [v for v in optimizer.variables if v is not optimizer.learning_rate]
     return {f"model/{name}": variable for name, variable in named_variables(model).items()} | {
         f"optimizer/{index:04d}": variable for index, variable in enumerate(variables)
     }
@@ -28,27 +43,25 @@ def save_state(
     path: Path,
     model: tf.keras.Model,
     optimizer: tf.keras.optimizers.Optimizer,
-    step: int,
-    best_criterion: float,
+    progress: Progress,
 ) -> None:
-    """Writes the state after `step` finished steps.
+    """Writes the state of a training.
 
     Args:
         path: a .npz file.
         model, optimizer: as they are now.
-        step: number of finished steps.
-        best_criterion: of the best checkpoint so far; infinity before there is one.
+        progress: how far it has come.
     """
     arrays = {name: np.asarray(v) for name, v in _variables(model, optimizer).items()}
-    arrays[_STEP] = np.asarray(step)
-    arrays[_BEST] = np.asarray(best_criterion)
+    for field in dataclasses.fields(Progress):
+        arrays[field.name] = np.asarray(getattr(progress, field.name))
     with atomic(path) as temporary:
         save_arrays(temporary, arrays)
 
 
 def load_state(
     path: Path, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer
-) -> tuple[int, float]:
+) -> Progress:
     """Puts a saved state back.
 
     Args:
@@ -56,11 +69,11 @@ def load_state(
         model, optimizer: built from the same settings.
 
     Returns:
-        The number of finished steps and the best criterion so far.
+        How far the training had come.
 
     Raises:
         RunError: the file is missing, broken, or of another network or optimiser.
     """
     arrays = load_arrays(path)
     assign(_variables(model, optimizer), arrays, path)
-    return int(arrays[_STEP]), float(arrays[_BEST])
+    return Progress(int(arrays["step"]), float(arrays["best_criterion"]), float(arrays["seconds"]))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from ssae_tf.config import RunConfig
+from ssae_tf.config import ObjectiveConfig, RunConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.objective import objective, region_errors
 
@@ -16,6 +16,35 @@ Figures = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 def corruption_seed(config: RunConfig, step: tf.Tensor) -> tf.Tensor:
     """The seed of one step's corruption, (2,) int32: the same wherever the corruption runs."""
     return tf.stack([tf.constant(config.training.seed, tf.int32), tf.cast(step, tf.int32)])
+
+
+def loss_and_errors(
+    reconstruction: tf.Tensor,
+    x: tf.Tensor,
+    x_hat: tf.Tensor,
+    mask: tf.Tensor,
+    settings: ObjectiveConfig,
+) -> Figures:
+    """What a batch is judged by.
+
+    Args:
+        reconstruction, x, x_hat, mask: F(X̂), X, X̂ and M, as in `ssae_tf.objective.objective`.
+        settings: the equation, λ and the norm.
+
+    Returns:
+        Scalars: the objective, averaged over the batch, and the mean absolute errors outside and
+        inside M.
+    """
+    losses = objective(
+        reconstruction,
+        x,
+        x_hat,
+        mask,
+        equation=settings.equation,
+        weight=settings.weight,
+        norm=settings.norm,
+    )
+    return tf.reduce_mean(losses), *region_errors(reconstruction, x, mask)
 
 
 def corrupt_in_pipeline(batches: tf.data.Dataset, config: RunConfig) -> tf.data.Dataset:
@@ -46,27 +75,15 @@ def make_step(
         that updates the model and returns the loss and the mean absolute errors outside and inside
         M, all of F(X̂) before the update.
     """
-    settings = config.objective
     variables = model.trainable_variables
 
     def update(x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor) -> Figures:
         with tf.GradientTape() as tape:
             reconstruction = model(x_hat, training=True)
-            loss = tf.reduce_mean(
-                objective(
-                    reconstruction,
-                    x,
-                    x_hat,
-                    mask,
-                    equation=settings.equation,
-                    weight=settings.weight,
-                    norm=settings.norm,
-                )
-            )
-        gradients = tape.gradient(loss, variables)
+            figures = loss_and_errors(reconstruction, x, x_hat, mask, config.objective)
+        gradients = tape.gradient(figures[0], variables)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        outside, inside = region_errors(reconstruction, x, mask)
-        return loss, outside, inside
+        return figures
 
     def step(index: tf.Tensor, x: tf.Tensor) -> Figures:
         x_hat, mask = corrupt(x, corruption_seed(config, index), config.corruption)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 
 import ssae_tf
 from ssae_tf import errors
@@ -180,6 +183,19 @@ def test_main_exits_with_the_code(
     assert capsys.readouterr().err == "Error: Half a run.\n"
 
 
+@pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("no-such-command", 2)])
+def test_python_m(argument: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["ssae_tf", argument])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_module("ssae_tf", run_name="__main__")
+    assert exit_.value.code == code
+
+
+def test_completion_knows_the_commands() -> None:
+    completion = ShellComplete(cli_main.cli, {}, "ssae-tf", "_SSAE_TF_COMPLETE")
+    assert [item.value for item in completion.get_completions([], "su")] == ["summary"]
+
+
 _PROBE = """
 import sys, types, click
 from ssae_tf.cli.main import COMMANDS, main
@@ -219,6 +235,26 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (ExitCode.FAILURE, b"")
 
 
+def test_a_reader_that_goes_away_before_the_end(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Closed(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+        def fileno(self) -> int:
+            return descriptor
+
+    descriptor = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
+    probe(lambda: None)
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert run(["probe"]) == ExitCode.FAILURE
+    monkeypatch.undo()
+    assert os.write(descriptor, b"x") == 1, "goes to the null device now"
+    assert (tmp_path / "out").read_bytes() == b""
+    os.close(descriptor)
+
+
 def test_tensorflow_starts_quietly(tmp_path: Path) -> None:
     body = "import tensorflow as tf; print(int(tf.reduce_sum(tf.ones(3))), file=sys.stderr)"
     done = subprocess.run(
@@ -233,46 +269,79 @@ def test_tensorflow_starts_quietly(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def broken_tensorflow(tmp_path: Path) -> Path:
-    """A folder with a `tensorflow` that writes to the terminal and can't be imported."""
-    (tmp_path / "tensorflow.py").write_text(
-        "import os\nos.write(2, b'libcudnn is lost\\n')\nraise ImportError('no cuDNN')\n",
-        encoding="utf-8",
-    )
-    return tmp_path
+def fake_tensorflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], None]]:
+    """Puts a module with the given source in TensorFlow's place."""
+    real = sys.modules.get("tensorflow")
+
+    def write(source: str) -> None:
+        sys.modules.pop("tensorflow", None)
+        (tmp_path / "tensorflow.py").write_text(source, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+
+    # Set first, so that what the code under test puts there is taken back.
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "")
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    yield write
+    sys.modules.pop("tensorflow", None)
+    if real is not None:
+        sys.modules["tensorflow"] = real
 
 
-def test_what_a_failed_import_said_is_shown(broken_tensorflow: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        _script("import tensorflow", "probe"),
-        cwd=tmp_path,
-        env=_environment(PYTHONPATH=str(broken_tensorflow)),
-        capture_output=True,
-        text=True,
-        check=False,
+def _import_tensorflow() -> None:
+    importlib.import_module("tensorflow")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(["probe"], ("level 3\n", "")), (["probe", "--verbose"], ("level None\n", "a note\n"))],
+)
+def test_tensorflow_logs_as_it_pleases_when_verbose(
+    arguments: list[str],
+    expected: tuple[str, str],
+    probe: Probe,
+    fake_tensorflow: Callable[[str], None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    fake_tensorflow(
+        "import os\n"
+        "print('level', os.environ.get('TF_CPP_MIN_LOG_LEVEL'))\n"
+        "os.write(2, b'a note\\n')\n"
     )
-    assert done.returncode == ExitCode.FAILURE
-    assert done.stderr == (
+    probe(_import_tensorflow)
+    assert run(arguments) == ExitCode.SUCCESS
+    assert capfd.readouterr() == expected
+
+
+def test_a_log_level_from_the_shell_stays(
+    probe: Probe,
+    fake_tensorflow: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    fake_tensorflow("import os\nprint(os.environ['TF_CPP_MIN_LOG_LEVEL'])\n")
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
+    probe(_import_tensorflow)
+    assert run(["probe"]) == ExitCode.SUCCESS
+    assert capfd.readouterr() == ("1\n", "")
+
+
+def test_what_a_failed_import_said_is_shown(
+    probe: Probe, fake_tensorflow: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake_tensorflow(
+        "import os\nos.write(2, b'libcudnn is lost\\n')\nraise ImportError('no cuDNN')\n"
+    )
+    probe(_import_tensorflow)
+    assert run(["probe"]) == ExitCode.FAILURE
+    assert capfd.readouterr().err == (
         "libcudnn is lost\nError: ImportError: no cuDNN (--verbose shows where)\n"
     )
 
 
-def test_tensorflow_logs_as_it_pleases_when_verbose(tmp_path: Path) -> None:
-    (tmp_path / "tensorflow.py").write_text(
-        "import os\nprint('level', os.environ.get('TF_CPP_MIN_LOG_LEVEL'))\n"
-        "os.write(2, b'a note\\n')\n",
-        encoding="utf-8",
-    )
-    for arguments, expected in (
-        (["probe"], ("level 3\n", "")),
-        (["probe", "--verbose"], ("level None\n", "a note\n")),
-    ):
-        done = subprocess.run(
-            _script("import tensorflow", *arguments),
-            cwd=tmp_path,
-            env=_environment(PYTHONPATH=str(tmp_path)),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stdout, done.stderr) == (0, *expected)
+def test_the_import_hook_is_taken_back(probe: Probe) -> None:
+    before = list(sys.meta_path)
+    probe(lambda: None)
+    run(["probe"])
+    assert sys.meta_path == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -32,10 +33,11 @@ def texture(rng, shape):
 
 
 def places(count, height, width):
-    """Pictures whose first two channels tell the place: a grey level of 1/256 a pixel."""
+    """Pictures whose first two channels tell the place, and the grey levels a pixel."""
     rows, columns = np.mgrid[:height, :width]
-    picture = np.stack([rows, columns, 0.0 * rows], axis=-1) / 256.0 + 0.1
-    return np.repeat(picture[None], count, axis=0).astype(np.float32)
+    slope = 0.8 / max(height, width)
+    picture = np.stack([rows, columns, 0.0 * rows], axis=-1) * slope + 0.1
+    return np.repeat(picture[None], count, axis=0).astype(np.float32), slope
 
 
 def run(x, config, seed=SEED):
@@ -43,10 +45,16 @@ def run(x, config, seed=SEED):
     return x_hat.numpy(), mask.numpy()
 
 
-def shifts(x, config, seed=SEED):
+@lru_cache
+def run_places(count, height, width, config):
+    return run(places(count, height, width)[0], config)
+
+
+def shifts(count, height, width, config):
     """M without channels, and by how many pixels the content of `places` has come."""
-    x_hat, mask = run(x, config, seed)
-    return mask[..., 0] > 0, ((x_hat - x) * 256.0)[..., :2]
+    x, slope = places(count, height, width)
+    x_hat, mask = run_places(count, height, width, config)
+    return mask[..., 0] > 0, ((x_hat - x) / slope)[..., :2]
 
 
 def check_contract(x, x_hat, mask):
@@ -63,18 +71,20 @@ def check_contract(x, x_hat, mask):
 
 
 def check_agreement(x, function):
-    """Eagerly, in a graph, in tf.data of unknown batch size, and compiled."""
+    """Eagerly, in a tf.data graph of unknown sizes, and compiled."""
     expected, mask = (part.numpy() for part in function(tf.constant(x)))
-    spec = tf.TensorSpec((None, None, None, x.shape[3]), tf.float32)
-    data = tf.data.Dataset.from_tensor_slices(x).batch(len(x))
-    assert data.element_spec.shape[0] is None
+    data = tf.data.Dataset.from_generator(
+        lambda: x, output_signature=tf.TensorSpec((None, None, x.shape[3]), tf.float32)
+    )
     results = {
-        "graph": tf.function(function, input_signature=[spec])(x),
-        "data": next(iter(data.map(function))),
-        "jit": tf.function(function, jit_compile=True)(x),
+        "data": next(
+            iter(data.batch(len(x)).map(tf.autograph.experimental.do_not_convert(function)))
+        ),
+        "jit": tf.function(function, jit_compile=True, autograph=False)(x),
     }
     for name, (found, found_mask) in results.items():
-        check_contract(x, found.numpy(), found_mask.numpy())
+        found, found_mask = found.numpy(), found_mask.numpy()
+        check_contract(x, found, found_mask)
         differs = (np.abs(found - expected) > 1e-4) | (found_mask != mask)
         assert differs.sum() <= 1e-4 * mask.sum(), name
 
@@ -89,18 +99,17 @@ class TestContract:
     @pytest.mark.parametrize("name", CONFIGS)
     def test_of_flat_pictures(self, name):
         levels = np.float32([[0, 0, 0], [0.5, 0.5, 0.5], [1, 1, 1], [0.9, 0, 0.3], [0, 1, 1]])
-        x = np.broadcast_to(levels[:, None, None], (5, 20, 16, 3)).copy()
-        for seed in range(5):
-            check_contract(x, *run(x, CONFIGS[name], tf.constant([seed, 0])))
+        x = np.tile(levels[:, None, None], (10, 20, 16, 1))
+        check_contract(x, *run(x, CONFIGS[name]))
 
     def test_of_grey_pictures(self, rng):
         x = texture(rng, (4, 16, 24, 1))
         check_contract(x, *run(x, MIXED))
 
-    @pytest.mark.parametrize("name", ["elastic", "mixed"])
-    def test_agreement(self, rng, name):
-        x = texture(rng, (12, 40, 56, 3))
-        check_agreement(x, lambda x: corrupt(x, SEED, CONFIGS[name]))
+    def test_agreement(self, rng):
+        x = texture(rng, (24, 40, 56, 3))
+        config = dataclasses.replace(MIXED, elastic=4.0)
+        check_agreement(x, lambda x: corrupt(x, SEED, config))
 
     def test_every_picture_is_corrupted_in_its_own_way(self, rng):
         x = np.repeat(texture(rng, (1, 32, 32, 3)), 8, axis=0)
@@ -143,7 +152,7 @@ class TestTransformations:
     def test_patch_swap_takes_the_content_from_another_place(self):
         config = CorruptionConfig(elastic=0.0, patch_swap=1.0, size=(0.2, 0.5))
         found = set()
-        for region, field in zip(*shifts(places(16, 40, 56), config), strict=True):
+        for region, field in zip(*shifts(16, 40, 56, config), strict=True):
             # One shift for the whole patch; what leaves the picture comes back on the other side.
             moved = np.round(field[region]).astype(int) % (40, 56)
             assert (moved == moved[0]).all()
@@ -155,7 +164,7 @@ class TestTransformations:
 
     def test_elastic_moves_by_a_smooth_field(self):
         config = CorruptionConfig(alpha=(30.0, 30.0), sigma=(4.0, 4.0), **LARGE)
-        for region, field in zip(*shifts(places(6, 64, 64), config), strict=True):
+        for region, field in zip(*shifts(6, 64, 64, config), strict=True):
             inner = ndimage.binary_erosion(region, iterations=3)
             expected = 30.0 / (2.0 * 4.0 * np.sqrt(3.0 * np.pi))
             assert 0.3 * expected < np.sqrt(np.mean(field[inner] ** 2)) < 2.0 * expected
@@ -164,22 +173,20 @@ class TestTransformations:
             assert np.std(steps) < 0.35 * np.std(field[inner])
 
     def test_weights_are_relative_frequencies(self):
-        x = places(200, 16, 16)
         weights = {"elastic": 3.0, "cut_out": 1.0, "patch_swap": 2.0}
-        mixed, _ = run(x, CorruptionConfig(**weights))
+        mixed, _ = run_places(150, 16, 16, CorruptionConfig(**weights))
         for name, weight in weights.items():
-            pure, _ = run(x, ONLY[name])
+            pure, _ = run_places(150, 16, 16, ONLY[name])
             share = np.isclose(mixed, pure, atol=1e-6).all(axis=(1, 2, 3)).mean()
             assert share == pytest.approx(weight / 6.0, abs=0.1)
 
     @pytest.mark.parametrize("absent", ONLY)
     def test_weight_zero_is_never_drawn(self, absent):
-        x = places(60, 16, 16)
-        present = [name for name in ONLY if name != absent]
         weights = {name: float(name != absent) for name in ONLY}
-        mixed, _ = run(x, CorruptionConfig(**weights))
-        pure = [np.isclose(mixed, run(x, ONLY[name])[0], atol=1e-6) for name in present]
-        assert np.any([same.all(axis=(1, 2, 3)) for same in pure], axis=0).all()
+        mixed, _ = run_places(150, 16, 16, CorruptionConfig(**weights))
+        pure = [run_places(150, 16, 16, ONLY[name])[0] for name in ONLY if name != absent]
+        same = [np.isclose(mixed, other, atol=1e-6).all(axis=(1, 2, 3)) for other in pure]
+        assert np.any(same, axis=0).all()
 
 
 class TestSettings:
@@ -202,23 +209,23 @@ class TestSettings:
         assert names - {"where"} == set(self.CHANGES)
 
     @pytest.mark.parametrize("name", CHANGES)
-    def test_changes_the_result(self, rng, name):
-        x = texture(rng, (8, 24, 24, 3))
+    def test_changes_the_result(self, name):
         base = CorruptionConfig(cut_out=0.5, patch_swap=0.5)
-        before, _ = run(x, base)
-        after, _ = run(x, dataclasses.replace(base, **{name: self.CHANGES[name]}))
+        changed = dataclasses.replace(base, **{name: self.CHANGES[name]})
+        before, after = (run_places(8, 24, 24, config)[0] for config in (base, changed))
         assert np.abs(after - before).max() > 0.01
 
     @pytest.mark.parametrize("absent", ["blob", "polygon", "stroke"])
     def test_shape_weights(self, absent):
-        x = places(30, 24, 24)
-        weights = {name: float(name != absent) for name in ("blob", "polygon", "stroke")}
-        _, mixed = run(x, CorruptionConfig(**weights))
-        is_family = []
-        for name in weights:
-            _, pure = run(x, CorruptionConfig(**{other: float(other == name) for other in weights}))
-            is_family.append((mixed == pure).all(axis=(1, 2, 3)))
-        drawn = [same for same, name in zip(is_family, weights, strict=True) if name != absent]
+        families = ("blob", "polygon", "stroke")
+
+        def masks(*present):
+            weights = {name: float(name in present) for name in families}
+            return run_places(30, 24, 24, CorruptionConfig(**weights))[1]
+
+        present = [name for name in families if name != absent]
+        mixed = masks(*present)
+        drawn = [(mixed == masks(name)).all(axis=(1, 2, 3)) for name in present]
         assert np.any(drawn, axis=0).all()
         assert all(same.mean() > 0.2 for same in drawn)
 
@@ -243,41 +250,47 @@ class TestSettings:
         assert extents.mean() > 0.6 * size[0] * 50
 
     def test_alpha_scales_the_field(self):
-        x = places(3, 48, 48)
-        region, single = shifts(x, CorruptionConfig(alpha=(8.0, 8.0), **LARGE))
-        _, double = shifts(x, CorruptionConfig(alpha=(16.0, 16.0), **LARGE))
+        region, single = shifts(3, 48, 48, CorruptionConfig(alpha=(16.0, 16.0), **LARGE))
+        _, double = shifts(3, 48, 48, CorruptionConfig(alpha=(32.0, 32.0), **LARGE))
         # Near the borders the warp stops at the edge.
-        inner = region & (np.arange(48) > 8) & (np.arange(48) < 39)
-        inner &= ((np.arange(48) > 8) & (np.arange(48) < 39))[:, None]
-        assert np.abs(single[inner]).max() > 0.5
-        np.testing.assert_allclose(double[inner], 2.0 * single[inner], atol=1e-2)
+        inner = np.zeros_like(region)
+        inner[:, 10:-10, 10:-10] = region[:, 10:-10, 10:-10]
+        assert np.abs(single[inner]).max() > 1.0
+        np.testing.assert_allclose(double[inner], 2.0 * single[inner], atol=1e-3)
 
     def test_alpha_varies_between_its_bounds(self):
         # On linear ramps the change is proportional to alpha, picture by picture.
-        x = places(24, 32, 32)
-        region, unit = shifts(x, CorruptionConfig(alpha=(4.0, 4.0), sigma=(3.0, 3.0), **LARGE))
-        _, drawn = shifts(x, CorruptionConfig(alpha=(4.0, 12.0), sigma=(3.0, 3.0), **LARGE))
-        ratios = []
-        for n in range(24):
-            inner = ndimage.binary_erosion(region[n], iterations=4)
-            ratios.append(np.linalg.norm(drawn[n][inner]) / np.linalg.norm(unit[n][inner]))
-        assert min(ratios) > 0.97
-        assert max(ratios) < 3.03
-        assert max(ratios) - min(ratios) > 1.5
+        sigma = (3.0, 3.0)
+        region, unit = shifts(24, 32, 32, CorruptionConfig(alpha=(10, 10), sigma=sigma, **LARGE))
+        _, drawn = shifts(24, 32, 32, CorruptionConfig(alpha=(10, 30), sigma=sigma, **LARGE))
+        region[:, :8] = region[:, -8:] = region[:, :, :8] = region[:, :, -8:] = False
+        ratios = np.array(
+            [np.median(b[r] / a[r]) for a, b, r in zip(unit, drawn, region, strict=True)]
+        )
+        assert 0.99 < ratios.min() < 1.5
+        assert 2.5 < ratios.max() < 3.01
 
-    def test_sigma_smooths_the_field(self):
-        def roughness(sigma):
-            x = places(8, 64, 64)
-            region, field = shifts(
-                x, CorruptionConfig(alpha=(5.0 * sigma,) * 2, sigma=(sigma, sigma), **LARGE)
-            )
-            inner = np.stack([ndimage.binary_erosion(r, iterations=3) for r in region])
-            steps = np.diff(field, axis=1)[inner[:, 1:] & inner[:, :-1]]
-            return np.std(steps) / np.std(field[inner])
+    @pytest.mark.parametrize("sigma", [2.0, 6.0])
+    def test_sigma_smooths_the_field(self, sigma):
+        config = CorruptionConfig(alpha=(6.0 * sigma,) * 2, sigma=(sigma, sigma), **LARGE)
+        region, field = shifts(12, 64, 64, config)
+        region[:, :8] = region[:, -8:] = region[:, :, :8] = region[:, :, -8:] = False
+        steps = np.diff(field, axis=1)[region[:, 1:] & region[:, :-1]]
+        # Neighbouring pixels of noise smoothed by sigma differ by 1 / (√2 sigma) of its spread.
+        expected = 1.0 / (np.sqrt(2.0) * sigma)
+        assert np.std(steps) / np.std(field[region]) == pytest.approx(expected, rel=0.2)
 
-        # Neighbouring pixels of noise smoothed by sigma differ by 1 / (sqrt(2) sigma) of its spread.
-        assert roughness(2.0) == pytest.approx(1.0 / (np.sqrt(2.0) * 2.0), rel=0.25)
-        assert roughness(6.0) == pytest.approx(1.0 / (np.sqrt(2.0) * 6.0), rel=0.25)
+    def test_sigma_varies_between_its_bounds(self):
+        x, _ = places(24, 32, 32)
+        low, high, drawn = (
+            run_places(24, 32, 32, CorruptionConfig(sigma=sigma, alpha=(50.0, 50.0), **LARGE))[0]
+            for sigma in ((2.0, 2.0), (6.0, 6.0), (2.0, 6.0))
+        )
+        strength = [np.abs(picture - x).sum(axis=(1, 2, 3)) for picture in (low, drawn, high)]
+        # A wider Gaussian leaves a weaker field.
+        assert np.mean(strength[0]) > 1.3 * np.mean(strength[1]) > 1.5 * np.mean(strength[2])
+        nearest = [np.abs(drawn - end).sum(axis=(1, 2, 3)) for end in (low, high)]
+        assert 4 < np.sum(nearest[0] < nearest[1]) < 20
 
     def test_brightness(self, rng):
         x = np.full((40, 24, 24, 3), 0.5, np.float32)

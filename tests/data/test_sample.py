@@ -121,7 +121,7 @@ def test_good_pictures_have_no_defect() -> None:
 @pytest.mark.parametrize("size", [32, (37, 53), (131, 40)])
 def test_odd_sizes(category: str, kind: str, size: int | tuple[int, int]) -> None:
     shape = (size, size) if isinstance(size, int) else size
-    for index in range(3):
+    for index in range(8):
         drawn = draw_sample(category, "test", kind, index, size=size)
         assert drawn.picture.shape == drawn.intact.shape == (*shape, 3)
         assert drawn.mask.shape == shape
@@ -148,6 +148,24 @@ def test_overwrite_replaces_the_whole_category(tmp_path: Path) -> None:
     assert "tile/train/good/000.png" in files
     assert files["other.txt"] == b"keep"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["other.txt", "tile"]
+
+
+def test_a_failed_overwrite_keeps_the_old_category(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tile").mkdir()
+    (tmp_path / "tile" / "old.txt").write_text("old")
+    rename = Path.rename
+
+    def fail_on_the_new_one(self: Path, target: Path) -> Path:
+        if self.name == "tile" and (self / "train").is_dir():
+            raise OSError("disk on fire")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_on_the_new_one)
+    with pytest.raises(DataError, match="disk on fire"):
+        write_sample_data(tmp_path, categories=("tile",), overwrite=True, **SMALL)
+    assert contents(tmp_path) == {"tile/old.txt": b"old"}
 
 
 def test_an_empty_target_is_accepted(tmp_path: Path) -> None:
@@ -230,8 +248,9 @@ def area_score(anomaly_map: np.ndarray, min_area: int) -> float:
     low, high = 0, len(levels) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        components, _ = ndimage.label(anomaly_map >= levels[middle], np.ones((3, 3)))
-        if np.bincount(components.ravel())[1:].max() >= min_area:
+        above = (anomaly_map >= levels[middle]).astype(np.uint8)
+        _, _, statistics, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+        if statistics[1:, cv2.CC_STAT_AREA].max() >= min_area:
             low = middle
         else:
             high = middle - 1

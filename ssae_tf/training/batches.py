@@ -1,0 +1,91 @@
+"""The pictures of a training: to learn from, to judge with, and for batch statistics.
+
+Which they are follows from the seed, the purpose and the step alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf.config import RunConfig, Stage
+from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.pipeline import CropSampler, training_batches
+from ssae_tf.training.step import corrupt_in_pipeline
+
+JUDGED_BATCHES = 4
+STATISTICS_BATCHES = 16
+
+# Purposes of random numbers: apart from each other whatever the seed.
+_TRAIN, _SELECT, _STATISTICS = 1, 2, 3
+
+
+class Batches:
+    """Makes the batches of one training from the decoded pictures of two splits."""
+
+    def __init__(self, train: PictureCache, select: PictureCache, config: RunConfig) -> None:
+        """Keeps what batches are made from.
+
+        Args:
+            train: pictures to learn from.
+            select: pictures to choose the checkpoint with.
+            config: the seed, the sampling and augmentations, and where pictures are corrupted.
+        """
+        self._caches = {"train": train, "select": select}
+        self._config = config
+        self._resized: dict[tuple[str, int], list[np.ndarray]] = {}
+
+    @functools.cached_property
+    def mean_colour(self) -> np.ndarray:
+        """(3,) in [0, 1], over all training pictures, each with the same weight."""
+        pictures = self._caches["train"].pictures
+        return np.mean([p.mean(axis=(0, 1)) / _white(p) for p in pictures], axis=0)
+
+    def training(
+        self, index: int, stage: Stage, first: int, begin: int, end: int
+    ) -> tf.data.Dataset:
+        """The batches of some steps of a stage.
+
+        Args:
+            index: of the stage.
+            stage: its picture size and batch size.
+            first: the stage's first step; like the next two counted over all stages.
+            begin, end: the steps begin … end − 1.
+
+        Returns:
+            A data set of (step, X), or of (step, X, X̂, M) if `corruption.where` is "data".
+        """
+        sampler = self._sampler("train", stage, _TRAIN, index)
+        batches = training_batches(sampler, begin - first, end - first)
+        batches = batches.map(lambda step, x: (step + first, x))
+        if self._config.corruption.where == "data":
+            batches = corrupt_in_pipeline(batches, self._config)
+        return batches
+
+    def judged(self, stage: Stage) -> list[np.ndarray]:
+        """Clean pictures of the *select* split, always the same, of a stage's sizes."""
+        sampler = self._sampler("select", stage, _SELECT)
+        return [sampler.batch(k) for k in range(JUDGED_BATCHES)]
+
+    def clean(self, stage: Stage) -> Iterator[tf.Tensor]:
+        """Clean training pictures, always the same, of a stage's sizes."""
+        sampler = self._sampler("train", stage, _STATISTICS)
+        for k in range(STATISTICS_BATCHES):
+            yield tf.constant(sampler.batch(k))
+
+    def _sampler(self, split: str, stage: Stage, *purpose: int) -> CropSampler:
+        pictures: Sequence[np.ndarray] = self._caches[split].pictures
+        if self._config.data.sampling == "resize":
+            key = (split, stage.size)
+            if key not in self._resized:
+                self._resized[key] = self._caches[split].resized(stage.size, stage.size)
+            pictures = self._resized[key]
+        seed = (self._config.training.seed, *purpose)
+        return CropSampler(pictures, stage.size, stage.batch_size, self._config.data, seed)
+
+
+def _white(picture: np.ndarray) -> float:
+    return 255.0 if picture.dtype == np.uint8 else 1.0

@@ -1,0 +1,265 @@
+"""Dilated convolutions that skip dead taps, and the modes of batch normalisation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssae_tf.models.blocks import BatchNormalization, DilatedConv2D
+
+EPSILON = 1e-3
+
+
+def dilated(x, kernel, rate):
+    """The convolution tap by tap."""
+    middle = kernel.shape[0] // 2
+    margin = middle * rate
+    padded = np.pad(x, [(0, 0), (margin, margin), (margin, margin), (0, 0)])
+    height, width = x.shape[1:3]
+    result = np.zeros((*x.shape[:3], kernel.shape[3]))
+    for i, j in np.ndindex(kernel.shape[:2]):
+        rows, columns = slice(i * rate, i * rate + height), slice(j * rate, j * rate + width)
+        result += padded[:, rows, columns] @ kernel[i, j]
+    return result
+
+
+def live(kernel):
+    """Where a kernel has taps, (side, side) bool."""
+    return np.any(np.asarray(kernel) != 0, axis=(2, 3))
+
+
+def square(taps, side=5):
+    """The taps up to a distance from the middle."""
+    offset = np.abs(np.arange(side) - side // 2) <= taps
+    return offset[:, None] & offset[None, :]
+
+
+def made(rate, *, training_map=64, reach=1.0, channels=2, filters=3, fill=None):
+    layer = DilatedConv2D(filters, 5, rate, training_map, reach)
+    layer.build((None, None, None, channels))
+    if fill is not None:
+        layer.kernel.assign(fill.normal(size=(5, 5, channels, filters)).astype(np.float32))
+    return layer
+
+
+class TestDilatedConv2D:
+    @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 12), (17, 9), (33, 20)])
+    @pytest.mark.parametrize("rate", [1, 2, 4, 8, 16])
+    def test_cropped_kernels_give_what_full_ones_give(self, rng, rate, size):
+        layer = made(rate, fill=rng)
+        x = rng.normal(size=(2, *size, 2)).astype(np.float32)
+        weights = rng.normal(size=(2, *size, 3)).astype(np.float32)
+
+        def run(x, training):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=training)
+                total = tf.reduce_sum(weights * y)
+            return y, *tape.gradient(total, [x, layer.kernel])
+
+        unknown = [tf.TensorSpec((None, None, None, 2)), tf.TensorSpec((), tf.bool)]
+        full = tf.function(lambda x, _: run(x, False), input_signature=unknown)
+        expected = [part.numpy() for part in full(tf.constant(x), False)]
+        np.testing.assert_allclose(
+            expected[0], dilated(x, np.asarray(layer.kernel), rate), 1e-4, 1e-5
+        )
+        for training in (False, True):
+            for part, wanted in zip(run(tf.constant(x), training), expected, strict=True):
+                np.testing.assert_allclose(part, wanted, rtol=1e-4, atol=1e-4)
+
+    def test_the_kernel_is_really_cropped(self):
+        layer = made(16)
+
+        def kernel_sides(height, width):
+            spec = tf.TensorSpec((1, height, width, 2))
+            graph = tf.function(lambda x: layer(x)).get_concrete_function(spec).graph
+            ops = [op for op in graph.get_operations() if op.type == "Conv2D"]
+            return tuple(ops[0].inputs[1].shape[:2])
+
+        assert kernel_sides(16, 16) == (1, 1)
+        assert kernel_sides(17, 33) == (3, 5)
+        assert kernel_sides(None, None) == (5, 5)
+
+    @pytest.mark.parametrize(
+        ("side", "reach", "taps"),
+        [
+            (16, 1.0, {1: 2, 2: 2, 4: 2, 8: 1, 16: 0}),
+            (64, 1.0, {1: 2, 2: 2, 4: 2, 8: 2, 16: 2}),
+            (2, 1.0, {1: 1, 2: 0, 4: 0, 8: 0, 16: 0}),
+            (1, 1.0, {1: 0, 16: 0}),
+            (16, 0.25, {1: 2, 2: 2, 4: 1, 8: 0, 16: 0}),
+            (64, 0.25, {1: 2, 4: 2, 8: 2, 16: 1}),
+        ],
+    )
+    def test_taps_that_training_does_not_reach_start_at_zero(self, side, reach, taps):
+        for rate, expected in taps.items():
+            kernel = made(rate, training_map=side, reach=reach).kernel
+            np.testing.assert_array_equal(live(kernel), square(expected), f"rate {rate}")
+
+    @pytest.mark.parametrize("rate", [1, 8, 16])
+    def test_initial_values_count_live_taps_only(self, rate):
+        kernel = np.asarray(made(rate, training_map=16, channels=64, filters=64).kernel)
+        taps = int(live(kernel).sum())
+        spread = float(np.std(kernel[live(kernel)]))
+        assert spread == pytest.approx(np.sqrt(2.0 / (taps * 64)), rel=0.05)
+
+    def test_reach_limits_training_and_not_inference(self, rng):
+        layer = made(4, reach=0.25, fill=rng)
+        kernel = np.asarray(layer.kernel)
+        x = rng.normal(size=(1, 16, 16, 2)).astype(np.float32)
+        near = kernel * square(1)[..., None, None]
+        np.testing.assert_allclose(layer(x, training=True), dilated(x, near, 4), 1e-4, 1e-5)
+        np.testing.assert_allclose(layer(x, training=False), dilated(x, kernel, 4), 1e-4, 1e-5)
+
+    @pytest.mark.parametrize("reach", [1.0, 0.25])
+    def test_dead_taps_stay_dead_and_larger_maps_wake_them(self, rng, reach):
+        rates = (1, 2, 4, 8, 16)
+        layers = {rate: made(rate, training_map=16, reach=reach) for rate in rates}
+        optimizer = tf.keras.optimizers.Adam(0.01)
+        optimizer.build([layer.kernel for layer in layers.values()])
+
+        def train(side):
+            x = tf.constant(rng.normal(size=(2, side, side, 2)), tf.float32)
+            for _ in range(4):
+                with tf.GradientTape() as tape:
+                    outputs = [layer(x, training=True) for layer in layers.values()]
+                    loss = tf.reduce_mean(tf.square(tf.concat(outputs, -1) - 1.0))
+                variables = [layer.kernel for layer in layers.values()]
+                optimizer.apply_gradients(
+                    zip(tape.gradient(loss, variables), variables, strict=True)
+                )
+
+        def taps(side):
+            reached = {
+                rate: min(2, (side - 1) // rate, int(reach * side) // rate) for rate in rates
+            }
+            return {rate: square(count) for rate, count in reached.items()}
+
+        for side in (16, 24, 40):
+            train(side)
+            for rate, expected in taps(side).items():
+                np.testing.assert_array_equal(live(layers[rate].kernel), expected, f"rate {rate}")
+
+    def test_bfloat16_computes_in_it_and_keeps_float32_weights(self, rng):
+        layer = DilatedConv2D(3, 5, 2, 16, dtype="mixed_bfloat16")
+        x = rng.normal(size=(1, 8, 8, 2)).astype(np.float32)
+        y = layer(tf.constant(x))
+        assert y.dtype == tf.bfloat16
+        assert tf.as_dtype(layer.kernel.dtype) == tf.float32
+        expected = dilated(x, np.asarray(layer.kernel), 2)
+        np.testing.assert_allclose(tf.cast(y, tf.float32), expected, atol=0.05)
+
+    def test_shape(self):
+        assert made(2).compute_output_shape((None, 8, None, 2)) == (None, 8, None, 3)
+
+
+def norm(channels=1, momentum=0.9, mode="batch", **values):
+    layer = BatchNormalization(momentum)
+    layer.build((None, None, None, channels))
+    layer.mode = mode
+    for name, value in values.items():
+        getattr(layer, name).assign(np.broadcast_to(np.float32(value), (channels,)))
+    return layer
+
+
+def statistics(layer):
+    return [np.array(tf.convert_to_tensor(v)) for v in (layer.moving_mean, layer.moving_variance)]
+
+
+FOUR = np.array([1.0, 2.0, 3.0, 4.0], np.float32).reshape(4, 1, 1, 1)
+# Mean 2.5, sum of squared deviations 5: variance 5/4 biased, 5/3 unbiased.
+
+
+class TestBatchNormalization:
+    def test_batch_normalises_with_the_batch(self):
+        layer = norm(gamma=2.0, beta=-1.0, moving_mean=10.0, moving_variance=9.0)
+        expected = 2.0 * (FOUR - 2.5) / np.sqrt(1.25 + EPSILON) - 1.0
+        np.testing.assert_allclose(layer(FOUR, training=True), expected, rtol=1e-5)
+
+    @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+    def test_moving_statistics_follow_with_the_unbiased_variance(self, momentum):
+        layer = norm(momentum=momentum, moving_mean=10.0, moving_variance=9.0)
+        layer(FOUR, training=True)
+        mean, variance = statistics(layer)
+        assert mean[0] == pytest.approx(10.0 * momentum + 2.5 * (1 - momentum), rel=1e-6)
+        assert variance[0] == pytest.approx(9.0 * momentum + 5.0 / 3.0 * (1 - momentum), rel=1e-6)
+
+    def test_the_variance_is_unbiased_under_xla_too(self):
+        layer = norm(momentum=0.0)
+        tf.function(lambda x: layer(x, training=True), jit_compile=True)(tf.constant(FOUR))
+        assert statistics(layer)[1][0] == pytest.approx(5.0 / 3.0, rel=1e-6)
+
+    def test_inference_uses_the_moving_statistics(self):
+        layer = norm(gamma=2.0, beta=-1.0, moving_mean=10.0, moving_variance=9.0)
+        expected = 2.0 * (FOUR - 10.0) / np.sqrt(9.0 + EPSILON) - 1.0
+        np.testing.assert_allclose(layer(FOUR, training=False), expected, rtol=1e-5)
+        assert [s[0] for s in statistics(layer)] == [10.0, 9.0]
+
+    def test_moving_is_inference_and_leaves_the_statistics_alone(self, rng):
+        values = {name: rng.random(5) + 0.5 for name in ("gamma", "beta", "moving_mean")}
+        layer = norm(5, mode="moving", moving_variance=rng.random(5) + 0.1, **values)
+        before = statistics(layer)
+        x = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
+        np.testing.assert_array_equal(layer(x, training=True), layer(x, training=False))
+        np.testing.assert_array_equal(statistics(layer), before)
+
+    def test_gradients_of_moving(self, rng):
+        layer = norm(2, mode="moving", gamma=[2.0, 3.0], moving_mean=1.0, moving_variance=4.0)
+        x = rng.normal(size=(2, 3, 3, 2)).astype(np.float32)
+        weights = rng.normal(size=x.shape).astype(np.float32)
+        of_x, of_gamma, of_beta = self.gradients(layer, x, weights)
+        inverse = 1.0 / np.sqrt(4.0 + EPSILON)
+        np.testing.assert_allclose(of_x, weights * np.array([2.0, 3.0]) * inverse, rtol=1e-5)
+        expected = ((x - 1.0) * inverse * weights).sum(axis=(0, 1, 2))
+        np.testing.assert_allclose(of_gamma, expected, rtol=1e-4)
+        np.testing.assert_allclose(of_beta, weights.sum(axis=(0, 1, 2)), rtol=1e-4)
+
+    def test_gradients_of_batch_run_through_its_statistics(self, rng):
+        layer = norm(2, gamma=[2.0, 3.0], beta=0.5)
+        x = rng.normal(size=(2, 3, 3, 2)).astype(np.float32)
+        weights = rng.normal(size=x.shape).astype(np.float32)
+        found = self.gradients(layer, x, weights)
+        # d/dx Σ w·γ(x − μ)/σ = γ/σ (w − mean(w) − x̃·mean(w·x̃)).
+        sigma = np.sqrt(x.var(axis=(0, 1, 2)) + EPSILON)
+        unit = (x - x.mean(axis=(0, 1, 2))) / sigma
+        mean, slope = weights.mean(axis=(0, 1, 2)), (weights * unit).mean(axis=(0, 1, 2))
+        expected = np.array([2.0, 3.0]) / sigma * (weights - mean - unit * slope)
+        np.testing.assert_allclose(found[0], expected, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(found[1], (weights * unit).sum(axis=(0, 1, 2)), 1e-4, 1e-4)
+        np.testing.assert_allclose(found[2], weights.sum(axis=(0, 1, 2)), 1e-4, 1e-4)
+
+    @staticmethod
+    def gradients(layer, x, weights):
+        x = tf.constant(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(weights * layer(x, training=True))
+        return [g.numpy() for g in tape.gradient(total, [x, layer.gamma, layer.beta])]
+
+    def test_estimate_takes_the_batchs_own_statistics(self):
+        layer = norm(mode="estimate", moving_mean=10.0, moving_variance=9.0)
+        as_batch = norm()(FOUR, training=True)
+        np.testing.assert_allclose(layer(FOUR, training=True), as_batch, rtol=1e-6)
+        np.testing.assert_allclose([s[0] for s in statistics(layer)], [2.5, 5.0 / 3.0], rtol=1e-6)
+
+    def test_a_traced_function_keeps_the_mode_it_was_traced_in(self):
+        layer = norm(moving_mean=10.0, moving_variance=9.0)
+        run = tf.function(lambda x: layer(x, training=True))
+        before = run(tf.constant(FOUR))
+        layer.mode = "moving"
+        np.testing.assert_allclose(run(tf.constant(FOUR)), before, rtol=1e-6)
+        assert not np.allclose(layer(FOUR, training=True), before)
+
+    @pytest.mark.parametrize("mode", ["batch", "moving", "estimate"])
+    def test_bfloat16_stays_and_its_statistics_are_float32(self, rng, mode):
+        layer = norm(3, mode=mode)
+        x = rng.normal(1.0, 2.0, size=(2, 4, 4, 3)).astype(np.float32)
+        y = layer(tf.cast(x, tf.bfloat16), training=True)
+        assert y.dtype == tf.bfloat16
+        assert {tf.as_dtype(v.dtype) for v in layer.weights} == {tf.float32}
+        exact = norm(3, mode=mode)(x, training=True)
+        np.testing.assert_allclose(tf.cast(y, tf.float32), exact, atol=0.05)
+
+    def test_shape(self):
+        assert norm().compute_output_shape((None, 8, None, 1)) == (None, 8, None, 1)

@@ -1,0 +1,198 @@
+"""Weights on disk: round trips, files that do not fit, and the other Keras version."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssae_tf.config import ModelConfig
+from ssae_tf.errors import RunError
+from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.models.weights import load_weights, named_variables, save_weights
+from ssae_tf.training.state import Progress, load_state, save_state
+
+NARROW = ModelConfig(width=0.0625)
+
+
+def network(seed=0, config=NARROW):
+    return autoencoder(config, training_size=64, seed=seed)
+
+
+def trained(seed=0):
+    """A network none of whose weights has its initial value."""
+    model, rng = network(seed), np.random.default_rng(seed)
+    for name, variable in named_variables(model).items():
+        change = rng.normal(scale=0.1, size=tuple(variable.shape))
+        variable.assign(np.asarray(variable) + (np.abs(change) if "var" in name else change))
+    return model
+
+
+def values(model):
+    return {name: np.array(tf.convert_to_tensor(v)) for name, v in named_variables(model).items()}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, expected[name], name)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "weights.npz"
+
+
+class TestRoundTrip:
+    def test_every_weight_by_name(self, path):
+        model, other = trained(), network(1)
+        save_weights(model, path)
+        load_weights(other, path)
+        assert_same(values(other), values(model))
+        x = np.random.default_rng(0).random((1, 64, 64, 3), dtype=np.float32)
+        np.testing.assert_array_equal(other(x, training=False), model(x, training=False))
+
+    def test_the_file_says_what_is_what(self, path):
+        model = network()
+        save_weights(model, path)
+        with np.load(path) as file:
+            names = set(file.files)
+            assert file["sdc1_rate2/kernel"].shape == (5, 5, 8, 4)
+        assert len(names) == len(model.weights)
+        assert {f"bridge_conv_norm/{n}" for n in ("gamma", "beta", "moving_mean")} < names
+        assert {"bridge_conv/kernel", "reconstruction/bias"} < names
+
+    def test_of_a_mixed_precision_network(self, path):
+        save_weights(trained(), path)
+        mixed = autoencoder(NARROW, training_size=64, mixed_precision="bfloat16")
+        load_weights(mixed, path)
+        assert_same(values(mixed), values(trained()))
+
+
+class TestFilesThatDoNotFit:
+    def test_another_width(self, path):
+        save_weights(network(config=ModelConfig(width=0.125)), path)
+        model = network()
+        before = values(model)
+        with pytest.raises(
+            RunError, match=r"weights.npz: weight 'encoder1_conv1/kernel' has shape"
+        ):
+            load_weights(model, path)
+        assert_same(values(model), before)
+
+    def test_a_weight_missing(self, path):
+        model = network()
+        before = values(model)
+        np.savez(path, **{k: v + 1 for k, v in before.items() if k != "reconstruction/bias"})
+        with pytest.raises(RunError, match="has no weight 'reconstruction/bias'"):
+            load_weights(model, path)
+        assert_same(values(model), before)
+
+    @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.9, 0.999])
+    def test_a_truncated_file(self, path, kept):
+        save_weights(network(), path)
+        content = path.read_bytes()
+        path.write_bytes(content[: int(kept * len(content))])
+        with pytest.raises(RunError, match=r"weights\.npz: can't be read as weights"):
+            load_weights(network(), path)
+
+    def test_damaged_content(self, path):
+        model = network()
+        save_weights(model, path)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
+        with pytest.raises(RunError, match="can't be read as weights"):
+            load_weights(model, path)
+
+    @pytest.mark.parametrize("content", [b"not a file of arrays", b"\x80\x04N."])
+    def test_another_kind_of_file(self, path, content):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match="can't be read as weights"):
+            load_weights(network(), path)
+
+    def test_a_single_array(self, path):
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+        with pytest.raises(RunError, match="can't be read as weights"):
+            load_weights(network(), path)
+
+    def test_objects_are_not_unpickled(self, path):
+        np.savez(path, **{"encoder1_conv1/kernel": np.array([{}], dtype=object)})
+        with pytest.raises(RunError, match="can't be read as weights"):
+            load_weights(network(), path)
+
+    def test_no_file(self, path):
+        with pytest.raises(RunError, match=r"weights\.npz: can't be read as weights"):
+            load_weights(network(), path)
+
+    def test_a_failed_write_leaves_the_old_file(self, path, monkeypatch):
+        save_weights(network(), path)
+        before = path.read_bytes()
+
+        def fail(*args, **kwargs):
+            raise OSError("no space left")
+
+        monkeypatch.setattr(np, "savez", fail)
+        with pytest.raises(OSError, match="no space left"):
+            save_weights(network(1), path)
+        assert path.read_bytes() == before
+        assert list(path.parent.iterdir()) == [path]
+
+
+OTHER = """
+import sys
+from pathlib import Path
+import numpy as np, tensorflow as tf
+from ssae_tf.config import ModelConfig
+from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.models.weights import load_weights, save_weights
+from ssae_tf.training.state import load_state
+
+folder = Path(sys.argv[1])
+x = np.load(folder / "x.npy")
+model = autoencoder(ModelConfig(width=0.0625), training_size=64, seed=5)
+optimizer = tf.keras.optimizers.Adam()
+optimizer.build(model.trainable_variables)
+save_weights(model, folder / "theirs.npz")
+np.save(folder / "theirs.npy", model(x, training=False))
+load_weights(model, folder / "ours.npz")
+np.save(folder / "ours.npy", model(x, training=False))
+print(tf.__version__, load_state(folder / "state.npz", model, optimizer))
+"""
+
+
+def test_the_other_keras_version_opens_our_files_and_we_its(tmp_path, project_root, rng):
+    python = os.environ.get("SSAE_TF_OTHER_PYTHON")
+    if not python:
+        pytest.skip("SSAE_TF_OTHER_PYTHON names no Python with the other Keras version")
+    x = rng.random((2, 64, 40, 3), dtype=np.float32)
+    np.save(tmp_path / "x.npy", x)
+    model = trained()
+    save_weights(model, tmp_path / "ours.npz")
+    optimizer = tf.keras.optimizers.Adam()
+    optimizer.build(model.trainable_variables)
+    save_state(tmp_path / "state.npz", model, optimizer, Progress(7, 0.25, 1.5))
+    folders = [str(project_root / ".mypy-path"), str(project_root)]
+    done = subprocess.run(
+        [python, "-c", OTHER, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    version, _, said = done.stdout.splitlines()[-1].partition(" ")
+    assert version != tf.__version__, f"{python} has the version of {sys.executable}"
+    assert said == str(Progress(7, 0.25, 1.5))
+
+    np.testing.assert_allclose(np.load(tmp_path / "ours.npy"), model(x, training=False), atol=1e-5)
+    load_weights(model, tmp_path / "theirs.npz")
+    np.testing.assert_allclose(
+        np.load(tmp_path / "theirs.npy"), model(x, training=False), atol=1e-5
+    )
+    load_state(tmp_path / "state.npz", model, optimizer)

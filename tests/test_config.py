@@ -1,0 +1,285 @@
+"""Settings: every field's range, JSON and back, refusals that name field, expectation and value."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssae_tf import config as config_module
+from ssae_tf.config import PRESETS, RECIPES, RunConfig, from_dict, load, override, to_dict, to_json
+from ssae_tf.errors import ConfigError
+
+MVTEC = [
+    *("bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut"),
+    *("pill", "screw", "tile", "toothbrush", "transistor", "wood", "zipper"),
+]
+
+INFINITY = float("inf")
+FLAG = ([True, False], ["maybe", 2, None])
+SHARE = ([0.0, 0.5, 1.0], [-0.1, 1.1, "half", None, INFINITY])
+HALF = ([0.01, 0.49], [0.0, 0.5, -1, "some"])
+WEIGHT = ([0.5, 7.0], [-0.1, INFINITY, "much"])
+POSITIVE = ([1e-8, 3.0], [0.0, -1.0, INFINITY, "big"])
+COUNT = ([1, 1000], [0, -1, 1.5, "many"])
+RANGE = ([[0.2, 0.2], [1.0, 9.0]], [[2.0, 1.0], [0.0, 1.0], [1.0], [1.0, 2.0, 3.0], 4.0])
+
+# Every field -> (values it takes, values it refuses).
+FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
+    "category": (["tile", ""], [3, None]),
+    "preset": (["paper", ""], [1]),
+    "min_area": ([None, 1, 500], [0, -3, 1.5, "big"]),
+    "data.sampling": (["crop", "resize"], ["tile", None]),
+    "data.white_level": ([1, 1023, 65535], [0, 65536, 1.5]),
+    "data.rotate": FLAG,
+    "data.flip_horizontal": FLAG,
+    "data.flip_vertical": FLAG,
+    "data.select_fraction": HALF,
+    "data.calibrate_fraction": HALF,
+    "data.skip_unreadable": FLAG,
+    "data.cache": (["auto", "memory", "disk"], ["ram"]),
+    "corruption.where": (["step", "data"], ["gpu"]),
+    "corruption.elastic": WEIGHT,
+    "corruption.cut_out": WEIGHT,
+    "corruption.patch_swap": WEIGHT,
+    "corruption.blob": WEIGHT,
+    "corruption.polygon": WEIGHT,
+    "corruption.stroke": WEIGHT,
+    "corruption.patches": COUNT,
+    "corruption.size": ([[0.1, 1.0]], [[0.5, 0.1], [0.0, 0.5], [0.5, 1.1], [0.5], 0.5]),
+    "corruption.sigma": RANGE,
+    "corruption.alpha": RANGE,
+    "corruption.brightness": SHARE,
+    "model.width": ([0.0625, 4.0], [0.0, -1.0, 4.1, INFINITY, "wide"]),
+    "model.momentum": ([0.0, 0.99], [1.0, -0.1, "slow"]),
+    "model.reach": ([0.01, 1.0], [0.0, 1.5, "far"]),
+    "objective.equation": ([1, 2, 3], [0, 4, "one", None]),
+    "objective.weight": ([None, 0.0, 1.0], [-0.1, 1.5, "half"]),
+    "objective.norm": (["l2", "l2_squared"], ["l1", None]),
+    "training.stages": (
+        [[{"size": 16, "batch_size": 1, "steps": 1}, {"size": 512, "batch_size": 8, "steps": 9}]],
+        [[], 5, ["fast"]],
+    ),
+    "training.learning_rate": POSITIVE,
+    "training.warmup": SHARE,
+    "training.schedule": (["cosine", "constant"], ["linear"]),
+    "training.epsilon": POSITIVE,
+    "training.freeze_norm": SHARE,
+    "training.mixed_precision": (["none", "bfloat16"], ["float16", None]),
+    "training.jit": FLAG,
+    "training.evaluations": COUNT,
+    "training.seed": ([0, 2**31 - 1], [-1, 2**31, 0.5, "random"]),
+    "scoring.inspection_size": ([None, "native", [16, 512]], ["half", [10, 16], [16], [8, 16], 16]),
+    "scoring.reading": (["absolute", "euclidean"], ["l2"]),
+    "scoring.smoothing_sigma": ([0.0, 4.0], [-1.0, INFINITY, "soft"]),
+}
+ACCEPTED = [(name, value) for name, (values, _) in FIELDS.items() for value in values]
+REFUSED = [(name, value) for name, (_, values) in FIELDS.items() for value in values]
+
+
+def _value(config: RunConfig, name: str) -> Any:
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def test_every_field_is_listed_here() -> None:
+    assert sorted(FIELDS) == sorted(config_module.field_names())
+
+
+@pytest.mark.parametrize(("name", "value"), ACCEPTED)
+def test_a_value_in_range_arrives_and_survives_json(name: str, value: Any) -> None:
+    changes = {name: value}
+    config = override(RunConfig(), changes)
+    arrived = _value(config, name)
+    assert json.loads(json.dumps(to_dict(config))) == to_dict(config)
+    plain = to_dict(config)
+    for part in name.split("."):
+        plain = plain[part]
+    assert plain == value
+    assert arrived == (tuple(arrived) if isinstance(value, list) else value)
+    assert from_dict(to_dict(config)) == config
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED)
+def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        override(RunConfig(), {name: value})
+    message = str(caught.value)
+    assert name.split(".")[0] in message
+    assert name.split(".")[-1] in message
+    assert "\n" not in message
+    assert message.endswith(".")
+    # What came, unless it is too short a list, where the missing place is named.
+    assert "eceived" in message or message.startswith(f"Missing setting `{name}.")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"objective": {"equation": 4}},
+            "Invalid value for `objective.equation`: Input should be 1, 2 or 3. Received: 4.",
+        ),
+        (
+            {"scoring": {"inspection_size": [10, 20]}},
+            'Invalid value for `scoring.inspection_size`: expected "native" or [height, width], '
+            "multiples of 8 that are at least 16; received [10, 20].",
+        ),
+        (
+            {"corruption": {"sigma": [2.0, 1.0]}},
+            "Invalid value for `corruption`: sigma must be (smallest, largest), received "
+            "(2.0, 1.0).",
+        ),
+        (
+            {"corruption": {"elastic": 0}},
+            "Invalid value for `corruption`: one of elastic, cut_out and patch_swap must be above "
+            "0, all are 0.",
+        ),
+        (
+            {"corruption": {"blob": 0, "polygon": 0, "stroke": 0}},
+            "Invalid value for `corruption`: one of blob, polygon and stroke must be above 0, all "
+            "are 0.",
+        ),
+        ({"size": 3}, "Unknown setting `size`."),
+        ({"training": {"learning_rat": 3}}, "Unknown setting `training.learning_rat`."),
+        (
+            {"training": {"stages": [{"size": 16, "batch_size": 1, "steps": 1, "lr": 1}]}},
+            "Unknown setting `training.stages.0.lr`.",
+        ),
+        (
+            {"training": {"stages": [{"size": 16, "batch_size": 1}]}},
+            "Missing setting `training.stages.0.steps`.",
+        ),
+        ([1], "Expected settings by name. Received: [1]."),
+    ],
+)
+def test_sentences(values: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_dict(values)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [("size", (8, 20, 0, "big")), ("batch_size", (0, -1)), ("steps", (0, 1.5, None))],
+)
+def test_a_stage_out_of_range_is_refused(field: str, values: tuple[Any, ...]) -> None:
+    for value in values:
+        stage = {"size": 16, "batch_size": 1, "steps": 1, field: value}
+        with pytest.raises(ConfigError, match=rf"training\.stages\.0\.{field}.*Received"):
+            override(RunConfig(), {"training.stages": [stage]})
+
+
+def test_values_of_the_wrong_kind_are_refused_in_the_constructor_too() -> None:
+    with pytest.raises(ValueError, match="min_area"):
+        RunConfig(min_area=0)
+    with pytest.raises(ValueError, match="min_area"):
+        dataclasses.replace(RunConfig(), min_area=0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name: str, tmp_path: Path) -> None:
+    config = config_module.preset(name, "screw")
+    assert (config.preset, config.category) == (name, "screw")
+    path = tmp_path / "config.json"
+    path.write_text(to_json(config), encoding="utf-8")
+    assert load(path) == config
+    assert from_dict(json.loads(to_json(config))) == config
+
+
+def test_every_preset_has_a_note_that_names_the_other() -> None:
+    assert set(config_module.PRESET_NOTES) == set(PRESETS)
+    for name, note in config_module.PRESET_NOTES.items():
+        for other in set(PRESETS) - {name}:
+            assert f"--preset {other}" in note
+
+
+def test_preset_paper_is_table_1() -> None:
+    config = config_module.preset("paper")
+    assert config.model.width == 1.0
+    assert config.model.reach == 1.0
+    assert [stage.size for stage in config.training.stages] == [128, 256, 512]
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Unknown preset 'quik'. Expected one of: paper, quick."):
+        config_module.preset("quik")
+
+
+@pytest.mark.parametrize("category", MVTEC)
+def test_the_mvtec_categories_have_recipes(category: str) -> None:
+    assert category in RECIPES
+    augmentations = {"rotate", "flip_horizontal", "flip_vertical"}
+    assert set(RECIPES[category]) <= augmentations
+    for name in PRESETS:
+        data = config_module.preset(name, category).data
+        for field in augmentations:
+            assert getattr(data, field) is RECIPES[category].get(field, True)
+
+
+def test_a_category_without_recipe_takes_the_defaults() -> None:
+    config = config_module.preset("quick", "my own parts")
+    assert config.data == config_module.preset("quick", "leather").data
+
+
+def test_recipes_leave_what_a_preset_says_of_the_data() -> None:
+    assert config_module.preset("paper", "cable").data.sampling == "resize"
+
+
+def test_settings_can_not_be_changed() -> None:
+    config = config_module.preset("quick")
+    for owner in (config, config.data, config.training, config.training.stages[0]):
+        field = dataclasses.fields(owner)[0].name
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(owner, field, getattr(owner, field))
+    assert isinstance(config.training.stages, tuple)
+
+
+def test_the_steps_are_those_of_all_stages() -> None:
+    stage = {"size": 16, "batch_size": 1, "steps": 3}
+    config = override(RunConfig(), {"training.stages": [stage, {**stage, "steps": 4}]})
+    assert config.training.steps == 7
+
+
+def test_override_changes_what_it_names_alone() -> None:
+    before = config_module.preset("quick", "tile")
+    after = override(before, {"training.seed": 3, "min_area": 20})
+    assert (after.training.seed, after.min_area) == (3, 20)
+    assert override(after, {"training.seed": 0, "min_area": None}) == before
+    assert before.training.seed == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "a", "a.b.c", "training", "training.", ".seed", "training.lr"),
+        *("training.stages.0", "training.stages.0.steps", "min_area.x", "category.x"),
+    ],
+)
+def test_override_refuses_what_is_no_field(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        override(RunConfig(), {name: 1})
+    assert str(caught.value).startswith(f"Unknown setting `{name}`. Expected one of: category, ")
+
+
+def test_load_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    with pytest.raises(ConfigError, match=r"config\.json: can't be read \(No such file"):
+        load(path)
+    for content, message in [
+        (b"{", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[]", "Expected settings by name"),
+        (b'{"seed": 1}', "Unknown setting `seed`"),
+        (b'{"min_area": 0}', "Invalid value for `min_area`"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(ConfigError) as caught:
+            load(path)
+        assert str(caught.value).startswith(f"{path}: {message}")
+        assert str(caught.value).count(str(path)) == 1

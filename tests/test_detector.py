@@ -1,0 +1,416 @@
+"""The detector: the same verdict however a picture comes, in its own pixels, or a clear refusal.
+
+Where figures are checked, the network is replaced by one that answers mid-grey everywhere: the map
+is then |X − 0.5|, and everything can be computed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import ndimage
+
+from ssae_tf import config as config_module
+from ssae_tf.config import RunConfig, from_dict
+from ssae_tf.data.cache import resize
+from ssae_tf.detector import Calibration, Detector, load_network
+from ssae_tf.errors import DataError, RunError, SsaeError
+
+MakeDetector = Callable[..., Detector]
+
+
+@pytest.fixture(scope="module")
+def grey() -> tf.keras.Model:
+    """F(X) = 0.5."""
+    inputs = tf.keras.Input((None, None, 3))
+    outputs = tf.keras.layers.Rescaling(0.0, 0.5)(inputs)
+    return tf.keras.Model(inputs, outputs)
+
+
+@pytest.fixture
+def make(grey: tf.keras.Model) -> MakeDetector:
+    """A calibrated detector with F(X) = 0.5; the arguments are fields of the scoring."""
+
+    def detector(threshold: float = 0.1, min_area: int = 1, **scoring: Any) -> Detector:
+        values = {"scoring": {"smoothing_sigma": 0.0, **scoring}}
+        return Detector(grey, from_dict(values), Calibration(threshold, min_area, (threshold,)))
+
+    return detector
+
+
+@pytest.fixture(scope="module")
+def trained(run_folder: Path) -> Detector:
+    """The tiny network of the shared run; no test changes it."""
+    return Detector.load(run_folder)
+
+
+@pytest.fixture(scope="module")
+def strict(trained: Detector) -> Detector:
+    """The same network with a threshold that no picture passes."""
+    return Detector(trained.model, trained.config, Calibration(0.0, 3, (0.0,)))
+
+
+@pytest.fixture
+def run_copy(run_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the shared run."""
+    return shutil.copytree(run_folder, tmp_path / "copy")
+
+
+def _with_square(
+    shape: tuple[int, int], box: tuple[int, int, int, int], level: float = 1.0
+) -> np.ndarray:
+    """(H, W, 3) mid-grey with a square (x, y, width, height) of another level."""
+    picture = np.full((*shape, 3), 0.5, np.float32)
+    x, y, width, height = box
+    picture[y : y + height, x : x + width] = level
+    return picture
+
+
+def _same(one: Any, other: Any) -> None:
+    assert one.to_dict() | {"path": ""} == other.to_dict() | {"path": ""}
+    for name in ("picture", "reconstruction", "anomaly_map", "mask"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def _write(path: Path, pixels: np.ndarray) -> Path:
+    assert cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
+    return path
+
+
+# Loading and saving.
+
+
+def test_a_saved_detector_says_the_same(
+    trained: Detector, sample_root: Path, tmp_path: Path
+) -> None:
+    trained.save(tmp_path / "new" / "folder")
+    again = Detector.load(tmp_path / "new" / "folder")
+    assert (again.config, again.calibration) == (trained.config, trained.calibration)
+    for picture in sorted((sample_root / "tile" / "test").glob("*/000.png")):
+        result = trained.predict(picture)
+        assert result.path == str(picture)
+        _same(again.predict(picture), result)
+
+
+def test_saving_over_a_run_keeps_what_it_is(trained: Detector, run_copy: Path) -> None:
+    before = {path.name: path.read_bytes() for path in run_copy.glob("*.json")}
+    trained.save(str(run_copy))
+    assert {path.name: path.read_bytes() for path in run_copy.glob("*.json")} == before
+
+
+def test_without_threshold_there_is_no_verdict(grey: tf.keras.Model, tmp_path: Path) -> None:
+    detector = Detector(grey, RunConfig())
+    with pytest.raises(RunError, match="no threshold yet"):
+        detector.predict(np.zeros((8, 8), np.uint8))
+    with pytest.raises(RunError, match="no threshold yet"):
+        detector.save(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    reconstruction, map_ = detector.inspect(np.zeros((8, 8, 3), np.float32))
+    assert (reconstruction.shape, map_.shape) == ((8, 8, 3), (8, 8))
+
+
+def test_a_save_that_fails_leaves_no_finished_run(
+    trained: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("ssae_tf.detector.write_text", full)
+    with pytest.raises(OSError, match="no space"):
+        trained.save(tmp_path)
+    with pytest.raises(RunError, match=r"has no config\.json"):
+        Detector.load(tmp_path)
+
+
+def test_load_needs_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "nowhere", tmp_path / "file"):
+        with pytest.raises(RunError, match=rf"{path.name}: no such run folder\."):
+            Detector.load(path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "weights.npz", "calibration.json"])
+def test_load_names_what_is_missing(name: str, run_copy: Path) -> None:
+    (run_copy / name).unlink()
+    with pytest.raises(RunError, match=f"copy: has no {name}, so this is no finished run"):
+        Detector.load(run_copy)
+
+
+@pytest.mark.parametrize("name", ["config.json", "weights.npz", "calibration.json"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"null", b"\xff\xfe"])
+def test_load_names_what_is_broken(name: str, content: bytes, run_copy: Path) -> None:
+    # Settings may be empty: then the network is another one.
+    named = "weights.npz" if (name, content) == ("config.json", b"{}") else name
+    (run_copy / name).write_bytes(content)
+    with pytest.raises(SsaeError) as caught:
+        Detector.load(run_copy)
+    assert str(caught.value).startswith(f"{run_copy / named}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_load_names_weights_of_another_network(run_copy: Path) -> None:
+    config = config_module.load(run_copy / "config.json")
+    wider = config_module.override(config, {"model.width": 0.125})
+    (run_copy / "config.json").write_text(config_module.to_json(wider))
+    with pytest.raises(RunError, match=r"weights\.npz: weight '.+' has shape"):
+        Detector.load(run_copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": float("nan")},
+        {"threshold": float("inf")},
+        {"threshold": "high"},
+        {"threshold": None},
+        {"min_area": 0},
+        {"scores": 3},
+    ],
+)
+def test_load_refuses_a_threshold_that_is_none(change: dict[str, Any], run_copy: Path) -> None:
+    path = run_copy / "calibration.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(RunError, match=r"calibration\.json: not a calibration \("):
+        Detector.load(run_copy)
+
+
+@pytest.mark.parametrize("level", [np.nan, np.inf])
+def test_broken_weights_are_not_taken_for_a_verdict(level: float) -> None:
+    inputs = tf.keras.Input((None, None, 3))
+    model = tf.keras.Model(inputs, tf.keras.layers.Rescaling(0.0, level)(inputs))
+    detector = Detector(model, RunConfig(), Calibration(0.1, 1, (0.1,)))
+    with pytest.raises(RunError, match="NaN or infinity: its weights are damaged"):
+        detector.predict(np.zeros((16, 16), np.uint8))
+
+
+def test_a_network_is_loaded_in_float32(run_folder: Path) -> None:
+    """Training in bfloat16 leaves float32 weights, and inspection computes with them in float32."""
+    config = config_module.load(run_folder / "config.json")
+    mixed = config_module.override(config, {"training.mixed_precision": "bfloat16"})
+    x = tf.constant(np.random.default_rng(0).random((1, 16, 16, 3), np.float32))
+    one, other = (load_network(c, run_folder / "weights.npz") for c in (config, mixed))
+    np.testing.assert_array_equal(one(x, training=False), other(x, training=False))
+    assert all(layer.compute_dtype == "float32" for layer in other.layers)
+
+
+# Pictures.
+
+
+def test_a_path_and_an_array_are_the_same(
+    trained: Detector, sample_root: Path, tmp_path: Path
+) -> None:
+    path = sample_root / "tile" / "test" / "crack" / "000.png"
+    pixels = cv2.imread(str(path))[..., ::-1]
+    expected = trained.predict(path)
+    unit = pixels.astype(np.float32) / 255
+    # The last two are views with other strides.
+    mirrored = np.ascontiguousarray(unit[:, ::-1])[:, ::-1]
+    turned = np.asfortranarray(unit)
+    for picture in (str(path), pixels, unit, unit.astype(np.float64), mirrored, turned):
+        _same(trained.predict(picture), expected)
+    assert trained.predict(pixels).path == ""
+
+
+def test_a_grey_picture_is_repeated(make: MakeDetector, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
+    detector = make()
+    expected = detector.predict(np.repeat(pixels[..., None], 3, axis=-1))
+    _same(detector.predict(pixels), expected)
+    _same(detector.predict(_write(tmp_path / "grey.png", pixels)), expected)
+
+
+def test_white_level(grey: tf.keras.Model, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 1200, (20, 30, 3), np.uint16)
+    config = from_dict({"data": {"white_level": 1023}})
+    detector = Detector(grey, config, Calibration(0.1, 1, (0.1,)))
+    result = detector.predict(pixels)
+    np.testing.assert_allclose(result.picture, np.minimum(pixels / 1023, 1.0), rtol=1e-6)
+    _same(detector.predict(_write(tmp_path / "deep.png", pixels)), result)
+    # It is for 16-bit pictures only.
+    white = detector.predict(np.full((8, 8, 3), 255, np.uint8)).picture
+    np.testing.assert_array_equal(white, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("array", "received"),
+    [
+        (np.zeros((8, 8, 4), np.uint8), "(8, 8, 4)"),
+        (np.zeros((8, 8, 1), np.uint8), "(8, 8, 1)"),
+        (np.zeros((1, 8, 8, 3), np.uint8), "(1, 8, 8, 3)"),
+        (np.zeros(8, np.uint8), "(8,)"),
+        (np.zeros((0, 8, 3), np.uint8), "(0, 8, 3)"),
+        (np.zeros((8, 8), np.int64), "int64 from 0 to 0"),
+        (np.zeros((8, 8), bool), "bool from False to False"),
+        (np.full((8, 8), 255.0), "float64 from 255.0 to 255.0"),
+        (np.full((8, 8), -0.1, np.float32), "float32 from -0.1"),
+        (np.full((8, 8), np.nan), "float64 from nan to nan"),
+    ],
+)
+def test_other_arrays_are_refused(make: MakeDetector, array: np.ndarray, received: str) -> None:
+    with pytest.raises(DataError) as caught:
+        make().predict(array)
+    assert str(caught.value).startswith("Expected ")
+    assert f"Received: {received}" in str(caught.value)
+
+
+def test_a_missing_file_is_named(make: MakeDetector, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.png: can't be read"):
+        make().predict(tmp_path / "a.png")
+
+
+# Sizes.
+
+
+@pytest.mark.parametrize(
+    "shape", [(37, 53), (53, 37), (64, 64), (7, 5), (1, 40), (40, 1), (1, 1), (2, 9)]
+)
+def test_any_size_in_its_own_pixels(strict: Detector, shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).random((*shape, 3), np.float32)
+    result = strict.predict(picture)
+    assert result.picture.shape == result.reconstruction.shape == (*shape, 3)
+    assert result.anomaly_map.shape == result.mask.shape == shape
+    assert result.anomaly_map.dtype == np.float32
+    assert np.isfinite(result.reconstruction).all()
+    assert result.is_anomalous
+    # Everything is above 0, so that the defect is the picture.
+    assert [defect.box for defect in result.defects] == [(0, 0, shape[1], shape[0])]
+    assert result.defects[0].area == result.mask.sum() == shape[0] * shape[1]
+
+
+def test_padding_is_cropped_before_smoothing(trained: Detector) -> None:
+    picture = np.random.default_rng(0).random((37, 53, 3), np.float32)
+    result = trained.predict(picture)
+    padded = np.pad(picture, ((0, 3), (0, 3), (0, 0)), mode="symmetric")
+    answer = trained.model(padded[None], training=False).numpy()[0, :37, :53]
+    np.testing.assert_allclose(result.reconstruction, answer, atol=1e-5)
+    raw = np.abs(answer.astype(np.float64) - picture).mean(axis=-1)
+    expected = ndimage.gaussian_filter(raw, trained.config.scoring.smoothing_sigma)
+    np.testing.assert_allclose(result.anomaly_map, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("box", [(5, 7, 11, 3), (0, 0, 1, 1), (50, 30, 3, 7)])
+def test_a_box_is_where_the_defect_is(make: MakeDetector, box: tuple[int, int, int, int]) -> None:
+    result = make().predict(_with_square((37, 53), box))
+    (defect,) = result.defects
+    assert defect.box == box
+    assert defect.area == box[2] * box[3] == result.mask.sum()
+    assert defect.peak == result.score == 0.5
+    assert defect.mean == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("size", "factor"), [((32, 64), 0.5), ((128, 256), 2.0)])
+def test_inspection_size_gives_results_in_the_pictures_pixels(
+    make: MakeDetector, size: tuple[int, int], factor: float
+) -> None:
+    picture = _with_square((64, 128), (40, 16, 24, 20))
+    detector = make(inspection_size=size)
+    assert detector.inspection_size == size
+    result = detector.predict(picture)
+    assert result.picture.shape == result.reconstruction.shape == (64, 128, 3)
+    np.testing.assert_array_equal(result.picture, picture)
+    seen = np.abs(resize(picture, *size) - 0.5).mean(axis=-1)
+    np.testing.assert_allclose(result.anomaly_map, resize(seen, 64, 128), atol=1e-6)
+    (defect,) = result.defects
+    assert np.abs(np.subtract(defect.box, (40, 16, 24, 20))).max() <= 2
+
+
+def test_inspection_size_of_runs_that_resize(grey: tf.keras.Model) -> None:
+    stages = [{"size": size, "batch_size": 1, "steps": 1} for size in (16, 32)]
+    values: dict[str, Any] = {"data": {"sampling": "resize"}, "training": {"stages": stages}}
+    assert Detector(grey, from_dict(values)).inspection_size == (32, 32)
+    values["scoring"] = {"inspection_size": "native"}
+    assert Detector(grey, from_dict(values)).inspection_size is None
+    values["scoring"] = {"inspection_size": [16, 64]}
+    assert Detector(grey, from_dict(values)).inspection_size == (16, 64)
+    values["data"] = {"sampling": "crop"}
+    values["scoring"] = {}
+    assert Detector(grey, from_dict(values)).inspection_size is None
+
+
+def test_a_picture_smaller_than_min_area(make: MakeDetector) -> None:
+    result = make(threshold=0.1, min_area=100).predict(np.full((5, 6, 3), 0.9, np.float32))
+    assert result.is_anomalous
+    assert result.mask.all()
+    assert [defect.area for defect in result.defects] == [30]
+
+
+def test_a_flat_grey_picture(trained: Detector) -> None:
+    for level in (0, 128, 255):
+        result = trained.predict(np.full((24, 24), level, np.uint8))
+        assert np.isfinite(result.score)
+        assert result.is_anomalous == (result.score > result.threshold)
+    flat = np.full((24, 24), 0.5, np.float32)
+    assert trained.predict(flat).anomaly_map.std() < 0.2
+
+
+# Verdicts.
+
+
+@pytest.mark.parametrize("threshold", [0.4, 0.25, 0.1, 1 / 3])
+def test_a_score_equal_to_the_threshold_is_normal(make: MakeDetector, threshold: float) -> None:
+    picture = _with_square((16, 16), (4, 4, 5, 5), 0.5 + threshold)
+    score = make().predict(picture).score
+    assert score == pytest.approx(threshold, abs=1e-6)
+
+    normal = make(threshold=score).predict(picture)
+    assert (normal.score, normal.is_anomalous, normal.defects) == (score, False, ())
+    assert not normal.mask.any()
+
+    anomalous = make(threshold=float(np.nextafter(score, 0))).predict(picture)
+    assert (anomalous.score, anomalous.is_anomalous) == (score, True)
+    assert len(anomalous.defects) == 1
+    assert anomalous.mask.sum() == 25
+
+
+def test_min_area_decides_what_is_a_defect(make: MakeDetector) -> None:
+    picture = _with_square((32, 32), (4, 4, 3, 3), 1.0)
+    picture[20:25, 20:25] = 0.75
+    small, large = make(min_area=9).predict(picture), make(min_area=10).predict(picture)
+    assert (small.score, large.score) == (0.5, 0.25)
+    assert [defect.area for defect in small.defects] == [9, 25]
+    assert [defect.area for defect in large.defects] == [25]
+    nothing = make(min_area=26).predict(picture)
+    assert (nothing.score, nothing.is_anomalous) == (0.0, False)
+
+
+def test_reading(make: MakeDetector) -> None:
+    picture = np.full((8, 8, 3), 0.5, np.float32)
+    picture[..., 0] = 0.8
+    absolute = make(reading="absolute").predict(picture).anomaly_map
+    np.testing.assert_allclose(absolute, 0.1, atol=1e-6)
+    euclidean = make(reading="euclidean").predict(picture).anomaly_map
+    np.testing.assert_allclose(euclidean, 0.3 / np.sqrt(3), atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1.0, 3.0])
+def test_smoothing_sigma(make: MakeDetector, sigma: float) -> None:
+    picture = _with_square((37, 53), (20, 10, 4, 4))
+    raw = np.abs(picture - 0.5).mean(axis=-1)
+    expected = ndimage.gaussian_filter(raw, sigma) if sigma else raw
+    result = make(smoothing_sigma=sigma).predict(picture)
+    np.testing.assert_allclose(result.anomaly_map, expected, atol=1e-6)
+
+
+def test_a_result_is_a_line_of_json(make: MakeDetector, tmp_path: Path) -> None:
+    pixels = np.round(_with_square((16, 16), (2, 3, 4, 5)) * 255).astype(np.uint8)
+    path = _write(tmp_path / "a.png", pixels)
+    line = json.loads(json.dumps(make(threshold=0.25).predict(path).to_dict()))
+    (defect,) = line.pop("defects")
+    assert line == {
+        "schema_version": 1,
+        "path": str(path),
+        "score": 0.5,
+        "threshold": 0.25,
+        "is_anomalous": True,
+    }
+    assert defect == {"box": [2, 3, 4, 5], "area": 20, "peak": 0.5, "mean": 0.5}
+    # Arrays would fill the screen.
+    assert len(repr(make().predict(path))) < 400

@@ -1,0 +1,215 @@
+"""Equations (1), (2) and (3): by hand, against NumPy, and where regions are empty."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssae_tf.objective import DEFAULT_WEIGHT, objective, region_errors
+
+CASES = [(equation, norm) for equation in (1, 2, 3) for norm in ("l2", "l2_squared")]
+
+
+def all_cases(reconstruction, x, x_hat, mask, weight):
+    """Losses (B,) of every case, and the gradients of their sums by the reconstruction."""
+    results = []
+    for equation, norm in CASES:
+        with tf.GradientTape() as tape:
+            tape.watch(reconstruction)
+            loss = objective(
+                reconstruction, x, x_hat, mask, equation=equation, weight=weight, norm=norm
+            )
+        results.append((loss, tape.gradient(loss, reconstruction)))
+    return results
+
+
+MODES = {
+    "eager": all_cases,
+    "jit": tf.function(all_cases, jit_compile=True, autograph=False),
+}
+
+
+@pytest.fixture(params=MODES)
+def run(request):
+    """Case -> loss and gradient, as NumPy."""
+
+    def evaluate(reconstruction, x, x_hat, mask, weight=0.5):
+        arrays = [tf.constant(a, tf.float32) for a in (reconstruction, x, x_hat, mask)]
+        results = MODES[request.param](*arrays, tf.constant(weight))
+        return {
+            case: (loss.numpy(), gradient.numpy())
+            for case, (loss, gradient) in zip(CASES, results, strict=True)
+        }
+
+    return evaluate
+
+
+def reference(reconstruction, x, x_hat, mask, equation, norm, weight):
+    """The equations and their gradients, picture by picture, in float64."""
+    losses, gradients = [], []
+    for f, clean, hat, m in zip(reconstruction, x, x_hat, mask, strict=True):
+        error = f.astype(np.float64) - clean
+        regions = (1.0 - m, np.abs(hat - clean) if equation == 3 else m)
+        factors = (weight, (1.0 - weight) * (1.0 if equation == 1 else -1.0))
+        loss, gradient = 0.0, np.zeros(error.shape)
+        for region, factor in zip(regions, factors, strict=True):
+            size = np.abs(region).sum()
+            length = np.linalg.norm(region * error)
+            if size == 0 or length == 0:
+                continue
+            if norm == "l2":
+                loss += factor * length / size
+                gradient += factor * region**2 * error / (length * size)
+            else:
+                loss += factor * length**2 / size
+                gradient += factor * 2.0 * region**2 * error / size
+        losses.append(loss)
+        gradients.append(gradient)
+    return np.array(losses), np.array(gradients)
+
+
+def random_batch(rng, shape=(4, 5, 6, 3)):
+    x, reconstruction, other = (rng.random(shape, np.float32) for _ in range(3))
+    mask = np.repeat(rng.random((*shape[:3], 1)) < 0.3, shape[3], axis=3).astype(np.float32)
+    return reconstruction, x, np.where(mask > 0, other, x), mask
+
+
+class TestByHand:
+    # Errors of 0.3 and 0.4 in the left column, −0.6 and 0.8 in the right one, which M marks.
+    ERROR = np.array([[0.3, -0.6], [0.4, 0.8]])
+    X = np.array([[0.2, 0.9], [0.1, 0.1]])
+    MASK = np.array([[0.0, 1.0], [0.0, 1.0]])
+    X_HAT = X + np.array([[0.0, -0.5], [0.0, 0.25]])
+
+    # Outside, ‖·‖₂ = 0.5 over 2 pixels; inside 1 over 2; |X̂ − X| ⊙ error = (0.3, 0.2) with
+    # ‖·‖₂ = √0.13, over ‖X̂ − X‖₁ = 0.75.
+    LOSSES = {
+        (1, "l2"): 0.5 * 0.25 + 0.5 * 0.5,
+        (2, "l2"): 0.5 * 0.25 - 0.5 * 0.5,
+        (3, "l2"): 0.5 * 0.25 - 0.5 * 0.13**0.5 / 0.75,
+        (1, "l2_squared"): 0.5 * 0.125 + 0.5 * 0.5,
+        (2, "l2_squared"): 0.5 * 0.125 - 0.5 * 0.5,
+        (3, "l2_squared"): 0.5 * 0.125 - 0.5 * 0.13 / 0.75,
+    }
+    # λ R² e / (‖R e‖₂ ‖R‖₁): 0.5 · 0.3 / (0.5 · 2) and so on. Of the squares 2 λ R² e / ‖R‖₁.
+    OUTSIDE = {"l2": (0.15, 0.2), "l2_squared": (0.15, 0.2)}
+    INSIDE = {
+        (1, "l2"): (-0.15, 0.2),
+        (2, "l2"): (0.15, -0.2),
+        (3, "l2"): (0.075 / (0.75 * 0.13**0.5), -0.025 / (0.75 * 0.13**0.5)),
+        (1, "l2_squared"): (-0.3, 0.4),
+        (2, "l2_squared"): (0.3, -0.4),
+        (3, "l2_squared"): (0.2, -0.05 / 0.75),
+    }
+
+    def test_values_and_gradients(self, run):
+        x, x_hat, mask = (a[None, :, :, None] for a in (self.X, self.X_HAT, self.MASK))
+        for case, (loss, gradient) in run(x + self.ERROR[None, :, :, None], x, x_hat, mask).items():
+            assert loss.shape == (1,)
+            np.testing.assert_allclose(loss[0], self.LOSSES[case], rtol=1e-5, err_msg=case)
+            expected = np.stack([self.OUTSIDE[case[1]], self.INSIDE[case]], axis=1)
+            np.testing.assert_allclose(gradient[0, ..., 0], expected, rtol=1e-5, err_msg=case)
+
+    def test_sizes_count_channels(self, run):
+        # Two pixels of three channels, all errors 0.1: ‖·‖₂ = 0.1 √3 over 3 in either region.
+        x = np.full((1, 1, 2, 3), 0.5)
+        mask = np.array([0.0, 1.0])[None, None, :, None] * np.ones(3)
+        results = run(x + 0.1, x, x + 0.2 * mask, mask, weight=0.25)
+        term = 0.1 / 3**0.5
+        assert results[1, "l2"][0][0] == pytest.approx(term, rel=1e-5)
+        assert results[2, "l2"][0][0] == pytest.approx(-0.5 * term, rel=1e-5)
+        # 0.2 · 0.1 √3 over 0.6.
+        assert results[3, "l2"][0][0] == pytest.approx(-0.5 * term, rel=1e-5)
+        assert results[1, "l2_squared"][0][0] == pytest.approx(0.01, rel=1e-5)
+        assert results[3, "l2_squared"][0][0] == pytest.approx(0.0025 - 0.75 * 0.002, rel=1e-4)
+
+
+class TestReference:
+    @pytest.mark.parametrize("weight", [0.5, 0.9])
+    def test_is_numpys(self, run, rng, weight):
+        batch = random_batch(rng)
+        for case, (loss, gradient) in run(*batch, weight=weight).items():
+            expected_loss, expected_gradient = reference(*batch, *case, weight)
+            np.testing.assert_allclose(loss, expected_loss, rtol=1e-5, atol=1e-7, err_msg=case)
+            np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-7)
+
+    @pytest.mark.parametrize("equation", [1, 2, 3])
+    def test_default_weight(self, rng, equation):
+        batch = random_batch(rng)
+        loss = objective(*batch, equation=equation)
+        expected, _ = reference(*batch, equation, "l2", DEFAULT_WEIGHT[equation])
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+    def test_defaults_are_equation_1_with_half_and_the_printed_norm(self, rng):
+        batch = random_batch(rng)
+        np.testing.assert_array_equal(
+            objective(*batch), objective(*batch, equation=1, weight=0.5, norm="l2")
+        )
+
+    def test_the_weight_is_that_of_the_uncorrupted_region(self, rng):
+        reconstruction, x, x_hat, mask = random_batch(rng)
+        only_outside = objective(reconstruction, x, x_hat, mask, weight=1.0)
+        mended = np.where(mask > 0, x, reconstruction)
+        np.testing.assert_allclose(only_outside, objective(mended, x, x_hat, mask, weight=1.0))
+        assert (objective(mended, x, x_hat, mask, weight=0.0).numpy() == 0).all()
+
+    def test_only_equation_3_reads_x_hat(self, rng):
+        reconstruction, x, x_hat, mask = random_batch(rng)
+        for equation in (1, 2, 3):
+            ours = objective(reconstruction, x, x_hat, mask, equation=equation).numpy()
+            other = objective(reconstruction, x, (x + x_hat) / 2 + 0.1, mask, equation=equation)
+            assert (ours == other.numpy()).all() == (equation != 3)
+
+
+class TestEmptyRegions:
+    def test_add_nothing_to_value_and_gradient(self, run, rng):
+        """Four pictures: M empty, M full, a perfect F(X̂), one perfect outside M."""
+        reconstruction, x, x_hat, mask = random_batch(rng)
+        mask[0], mask[1] = 0.0, 1.0
+        x_hat[0] = x[0]
+        reconstruction[2] = x[2]
+        reconstruction[3] = np.where(mask[3] > 0, reconstruction[3], x[3])
+        batch = (reconstruction, x, x_hat, mask)
+        for case, (loss, gradient) in run(*batch).items():
+            assert np.isfinite(loss).all()
+            assert np.isfinite(gradient).all()
+            expected_loss, expected_gradient = reference(*batch, *case, 0.5)
+            np.testing.assert_allclose(loss, expected_loss, rtol=1e-5, atol=1e-7, err_msg=case)
+            np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-7)
+            assert (gradient[2] == 0).all()
+            assert loss[2] == 0
+            assert (gradient[3][mask[3] == 0] == 0).all()
+
+    def test_tiny_errors_keep_the_slope_of_the_norm(self, run):
+        # ‖·‖₂ has slope 1 however near 0 the error is: 0.5 · 1 / 2.
+        x = np.zeros((1, 2, 2, 1))
+        mask = np.array([0.0, 0.0, 1.0, 1.0]).reshape(x.shape)
+        error = np.array([1e-12, 0.0, 0.0, 0.0]).reshape(x.shape)
+        _, gradient = run(x + error, x, x + mask, mask)[1, "l2"]
+        np.testing.assert_allclose(gradient.ravel(), [0.25, 0.0, 0.0, 0.0], rtol=1e-5)
+
+
+class TestArguments:
+    @pytest.mark.parametrize("equation", [0, 4, "1", None])
+    def test_unknown_equation(self, rng, equation):
+        with pytest.raises(ValueError, match=rf"Expected 1, 2 or 3\. Received: .*{equation!r}"):
+            objective(*random_batch(rng), equation=equation)
+
+    def test_unknown_norm(self, rng):
+        with pytest.raises(ValueError, match=r"Expected 'l2' or 'l2_squared'\. Received: .*'l1'"):
+            objective(*random_batch(rng), norm="l1")
+
+
+class TestRegionErrors:
+    def test_are_means_over_the_batch(self, rng):
+        reconstruction, x, _, mask = random_batch(rng)
+        outside, inside = region_errors(reconstruction, x, mask)
+        error = np.abs(reconstruction - x)
+        assert float(outside) == pytest.approx(error[mask == 0].mean(), rel=1e-5)
+        assert float(inside) == pytest.approx(error[mask > 0].mean(), rel=1e-5)
+
+    def test_of_empty_regions_are_zero(self, rng):
+        reconstruction, x, _, mask = random_batch(rng)
+        assert float(region_errors(reconstruction, x, np.zeros_like(mask))[1]) == 0.0
+        assert float(region_errors(reconstruction, x, np.ones_like(mask))[0]) == 0.0

@@ -1,0 +1,87 @@
+"""A training that takes a second: few small pictures, and stand-ins for what is slow to trace."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import ndimage
+
+from ssae_tf.config import RunConfig, override
+from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.mvtec import Sample
+from ssae_tf.models.blocks import BatchNormalization, DilatedConv2D
+from ssae_tf.tensor_ops import uniform
+
+TINY = {
+    "model.width": 0.0625,
+    "training.stages": [{"size": 16, "batch_size": 2, "steps": 2}],
+    "training.evaluations": 1,
+    "scoring.smoothing_sigma": 1.0,
+}
+
+
+@pytest.fixture(scope="session")
+def configure():
+    """Settings of a tiny training with some changed, by dotted name."""
+
+    def make(changes=None):
+        return override(RunConfig(), {**TINY, **(changes or {})})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory):
+    """Four pictures to train on and two to select with, 24 × 32."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    samples = []
+    for k in range(6):
+        noise = ndimage.gaussian_filter(rng.random((24, 32, 3)), (2, 2, 0))
+        picture = 255 * (noise - noise.min()) / (noise.max() - noise.min())
+        path = folder / f"{k}.png"
+        assert cv2.imwrite(str(path), picture.astype(np.uint8))
+        samples.append(Sample(path, "good"))
+    return PictureCache(samples[:4]), PictureCache(samples[4:])
+
+
+def small_network(config, training_size, *, seed, mean_colour, mixed_precision="none", channels=3):
+    """One layer of each kind that Table 1 has."""
+    draw = tf.keras.initializers.RandomNormal(stddev=0.3, seed=seed)
+    inputs = tf.keras.Input((None, None, channels))
+    x = tf.keras.layers.Conv2D(4, 3, padding="same", kernel_initializer=draw, name="conv")(inputs)
+    x = tf.keras.layers.MaxPooling2D(2, name="pool")(x)
+    x = DilatedConv2D(4, 5, 4, training_size // 2, config.reach, seed, name="dilated")(x)
+    x = BatchNormalization(config.momentum, name="norm")(x)
+    x = tf.keras.layers.ReLU(name="relu")(x)
+    up = tf.keras.layers.Conv2DTranspose(
+        4, 3, strides=2, padding="same", kernel_initializer=draw, name="up"
+    )
+    last = tf.keras.layers.Conv2D(
+        channels, 1, activation="sigmoid", kernel_initializer=draw, name="reconstruction"
+    )
+    return tf.keras.Model(inputs, last(up(x)))
+
+
+def negative_square(x, seed, config=None):
+    """Makes a square of 5 × 5 pixels negative, in place of X -> (X̂, M)."""
+    corner = tf.cast(8.0 * uniform((tf.shape(x)[0], 2), seed), tf.int32)[:, None, None, :]
+    grid = tf.stack(tf.meshgrid(tf.range(x.shape[1]), tf.range(x.shape[2]), indexing="ij"), -1)
+    inside = tf.reduce_all((grid >= corner) & (grid < corner + 5), axis=-1, keepdims=True)
+    mask = tf.broadcast_to(tf.cast(inside, tf.float32), tf.shape(x))
+    return tf.where(mask > 0, 1.0 - x, x), mask
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Training runs with stand-ins for the network and the corruptions."""
+    monkeypatch.setattr("ssae_tf.training.loop.autoencoder", small_network)
+    for name in ("step.corrupt", "selection.corrupt", "selection.held_out"):
+        monkeypatch.setattr(f"ssae_tf.training.{name}", negative_square)
+    return small_network
