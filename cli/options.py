@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DATA_VARIABLE = "SSAE_TF_DATA"
 
+_FILE_WIDTH = 200
+
 quiet = click.option("--quiet", is_flag=True, help="No progress, only warnings and results.")
 data = click.option(
     "--data",
@@ -97,7 +99,11 @@ def print_metrics(metrics: dict[str, object]) -> None:
 
     from ssae_tf.evaluation.tables import metrics_table
 
-    Console(highlight=False).print(metrics_table(metrics))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # Rich takes 80 columns for a file or a pipe, and would break the names of kinds.
+        console.width = _FILE_WIDTH
+    console.print(metrics_table(metrics))
 
 
 # Option -> (setting it changes, click arguments). None of them has a default of its own: what is
@@ -110,7 +116,7 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--weight": ("objective.weight", {"type": float, "help": "λ, weight of the normal region."}),
     "--norm": (
         "objective.norm",
-        {"type": click.Choice(["l2", "l2_squared"]), "help": "l2 is the paper's."},
+        {"type": click.Choice(["l2", "l2_squared", "l1"]), "help": "l2 is the paper's."},
     ),
     "--width": ("model.width", {"type": float, "help": "Scales filter counts; 1 is the paper's."}),
     "--learning-rate": ("training.learning_rate", {"type": float, "help": "Of Adam."}),

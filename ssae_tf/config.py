@@ -93,6 +93,7 @@ class CorruptionConfig:
         sigma: smallest and largest width of the Gaussian that smooths the displacement, pixels.
         alpha: smallest and largest factor of the smoothed displacement, pixels.
         brightness: largest change of a patch's brightness, in grey levels of [0, 1]; 0 is none.
+        tint: largest further change, drawn for each colour channel by itself, in the same unit.
     """
 
     where: Literal["step", "data"] = "step"
@@ -107,6 +108,7 @@ class CorruptionConfig:
     sigma: tuple[Positive, Positive] = (3.0, 6.0)
     alpha: tuple[Positive, Positive] = (50.0, 200.0)
     brightness: Probability = 0.0
+    tint: Probability = 0.0
 
     def __post_init__(self) -> None:
         if self.elastic + self.cut_out + self.patch_swap <= 0:
@@ -144,12 +146,12 @@ class ObjectiveConfig:
     Attributes:
         equation: 1, 2 or 3.
         weight: λ, the weight of the uncorrupted region; None is the equation's default.
-        norm: "l2" as printed, "l2_squared" for squared norms.
+        norm: "l2" as printed, "l2_squared" for squared norms, "l1" for absolute errors.
     """
 
     equation: Literal[1, 2, 3] = 1
     weight: Probability | None = None
-    norm: Literal["l2", "l2_squared"] = "l2"
+    norm: Literal["l2", "l2_squared", "l1"] = "l2"
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -376,11 +378,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "quick": {
         "model": {"width": 0.375, "reach": 0.25, "start": "low_pass"},
-        "objective": {"norm": "l2_squared"},
+        "objective": {"norm": "l1"},
         "corruption": {
             "patches": 2,
             "size": [0.15, 0.5],
             "brightness": 0.15,
+            "tint": 0.1,
             "elastic": 0.85,
             "cut_out": 0.15,
         },

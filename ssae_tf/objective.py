@@ -22,7 +22,7 @@ def objective(
     *,
     equation: Literal[1, 2, 3] = 1,
     weight: float | None = None,
-    norm: Literal["l2", "l2_squared"] = "l2",
+    norm: Literal["l2", "l2_squared", "l1"] = "l2",
 ) -> tf.Tensor:
     """L(X̂, X) of every picture.
 
@@ -33,8 +33,8 @@ def objective(
         mask: M, like F(X̂), {0, 1}. ‖M‖₁ counts channels.
         equation: 1, 2 or 3.
         weight: λ in [0, 1]; None takes `DEFAULT_WEIGHT`.
-        norm: "l2" as printed; "l2_squared" squares both norms, which makes (1) a weighted sum of
-            the mean squared errors of the two regions.
+        norm: "l2" as printed; "l2_squared" squares both norms and "l1" takes ‖·‖₁ for them, which
+            makes (1) a weighted sum of the mean squared or absolute errors of the two regions.
 
     Returns:
         (B,) float32. A region without pixels adds nothing, to value and gradient.
@@ -47,9 +47,9 @@ def objective(
             "Invalid value for argument `equation`. Expected 1, 2 or 3. "
             f"Received: equation={equation!r}"
         )
-    if norm not in ("l2", "l2_squared"):
+    if norm not in ("l2", "l2_squared", "l1"):
         raise ValueError(
-            "Invalid value for argument `norm`. Expected 'l2' or 'l2_squared'. "
+            "Invalid value for argument `norm`. Expected 'l2', 'l2_squared' or 'l1'. "
             f"Received: norm={norm!r}"
         )
     lam = DEFAULT_WEIGHT[equation] if weight is None else weight
@@ -61,10 +61,11 @@ def objective(
 
 
 def _term(error: tf.Tensor, region: tf.Tensor, norm: str) -> tf.Tensor:
-    """‖R ⊙ error‖₂ / ‖R‖₁ of every picture, (B,); the norm squared if asked for; 0 where R is."""
+    """‖R ⊙ error‖ / ‖R‖₁ of every picture, (B,), in the norm asked for; 0 where R is."""
     axes = (1, 2, 3)
     size = tf.reduce_sum(region, axis=axes)
-    total = tf.reduce_sum(tf.square(region * error), axis=axes)
+    masked = region * error
+    total = tf.reduce_sum(tf.abs(masked) if norm == "l1" else tf.square(masked), axis=axes)
     if norm == "l2":
         # The root of 0 has an infinite slope, and XLA turns 0 · inf into NaN even behind `where` or
         # `divide_no_nan`: the root must never see the 0.

@@ -51,7 +51,7 @@ class Task:
         self._first = self._done = done
         self._live = reporter.console.is_terminal and not reporter.quiet
         self._note = ""
-        self._start = self._told = time.monotonic()
+        self._start = self._told = self._first_end = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
@@ -83,9 +83,12 @@ class Task:
 
     @property
     def pace(self) -> float:
-        """Steps a second since the work began."""
-        passed = time.monotonic() - self._start
-        return (self._done - self._first) / passed if passed > 0 else 0.0
+        """Steps a second; the first, which may compile, counts only while there is no other."""
+        steps, begin = self._done - self._first, self._start
+        if steps > 1:
+            steps, begin = steps - 1, self._first_end
+        passed = time.monotonic() - begin
+        return steps / passed if passed > 0 else 0.0
 
     def advance(self, note: str = "") -> None:
         """One step is done; `note` is shown behind the bar or on the line."""
@@ -93,9 +96,14 @@ class Task:
         self._note = note or self._note
         self._bar.update(self._id, completed=self._done, note=self._note)
         now = time.monotonic()
-        if not self._live and not self._reporter.quiet and now - self._told >= _LINE_INTERVAL:
+        if self._done == self._first + 1:
+            self._first_end = now
+        if self._live or self._reporter.quiet:
+            return
+        # Ever rarer, so that hours of work make a log that can be read.
+        if now - self._told >= max(_LINE_INTERVAL, (now - self._start) / 20):
             self._told = now
-            left = (now - self._start) / (self._done - self._first) * (self._total - self._done)
+            left = (self._total - self._done) / self.pace if self.pace > 0 else 0.0
             self._reporter.say(
                 f"{self._description}: {self._done}/{self._total}, {duration(left)} left"
                 + (f", {self._note}" if self._note else "")

@@ -9,6 +9,7 @@ import os
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,6 +82,8 @@ def fit_arguments(sample_root: Path) -> list[str]:
     settings = {
         "training.stages": '[{"size": 16, "batch_size": 2, "steps": 6}]',
         "training.evaluations": 3,
+        "training.freeze_norm": 1.0,
+        "model.start": "random",
         "data.calibrate_fraction": 0.25,
     }
     arguments = ["fit", "--data", str(sample_root), "--preset", "quick", "--width", "0.0625"]
@@ -115,3 +118,33 @@ def run_folder(fitted: Command) -> Path:
     """A finished run of a tiny network, shared by all tests: copy it before changing anything."""
     assert fitted.code == 0, fitted.err
     return Path(fitted.out.splitlines()[-1])
+
+
+@pytest.fixture
+def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, object]) -> None:
+    """Builds and traces equal networks once in all tests: that takes longer than inspecting."""
+    from ssae_tf import detector, workflow
+
+    build, compile_ = detector.load_network, detector._compiled
+
+    def load_network(config: Any, weights: Path) -> object:
+        key = (config.model, weights.read_bytes())
+        if key not in _networks:
+            _networks[key] = build(config, weights)
+        return _networks[key]
+
+    def compiled(model: Any, config: Any) -> object:
+        key = (id(model), config.scoring)
+        if key not in _networks:
+            # With the model, so that no other gets its id.
+            _networks[key] = (compile_(model, config), model)
+        return _networks[key][0]  # type: ignore[index]
+
+    monkeypatch.setattr(detector, "_compiled", compiled)
+    for module in (detector, workflow):
+        monkeypatch.setattr(module, "load_network", load_network)
+
+
+@pytest.fixture(scope="session")
+def _networks() -> dict[object, object]:
+    return {}

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ssae_tf.objective import DEFAULT_WEIGHT, objective, region_errors
 
-CASES = [(equation, norm) for equation in (1, 2, 3) for norm in ("l2", "l2_squared")]
+CASES = [(equation, norm) for equation in (1, 2, 3) for norm in ("l2", "l2_squared", "l1")]
 
 
 def all_cases(reconstruction, x, x_hat, mask, weight):
@@ -61,6 +61,9 @@ def reference(reconstruction, x, x_hat, mask, equation, norm, weight):
             if norm == "l2":
                 loss += factor * length / size
                 gradient += factor * region**2 * error / (length * size)
+            elif norm == "l1":
+                loss += factor * np.abs(region * error).sum() / size
+                gradient += factor * region * np.sign(error) / size
             else:
                 loss += factor * length**2 / size
                 gradient += factor * 2.0 * region**2 * error / size
@@ -91,9 +94,13 @@ class TestByHand:
         (1, "l2_squared"): 0.5 * 0.125 + 0.5 * 0.5,
         (2, "l2_squared"): 0.5 * 0.125 - 0.5 * 0.5,
         (3, "l2_squared"): 0.5 * 0.125 - 0.5 * 0.13 / 0.75,
+        (1, "l1"): 0.5 * 0.35 + 0.5 * 0.7,
+        (2, "l1"): 0.5 * 0.35 - 0.5 * 0.7,
+        (3, "l1"): 0.5 * 0.35 - 0.5 * 0.5 / 0.75,
     }
-    # λ R² e / (‖R e‖₂ ‖R‖₁): 0.5 · 0.3 / (0.5 · 2) and so on. Of the squares 2 λ R² e / ‖R‖₁.
-    OUTSIDE = {"l2": (0.15, 0.2), "l2_squared": (0.15, 0.2)}
+    # λ R² e / (‖R e‖₂ ‖R‖₁): 0.5 · 0.3 / (0.5 · 2) and so on. Of the squares 2 λ R² e / ‖R‖₁,
+    # of the absolute errors λ R sign(e) / ‖R‖₁.
+    OUTSIDE = {"l2": (0.15, 0.2), "l2_squared": (0.15, 0.2), "l1": (0.25, 0.25)}
     INSIDE = {
         (1, "l2"): (-0.15, 0.2),
         (2, "l2"): (0.15, -0.2),
@@ -101,6 +108,9 @@ class TestByHand:
         (1, "l2_squared"): (-0.3, 0.4),
         (2, "l2_squared"): (0.3, -0.4),
         (3, "l2_squared"): (0.2, -0.05 / 0.75),
+        (1, "l1"): (-0.25, 0.25),
+        (2, "l1"): (0.25, -0.25),
+        (3, "l1"): (0.25 / 0.75, -0.125 / 0.75),
     }
 
     def test_values_and_gradients(self, run):
@@ -197,8 +207,8 @@ class TestArguments:
             objective(*random_batch(rng), equation=equation)
 
     def test_unknown_norm(self, rng):
-        with pytest.raises(ValueError, match=r"Expected 'l2' or 'l2_squared'\. Received: .*'l1'"):
-            objective(*random_batch(rng), norm="l1")
+        with pytest.raises(ValueError, match=r"Expected 'l2', .* or 'l1'\. Received: .*'l3'"):
+            objective(*random_batch(rng), norm="l3")
 
 
 class TestRegionErrors:

@@ -202,7 +202,7 @@ def test_metrics_have_the_contracts_keys(run_folder: Path) -> None:
 
 
 def test_the_threshold_is_the_highest_score_of_the_calibration_pictures(
-    run_folder: Path, sample_root: Path
+    run_folder: Path, sample_root: Path, shared_network: None
 ) -> None:
     calibration = _json(run_folder / "calibration.json")
     names = _json(run_folder / "split.json")["calibrate"]
@@ -619,7 +619,7 @@ def test_the_threshold_by_hand(
 
 
 def test_another_min_area_on_the_runs_own_pictures(
-    run_folder: Path, sample_root: Path, tmp_path: Path, listener: Listener
+    run_folder: Path, sample_root: Path, tmp_path: Path, listener: Listener, shared_network: None
 ) -> None:
     run = shutil.copytree(run_folder, tmp_path / "copy")
     before = _json(run / "calibration.json")
@@ -708,7 +708,9 @@ def test_validation_pictures_are_for_the_threshold(
 # Evaluation.
 
 
-def test_evaluate_again_gives_the_same(run_folder: Path, tmp_path: Path) -> None:
+def test_evaluate_again_gives_the_same(
+    run_folder: Path, tmp_path: Path, shared_network: None
+) -> None:
     metrics = workflow.evaluate(run_folder, sheets=tmp_path / "sheets", reporter=Listener())
     assert metrics == _json(run_folder / "metrics.json")
     names = sorted(path.name for path in (tmp_path / "sheets").iterdir())

@@ -30,16 +30,17 @@ def corrupt(x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig) -> tuple[tf
     shape = tf.shape(x)
     batch, height, width = shape[0], shape[1], shape[2]
 
-    region, brightness = _regions(batch, height, width, config, seeds[0])
-    changed = _transform(x, config, seeds[1]) + brightness[..., None]
+    region, brightness = _regions(shape, config, seeds[0])
+    changed = _transform(x, config, seeds[1]) + brightness
     return compose(x, changed, region)
 
 
 def _regions(
-    batch: tf.Tensor, height: tf.Tensor, width: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor
+    shape: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """M as (B, H, W) bool, and the change of brightness of each pixel, (B, H, W) float32."""
-    seeds = split_seed(seed, 4)
+    """M as (B, H, W) bool, and what is added to each pixel, (B, H, W, C) float32."""
+    seeds = split_seed(seed, 5)
+    batch, height, width, channels = tf.unstack(shape, num=4)
     count = batch * config.patches
     patches = random_patches(count, height, width, config.size, seeds[0])
     shapes = random_masks(
@@ -50,14 +51,16 @@ def _regions(
     used = 1 + tf.cast(uniform((batch, 1), seeds[2], 0.0, float(config.patches)), tf.int32)
     shapes &= (tf.range(config.patches)[None] < used)[:, :, None, None]
     mask = tf.reduce_any(shapes, axis=1)
-    if config.brightness == 0:
-        return mask, tf.zeros((batch, height, width))
-    change = uniform((batch, config.patches, 1, 1), seeds[3], -config.brightness, config.brightness)
+    added = tf.zeros((batch, height, width, channels))
+    if config.brightness == 0 and config.tint == 0:
+        return mask, added
+    each = (batch, config.patches, 1, 1, 1)
+    change = uniform(each, seeds[3], -config.brightness, config.brightness)
+    change += uniform((*each[:-1], channels), seeds[4], -config.tint, config.tint)
     # Where shapes overlap the last one decides.
-    brightness = tf.zeros((batch, height, width))
     for k in range(config.patches):
-        brightness = tf.where(shapes[:, k], change[:, k], brightness)
-    return mask, brightness
+        added = tf.where(shapes[:, k, ..., None], change[:, k], added)
+    return mask, added
 
 
 def _transform(x: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor) -> tf.Tensor:

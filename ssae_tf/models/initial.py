@@ -12,9 +12,12 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from ssae_tf.models.autoencoder import DILATION_RATES
 from ssae_tf.models.blocks import EPSILON, BatchNormalization, DilatedConv2D
 
 _BINOMIAL = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16.0
+# Of the random initial values, in layers that begin as identities.
+_RANDOM_SHARE = 0.3
 # With stride 2, every output pixel copies one input pixel, at the borders too.
 _NEAREST = np.outer([1, 1, 0], [1, 1, 0]).astype(np.float32)
 
@@ -29,35 +32,38 @@ def measure_statistics(model: tf.keras.Model, x: np.ndarray) -> None:
         model: from `autoencoder`.
         x: clean training pictures, (B, H, W, C) float32 in [0, 1], H and W multiples of 8.
     """
-    _set_norms(model, x, carried=0)
+    _set_norms(model, x, {})
 
 
 def start_as_low_pass(model: tf.keras.Model, x: np.ndarray) -> None:
     """Gives a freshly built network initial values with which F(X) is X blurred and resampled.
 
-    Channels 0 … C − 1 of every layer carry the colours: convolutions copy or blur them, transposed
-    ones repeat them, and batch normalisation, whose statistics are measured as by
-    `measure_statistics`, gives back the mean and deviation that it takes away. A network with fewer
-    channels than colours somewhere gets its statistics only.
+    Layers that need not change the number of channels begin as identities with a little of their
+    random values added: the second convolution of each level, the SDC blocks and the convolution
+    after them. Elsewhere channels 0 … C − 1 carry the colours, copied, blurred before pooling, and
+    repeated by transposed convolutions. Batch normalisation, whose statistics are measured as by
+    `measure_statistics`, gives carried channels back the mean and deviation that it takes away. A
+    network with fewer channels than colours somewhere gets its statistics only.
 
     Args:
         model: from `autoencoder`.
         x: clean training pictures, (B, H, W, C) float32 in [0, 1], H and W multiples of 8.
     """
     colours = x.shape[-1]
-    carriers = [layer for layer in model.layers if _carries(layer)]
-    if any(layer.filters < colours for layer in carriers):
+    layers = [layer for layer in model.layers if _is_spatial(layer)]
+    if any(layer.filters < colours for layer in layers):
         measure_statistics(model, x)
         return
-    for layer in carriers:
-        kernel = np.array(layer.kernel)
-        _carry(layer, kernel, colours)
+    carried = {}
+    for layer in layers:
+        kernel = np.asarray(layer.kernel).copy()
+        carried[layer.name] = _carry(layer, kernel, colours)
         layer.kernel.assign(kernel)
-    _set_norms(model, x, carried=colours)
+    _set_norms(model, x, carried)
 
     last = model.layers[-1]
     incoming = tf.keras.Model(model.inputs, last.input)(tf.constant(x), training=False).numpy()
-    kernel, bias = np.array(last.kernel), np.array(last.bias)
+    kernel, bias = np.asarray(last.kernel).copy(), np.asarray(last.bias).copy()
     wanted = np.clip(x, 0.02, 0.98)
     wanted = np.log(wanted / (1.0 - wanted))
     for k in range(colours):
@@ -68,8 +74,8 @@ def start_as_low_pass(model: tf.keras.Model, x: np.ndarray) -> None:
     last.bias.assign(bias)
 
 
-def _set_norms(model: tf.keras.Model, x: np.ndarray, carried: int) -> None:
-    """Measures all statistics; the first `carried` channels pass unchanged."""
+def _set_norms(model: tf.keras.Model, x: np.ndarray, carried: dict[str, list[int]]) -> None:
+    """Measures all statistics; channels carried by the layers before pass unchanged."""
     pictures = tf.constant(x)
     for layer in model.layers:
         if not isinstance(layer, BatchNormalization):
@@ -79,37 +85,62 @@ def _set_norms(model: tf.keras.Model, x: np.ndarray, carried: int) -> None:
         mean, variance = (np.asarray(v) for v in tf.nn.moments(incoming, (0, 1, 2)))
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(variance)
-        gamma, beta = np.array(layer.gamma), np.array(layer.beta)
-        gamma[:carried] = np.sqrt(variance[:carried] + EPSILON)
-        beta[:carried] = mean[:carried]
+        gamma, beta = np.asarray(layer.gamma).copy(), np.asarray(layer.beta).copy()
+        unchanged = _channels_before(layer.name.removesuffix("_norm"), carried)
+        gamma[unchanged] = np.sqrt(variance[unchanged] + EPSILON)
+        beta[unchanged] = mean[unchanged]
         layer.gamma.assign(gamma)
         layer.beta.assign(beta)
 
 
-def _carries(layer: tf.keras.layers.Layer) -> bool:
-    if isinstance(layer, DilatedConv2D):
-        # The branch of rate 1 comes first in the concatenation.
-        return layer.rate == 1
+def _channels_before(name: str, carried: dict[str, list[int]]) -> list[int]:
+    """Carried channels of the layer, or of the joined branches, that a normalisation follows."""
+    if name in carried:
+        return carried[name]
+    channels = []
+    for rate in DILATION_RATES:
+        channels += carried.get(f"{name}_rate{rate}", [])
+    return channels
+
+
+def _is_spatial(layer: tf.keras.layers.Layer) -> bool:
     # Keras 3 does not derive the transposed layer from the other.
     convolutions = (tf.keras.layers.Conv2D, tf.keras.layers.Conv2DTranspose)
-    return isinstance(layer, convolutions) and layer.kernel_size == (3, 3)
+    return isinstance(layer, DilatedConv2D) or (
+        isinstance(layer, convolutions) and layer.kernel_size == (3, 3)
+    )
 
 
-def _carry(layer: tf.keras.layers.Layer, kernel: np.ndarray, colours: int) -> None:
-    """Sets the weights of the carrying channels; other channels go on reading them."""
-    for k in range(colours):
-        if isinstance(layer, tf.keras.layers.Conv2DTranspose):
-            # Its kernel is (rows, columns, outputs, inputs).
+def _carry(layer: tf.keras.layers.Layer, kernel: np.ndarray, colours: int) -> list[int]:
+    """Sets the weights of the carrying channels.
+
+    Returns:
+        The channels that leave as they came; those of an SDC block counted over all branches.
+    """
+    if isinstance(layer, tf.keras.layers.Conv2DTranspose):
+        # Its kernel is (rows, columns, outputs, inputs).
+        for k in range(colours):
             kernel[:, :, k, :] = 0.0
             kernel[:, :, k, k] = _NEAREST
-            continue
-        kernel[..., k] = 0.0
-        if layer.name.startswith("encoder") and layer.name.endswith("conv2"):
+        return list(range(colours))
+    middle, inputs = kernel.shape[0] // 2, kernel.shape[2]
+    first, count = 0, colours
+    if isinstance(layer, DilatedConv2D):
+        # The branches join in the order of their rates: together they pass all channels on.
+        first = DILATION_RATES.index(layer.rate) * layer.filters
+        count = max(0, min(layer.filters, inputs - first))
+    elif layer.name.endswith(("conv2", "bridge_conv")) and layer.name.startswith("encoder"):
+        count = min(layer.filters, inputs)
+    elif layer.name == "bridge_conv" or layer.name.endswith("conv1") and "decoder" in layer.name:
+        count = min(layer.filters, inputs)
+    for k in range(count):
+        kernel[..., k] *= 0.0 if first + k < colours else _RANDOM_SHARE
+        if first + k < colours and layer.name.startswith("encoder") and layer.name.endswith("conv2"):
             # Before pooling: the largest of four is then close to their mean.
-            kernel[:, :, k, k] = _BINOMIAL
+            kernel[:, :, first + k, k] = _BINOMIAL
         else:
-            middle = kernel.shape[0] // 2
-            kernel[middle, middle, k, k] = 1.0
+            kernel[middle, middle, first + k, k] += 1.0
+    return list(range(first, first + count))
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

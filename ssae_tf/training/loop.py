@@ -54,7 +54,7 @@ class TrainingInterrupted(SsaeError):
 
 
 class TrainingDiverged(SsaeError):
-    """The loss is infinite or not a number."""
+    """Loss or errors are infinite or not numbers."""
 
 
 class Trainer:
@@ -120,7 +120,8 @@ class Trainer:
 
         Raises:
             TrainingInterrupted: Ctrl-C; the state is saved.
-            TrainingDiverged: the loss is not finite; the state is that of the last evaluation.
+            TrainingDiverged: loss or errors are not finite; nothing is saved since the last
+                evaluation.
             RunError: nothing usable to resume from.
         """
         checkpoints = folder / "checkpoints"
@@ -141,7 +142,7 @@ class Trainer:
         ):
             for stage, figures in self._steps(done.step):
                 recent.append([float(figure) for figure in figures])
-                self._check_finite(recent[-1][0], done.step + 1)
+                self._check_finite(recent[-1], done.step + 1)
                 done = Progress(done.step + 1, done.best_criterion, time.monotonic() - start)
                 task.advance(_note(recent, stage, task))
                 if done.step in judged_at:
@@ -203,8 +204,8 @@ class Trainer:
             if normalization.mode_of(self.model) != "moving":
                 self._estimate(self._batches.clean(self._last_stage))
             judgement = judge.judge()
-            # The last update may have gone wrong after a finite loss.
-            self._check_finite(judgement.loss, done.step)
+            # The last update may have gone wrong after finite figures.
+            self._check_finite((judgement.loss, judgement.outside, judgement.inside), done.step)
             best = judgement.criterion < done.best_criterion
             if best or not (checkpoints / BEST_FILE).is_file():
                 save_weights(self.model, checkpoints / BEST_FILE)
@@ -227,12 +228,15 @@ class Trainer:
         board.scalars(row)
         return row
 
-    def _check_finite(self, loss: float, step: int) -> None:
-        if not math.isfinite(loss):
+    def _check_finite(self, figures: Sequence[float], step: int) -> None:
+        """Looks at the errors too: the norms of equations (1) to (3) may hide what is no number."""
+        if not all(math.isfinite(figure) for figure in figures):
+            loss, outside, inside = figures
             training = self.config.training
             raise TrainingDiverged(
-                f"The loss became {loss} at step {step} of {training.steps}: training has "
-                f"diverged. Start anew with a --learning-rate below {training.learning_rate:g}."
+                f"Training diverged at step {step} of {training.steps}: loss {loss:.3g}, error "
+                f"outside M {outside:.3g}, inside {inside:.3g}. Start anew with a --learning-rate "
+                f"below {training.learning_rate:g}."
             )
 
     def _save(self, checkpoints: Path, done: Progress) -> None:

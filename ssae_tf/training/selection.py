@@ -85,8 +85,9 @@ class Judge:
             maps.append(map_.numpy().ravel())
             masks.append(unseen_mask.numpy()[..., 0].ravel() > 0)
         loss, outside, inside, outside_training, inside_training = np.mean(figures, axis=0).tolist()
-        # A model that has diverged has no order.
-        found = auroc(np.concatenate(masks), np.concatenate(maps)) if np.isfinite(loss) else None
+        # The maps of a model that has diverged have no order.
+        is_sound = np.isfinite(figures).all()
+        found = auroc(np.concatenate(masks), np.concatenate(maps)) if is_sound else None
         held_out_auroc = 0.5 if found is None else found
         criterion = loss if self._config.objective.equation == 1 else 1.0 - held_out_auroc
         return Judgement(

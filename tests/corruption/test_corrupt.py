@@ -202,6 +202,7 @@ class TestSettings:
         "sigma": (1.0, 2.0),
         "alpha": (10.0, 20.0),
         "brightness": 0.3,
+        "tint": 0.3,
     }
 
     def test_every_setting_is_covered(self):
@@ -302,6 +303,16 @@ class TestSettings:
         assert -0.3 <= min(levels) < -0.2
         assert 0.2 < max(levels) <= 0.3
         assert len(np.unique(np.round(levels, 4))) > 30
+
+    def test_tint_differs_from_channel_to_channel(self):
+        x = np.full((16, 32, 32, 3), 0.5, np.float32)
+        x_hat, mask = run(x, CorruptionConfig(tint=0.2))
+        changes = np.stack([(x_hat - x)[k][mask[k, ..., 0] > 0][0] for k in range(16)])
+        assert np.ptp(changes, axis=1).max() > 0.1
+        assert np.abs(changes).max() <= 0.2
+        for k in range(16):
+            inside = (x_hat - x)[k][mask[k, ..., 0] > 0]
+            np.testing.assert_allclose(inside, np.tile(changes[k], (len(inside), 1)), atol=1e-6)
 
     def test_brightness_differs_from_patch_to_patch(self):
         x = np.full((20, 32, 32, 3), 0.5, np.float32)

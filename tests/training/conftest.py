@@ -78,10 +78,20 @@ def negative_square(x, seed, config=None):
     return tf.where(mask > 0, 1.0 - x, x), mask
 
 
+@pytest.fixture(scope="session")
+def put_stand_ins():
+    """Lets trainings run with stand-ins for the network and the corruptions."""
+
+    def put(monkeypatch):
+        monkeypatch.setattr("ssae_tf.training.loop.autoencoder", small_network)
+        for name in ("step.corrupt", "selection.corrupt", "selection.held_out"):
+            monkeypatch.setattr(f"ssae_tf.training.{name}", negative_square)
+
+    return put
+
+
 @pytest.fixture
-def small(monkeypatch):
-    """Training runs with stand-ins for the network and the corruptions."""
-    monkeypatch.setattr("ssae_tf.training.loop.autoencoder", small_network)
-    for name in ("step.corrupt", "selection.corrupt", "selection.held_out"):
-        monkeypatch.setattr(f"ssae_tf.training.{name}", negative_square)
+def small(put_stand_ins, monkeypatch):
+    """The network that stands in for Table 1; trainings run with it."""
+    put_stand_ins(monkeypatch)
     return small_network

@@ -1,0 +1,131 @@
+"""`ssae-tf evaluate`: the figures as a table or JSON, and where they are kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Invoke = Callable[..., Any]
+SHEETS = ["crack.png", "good.png", "missing_grain.png", "stain.png"]
+
+
+@pytest.fixture(autouse=True)
+def _empty_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing them takes long, and is tested elsewhere."""
+    from ssae_tf import workflow
+
+    def write_sheet(path: Path, *_: object, **__: object) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(workflow, "write_sheet", write_sheet)
+
+
+@pytest.fixture
+def run_copy(run_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the shared run without its evaluation."""
+    copy = shutil.copytree(run_folder, tmp_path / "copy")
+    (copy / "metrics.json").unlink()
+    shutil.rmtree(copy / "sheets")
+    return copy
+
+
+@pytest.fixture
+def other(sample_root: Path, tmp_path: Path) -> Path:
+    """A root with the category `slate`, two kinds of defect."""
+    folder = shutil.copytree(sample_root / "tile", tmp_path / "other" / "slate")
+    shutil.rmtree(folder / "test" / "stain")
+    shutil.rmtree(folder / "ground_truth" / "stain")
+    return folder.parent
+
+
+def _sheets(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "sheets").iterdir())
+
+
+def test_json(invoke: Invoke, run_copy: Path, run_folder: Path) -> None:
+    done = invoke("evaluate", run_copy, "--json")
+    metrics = json.loads("\n".join(done.out))
+    assert done.code == 0
+    assert metrics == json.loads((run_folder / "metrics.json").read_text())
+    assert metrics == json.loads((run_copy / "metrics.json").read_text())
+    assert _sheets(run_copy) == SHEETS
+    assert done.err == [f"Sheets of the best, median and worst pictures: {run_copy / 'sheets'}"]
+
+
+def test_table(invoke: Invoke, run_copy: Path) -> None:
+    done = invoke("evaluate", run_copy, "--quiet")
+    metrics = json.loads((run_copy / "metrics.json").read_text())
+    assert (done.code, done.err) == (0, [])
+    rows = {line.split()[0]: line.split()[1:] for line in done.out if line.strip()}
+    for name, figures in {**metrics["kinds"], "total": metrics}.items():
+        assert rows[name][0] == f"{figures['image_auroc']:.3f}"
+    text = " ".join(line.strip() for line in done.out)
+    assert f"minimum area {metrics['min_area']} px" in text
+
+
+def test_out(invoke: Invoke, run_copy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    done = invoke("evaluate", run_copy, "--out", out, "--json")
+    assert json.loads((out / "metrics.json").read_text()) == json.loads("\n".join(done.out))
+    assert _sheets(out) == SHEETS
+    assert not (run_copy / "metrics.json").exists()
+    assert not (run_copy / "sheets").exists()
+
+
+def test_other_data_leave_the_runs_own_figures(
+    invoke: Invoke, run_folder: Path, other: Path, tmp_path: Path
+) -> None:
+    before = (run_folder / "metrics.json").read_bytes()
+    arguments = ["evaluate", run_folder, "--data", other, "--category", "slate", "--json"]
+    done = invoke(*arguments)
+    metrics = json.loads("\n".join(done.out))
+    assert (done.code, done.err) == (0, [])
+    assert set(metrics["kinds"]) == {"crack", "missing_grain"}
+    assert (run_folder / "metrics.json").read_bytes() == before
+    assert "stain.png" in _sheets(run_folder)
+    done = invoke(*arguments, "--out", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
+    assert _sheets(tmp_path / "out") == ["crack.png", "good.png", "missing_grain.png"]
+
+
+def test_category_of_the_same_root(invoke: Invoke, run_copy: Path, other: Path) -> None:
+    environment = json.loads((run_copy / "environment.json").read_text())
+    (run_copy / "environment.json").write_text(json.dumps(environment | {"data": str(other)}))
+    assert invoke("evaluate", run_copy).error == (
+        f"Error: {other}: no category 'tile' (a folder with train/good); found: slate."
+    )
+    assert invoke("evaluate", run_copy, "--category", "slate").code == 0
+    assert not (run_copy / "metrics.json").exists()
+
+
+def test_without_test_pictures(invoke: Invoke, run_copy: Path, other: Path) -> None:
+    shutil.rmtree(other / "slate" / "test")
+    done = invoke("evaluate", run_copy, "--data", other, "--category", "slate")
+    assert (done.code, done.out) == (1, [])
+    assert done.error == f"Error: {other / 'slate'}: has no test pictures (test/<kind>/*)."
+
+
+def test_a_missing_mask_is_told(invoke: Invoke, run_folder: Path, other: Path) -> None:
+    (other / "slate/ground_truth/crack/000_mask.png").unlink()
+    arguments = ["evaluate", run_folder, "--data", other, "--category", "slate"]
+    done = invoke(*arguments, "--quiet", "--json")
+    assert json.loads("\n".join(done.out))["n_without_mask"] == 1
+    assert [line.split("/")[-1] for line in done.err] == [
+        "000.png: has no mask, pixel metrics leave it out."
+    ]
+    # The caption is as wide as the table.
+    text = " ".join(line.strip() for line in invoke(*arguments).out)
+    assert "1 without a mask, left out of pixel figures" in text
+
+
+def test_an_unreadable_picture(invoke: Invoke, run_folder: Path, other: Path) -> None:
+    (other / "slate/test/good/001.png").write_bytes(b"")
+    done = invoke("evaluate", run_folder, "--data", other, "--category", "slate")
+    assert (done.code, done.out, len(done.err)) == (1, [], 1)
+    assert "001.png: the file is empty" in done.error

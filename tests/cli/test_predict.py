@@ -1,0 +1,171 @@
+"""`ssae-tf predict`: a line of JSON for every picture, whatever becomes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from ssae_tf.cli.predict import _names
+from ssae_tf.detector import Detector
+
+Invoke = Callable[..., Any]
+
+
+@pytest.fixture
+def pictures(sample_root: Path, tmp_path: Path) -> Path:
+    """A folder with three pictures and a broken one, in two folders."""
+    folder = tmp_path / "pictures"
+    (folder / "deep").mkdir(parents=True)
+    test = sample_root / "tile" / "test"
+    shutil.copy(test / "good" / "000.png", folder / "a.png")
+    shutil.copy(test / "crack" / "000.png", folder / "b.png")
+    shutil.copy(test / "stain" / "000.png", folder / "deep" / "a.png")
+    (folder / "deep" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (folder / "notes.txt").write_text("")
+    return folder
+
+
+def _lines(done: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.out]
+
+
+def test_a_line_per_picture(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
+    paths = [pictures / "b.png", pictures / "a.png"]
+    done = invoke("predict", run_folder, *paths)
+    assert (done.code, done.err) == (0, [])
+    detector = Detector.load(run_folder)
+    assert _lines(done) == [detector.predict(path).to_dict() for path in paths]
+    assert [line["path"] for line in _lines(done)] == [str(path) for path in paths]
+
+
+def test_a_failed_picture_has_a_line_too(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
+    missing = pictures / "missing.png"
+    done = invoke("predict", run_folder, missing, pictures, pictures / "notes.txt")
+    assert (done.code, done.err) == (3, [])
+    lines = _lines(done)
+    names = ["missing.png", "a.png", "b.png", "a.png", "broken.jpg", "notes.txt"]
+    assert [Path(line["path"]).name for line in lines] == names
+    failed = [line for line in lines if "error" in line]
+    assert [Path(line["path"]).name for line in failed] == [
+        "missing.png",
+        "broken.jpg",
+        "notes.txt",
+    ]
+    for line in failed:
+        assert set(line) == {"schema_version", "path", "error"}
+        assert line["error"].startswith(line["path"])
+    assert all("score" in line for line in lines if line not in failed)
+
+
+def test_out(invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    done = invoke("predict", run_folder, pictures, "--out", out)
+    assert done.code == 3
+    kinds = ("map.npy", "map.png", "mask.png", "overlay.png")
+    names = ("a", "b", "deep_a")
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        f"{name}_{kind}" for name in names for kind in kinds
+    )
+    detector = Detector.load(run_folder)
+    for name, path in zip(names, ("a.png", "b.png", "deep/a.png"), strict=True):
+        result = detector.predict(pictures / path)
+        np.testing.assert_array_equal(np.load(out / f"{name}_map.npy"), result.anomaly_map)
+        mask = cv2.imread(str(out / f"{name}_mask.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(mask, result.mask * np.uint8(255))
+        overlay = cv2.imread(str(out / f"{name}_overlay.png"))[..., ::-1]
+        picture = cv2.imread(str(pictures / path))[..., ::-1]
+        assert overlay.shape == picture.shape
+        if not result.is_anomalous:
+            np.testing.assert_array_equal(overlay, picture)
+        assert cv2.imread(str(out / f"{name}_map.png")).shape == picture.shape
+
+
+def test_names_tell_equal_stems_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.png").symlink_to(tmp_path / "x" / "a.png")
+    paths = [
+        "x/a.png",
+        "y/a.png",
+        "a.bmp",
+        "y/a.jpg",
+        "x_a.png",
+        "x/a.png",
+        "link.png",
+        "y/x_a.png",
+    ]
+    names = _names([Path(path) for path in paths])
+    assert names[Path("x/a.png")] == "a"
+    assert names[Path("y/a.png")] == "y_a"
+    # A link has a name of its own.
+    assert names[Path("link.png")] == "link"
+    assert len(set(names.values())) == len(names) == 7
+    # Down to the last resort.
+    many = _names([Path(f"/a.{suffix}") for suffix in ("png", "jpg", "bmp")])
+    assert list(many.values()) == ["a", "a_2", "a_3"]
+
+
+def test_a_folder_without_pictures(invoke: Invoke, run_folder: Path, tmp_path: Path) -> None:
+    done = invoke("predict", run_folder, tmp_path, "--out", tmp_path / "out")
+    assert (done.code, done.out) == (1, [])
+    assert done.error == f"Error: {tmp_path}: no pictures found."
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_of_any_bytes(
+    invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path
+) -> None:
+    names = ["Prüfling.png", os.fsdecode(b"\xff.png")]
+    for name in names:
+        shutil.copy(pictures / "a.png", pictures / name)
+    done = invoke("predict", run_folder, *(pictures / name for name in names), "--out", tmp_path)
+    assert done.code == 0
+    assert "Prüfling.png" in done.out[0]
+    assert [line["path"] for line in _lines(done)] == [str(pictures / name) for name in names]
+    assert (tmp_path / "Prüfling_map.png").is_file()
+
+
+def test_a_place_that_can_not_be_written(
+    invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = invoke("predict", run_folder, pictures, "--out", tmp_path / "file")
+    assert (done.code, done.out, len(done.err)) == (1, [], 1)
+    assert done.error.startswith(f"Error: {tmp_path / 'file'}: can't be made (")
+
+
+def test_the_run_comes_first(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
+    done = invoke("predict", pictures / "a.png", run_folder)
+    assert (done.code, done.out) == (1, [])
+    assert done.error == f"Error: {pictures / 'a.png'}: no such run folder."
+    assert invoke("predict", run_folder).code == 2
+    assert invoke("predict").code == 2
+
+
+def test_broken_weights_are_no_matter_of_a_picture(
+    invoke: Invoke, run_folder: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ssae_tf.errors import RunError
+
+    def fail(*_: object) -> None:
+        raise RunError("The network answers with NaN.")
+
+    monkeypatch.setattr(Detector, "inspect", fail)
+    done = invoke("predict", run_folder, pictures)
+    assert (done.code, done.out, done.err) == (1, [], ["Error: The network answers with NaN."])
+
+
+def test_quiet(
+    invoke: Invoke, run_folder: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A line is due after every picture.
+    monkeypatch.setattr("ssae_tf.progress._LINE_INTERVAL", 0.0)
+    assert invoke("predict", run_folder, pictures / "a.png").err[0].startswith("Inspecting: 1/1")
+    assert invoke("predict", run_folder, pictures / "a.png", "--quiet").err == []

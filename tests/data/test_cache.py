@@ -1,0 +1,209 @@
+"""Decoded pictures in memory and on disk, and pictures brought to another size."""
+
+from __future__ import annotations
+
+import gc
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from ssae_tf.config import DataConfig
+from ssae_tf.data import cache
+from ssae_tf.data.cache import PictureCache, resize
+from ssae_tf.data.mvtec import Sample
+from ssae_tf.errors import DataError
+
+# Two of 8 bits, one of 16, all of different sizes.
+SIZES = {np.uint8: [(10, 12), (9, 31)], np.uint16: [(11, 8)]}
+
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd")
+
+
+@pytest.fixture
+def written(tmp_path, rng):
+    """Samples, and their pixels as RGB."""
+    samples, pixels = [], []
+    for dtype, sizes in SIZES.items():
+        for size in sizes:
+            pixels.append(rng.integers(0, np.iinfo(dtype).max, (*size, 3), dtype, endpoint=True))
+            samples.append(Sample(tmp_path / f"{len(samples)}.png", "good"))
+            assert cv2.imwrite(str(samples[-1].path), pixels[-1][..., ::-1])
+    return samples, pixels
+
+
+class TestContent:
+    @pytest.mark.parametrize("location", ["memory", "disk"])
+    @pytest.mark.parametrize("white_level", [65535, 1023])
+    def test_pictures_as_decoded(self, written, location, white_level):
+        samples, pixels = written
+        found = PictureCache(samples, location=location, white_level=white_level)
+        assert found.location == location
+        assert found.samples == samples
+        assert not found.skipped
+        expected = [*pixels[:2], np.minimum(np.float32(pixels[2]) / white_level, 1)]
+        for picture, wanted in zip(found.pictures, expected, strict=True):
+            assert picture.dtype == wanted.dtype
+            np.testing.assert_allclose(picture, wanted, rtol=1e-6)
+
+    @pytest.mark.parametrize("location", ["memory", "disk"])
+    def test_resized(self, written, location):
+        found = PictureCache(written[0], location=location)
+        for picture, other in zip(found.pictures, found.resized(8, 16), strict=True):
+            assert other.shape == (8, 16, 3)
+            assert other.dtype == picture.dtype
+            np.testing.assert_array_equal(other, resize(np.array(picture), 8, 16))
+
+    def test_calls_back_for_every_file(self, written, tmp_path):
+        samples, _ = written
+        broken = Sample(tmp_path / "broken.png", "good")
+        broken.path.write_bytes(b"")
+        calls = []
+        files = [samples[0], broken, *samples[1:]]
+        PictureCache(files, skip_unreadable=True, on_picture=lambda: calls.append(1))
+        assert len(calls) == 4
+
+
+class TestPlace:
+    @pytest.mark.parametrize(("free", "place"), [(1 << 30, "memory"), (1 << 10, "disk")])
+    def test_auto_takes_memory_where_the_pictures_fit(self, written, monkeypatch, free, place):
+        monkeypatch.setattr(cache, "_free_memory", lambda: free)
+        assert PictureCache(written[0], location=DataConfig().cache).location == place
+
+    def test_auto_takes_a_quarter(self, written, monkeypatch):
+        # The first picture stands for all: 3 · 10 · 12 · 3 bytes.
+        for free, place in ((4 * 1080, "disk"), (4 * 1080 + 4, "memory")):
+            monkeypatch.setattr(cache, "_free_memory", lambda free=free: free)
+            assert PictureCache(written[0]).location == place
+
+    def test_free_memory(self, monkeypatch):
+        assert cache._free_memory() > 1 << 20
+
+        def unknown(name):
+            raise ValueError(name)
+
+        monkeypatch.setattr(os, "sysconf", unknown)
+        assert cache._free_memory() == 2 << 30
+
+    @needs_proc
+    def test_the_file_has_no_name_and_goes_with_the_pictures(self, written, tmp_path, monkeypatch):
+        folder = tmp_path / "temporary"
+        folder.mkdir()
+        monkeypatch.setattr(cache.tempfile, "tempdir", str(folder))
+        found = PictureCache(written[0], location="disk")
+        pictures, resized = found.pictures, found.resized(8, 8)
+        assert not list(folder.iterdir())
+        assert len(_open_files(folder)) == 2
+        del found
+        # Without the cache the pictures stay readable.
+        assert sum(int(picture.sum()) for picture in [*pictures, *resized]) > 0
+        del pictures, resized
+        gc.collect()
+        assert not _open_files(folder)
+
+    def test_pictures_on_disk_are_read_only(self, written):
+        picture = PictureCache(written[0], location="disk").pictures[0]
+        with pytest.raises(ValueError, match="read-only"):
+            picture[0, 0] = 0
+
+    @needs_proc
+    def test_more_pictures_than_a_process_may_open_files(self, written):
+        resource = pytest.importorskip("resource")
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        used = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))
+        try:
+            found = PictureCache(40 * written[0][:1], location="disk")
+            found.resized(4, 4)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        np.testing.assert_array_equal(found.pictures[39], written[1][0])
+
+    def test_a_full_disk(self, written, monkeypatch):
+        def full(**kwargs):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(cache.tempfile, "TemporaryFile", full)
+        with pytest.raises(DataError, match=r"\(No space left on device\).*TMPDIR"):
+            PictureCache(written[0], location="disk")
+
+
+def _open_files(folder):
+    # Temporary files without a name show as "… (deleted)".
+    paths = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    return [path for path in paths if path.startswith(str(folder))]
+
+
+class TestUnusable:
+    @pytest.fixture
+    def damaged(self, written):
+        written[0][0].path.write_bytes(b"no picture")
+        written[0][2].path.unlink()
+        return written[0]
+
+    def test_the_first_is_named(self, damaged):
+        with pytest.raises(DataError, match=r"0\.png"):
+            PictureCache(damaged)
+
+    @pytest.mark.parametrize("location", ["auto", "disk"])
+    def test_skipped_and_counted(self, damaged, written, location):
+        found = PictureCache(damaged, skip_unreadable=True, location=location)
+        assert found.samples == [damaged[1]]
+        np.testing.assert_array_equal(found.pictures[0], written[1][1])
+        assert ["0.png" in sentence for sentence in found.skipped] == [True, False]
+        assert len(found.skipped) == 2
+
+    def test_none_left(self, damaged):
+        with pytest.raises(DataError, match=r"None of 1 pictures can be read: .*0\.png"):
+            PictureCache(damaged[:1], skip_unreadable=True)
+
+    def test_smaller_than_the_network_needs(self, written):
+        expected = r"1\.png: 9×31 pixels, the network needs at least 10×10"
+        with pytest.raises(DataError, match=expected):
+            PictureCache(written[0], smallest_side=10)
+        assert len(PictureCache(written[0], smallest_side=8).pictures) == 3
+        found = PictureCache(written[0], smallest_side=10, skip_unreadable=True)
+        assert found.samples == written[0][:1]
+
+
+class TestResize:
+    def test_its_own_size_is_the_picture_itself(self, rng):
+        picture = rng.random((5, 7, 3), dtype=np.float32)
+        assert resize(picture, 5, 7) is picture
+
+    def test_shrinking_averages_areas(self, rng):
+        picture = rng.random((8, 12, 3), dtype=np.float32)
+        expected = picture.reshape(4, 2, 4, 3, 3).mean(axis=(1, 3))
+        np.testing.assert_allclose(resize(picture, 4, 4), expected, atol=1e-6)
+
+    def test_growing_is_linear(self):
+        ramp = np.tile(np.arange(4, dtype=np.float32), (4, 1))
+        grown = resize(ramp, 8, 8)
+        np.testing.assert_allclose(grown[3], [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3], atol=1e-5)
+
+    @pytest.mark.parametrize("axis", [0, 1])
+    def test_nothing_aliases_where_only_one_side_shrinks(self, axis):
+        # Stripes of one pixel: any sampling but averaging keeps some of them.
+        stripes = np.zeros((64, 4), np.float32)
+        stripes[::2] = 1.0
+        picture, size = (stripes, (4, 8)) if axis == 0 else (stripes.T, (8, 4))
+        np.testing.assert_allclose(resize(picture, *size), 0.5, atol=1e-6)
+
+    @pytest.mark.parametrize("size", [(3, 5), (20, 30), (3, 30), (10, 5)])
+    @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+    def test_dtype_shape_and_level_stay(self, rng, dtype, size):
+        picture = rng.integers(0, 2, (10, 12, 3)).astype(dtype)
+        found = resize(picture * dtype(100), *size)
+        assert found.dtype == dtype
+        assert found.shape == (*size, 3)
+        assert found.min() >= 0
+        assert found.max() <= 100 + 1e-4
+        assert found.mean() == pytest.approx(100 * picture.mean(), abs=8)
+        assert resize(picture[..., 0], *size).shape == size
+
+    def test_colours_stay_apart(self):
+        picture = np.zeros((4, 4, 3), np.uint8)
+        picture[..., 1] = 200
+        np.testing.assert_array_equal(resize(picture, 2, 6)[..., 1], 200)
+        assert not resize(picture, 2, 6)[..., [0, 2]].any()

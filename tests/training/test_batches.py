@@ -1,0 +1,123 @@
+"""Which pictures a training sees at which step, and what for."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from ssae_tf.config import Stage
+from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.mvtec import Sample
+from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
+
+STAGE = Stage(16, 2, 4)
+
+
+@pytest.fixture
+def make(caches, configure):
+    return lambda changes=None: Batches(*caches, configure(changes))
+
+
+def drawn(data):
+    return [tuple(part.numpy() for part in batch) for batch in data]
+
+
+def assert_same(found, expected):
+    for ours, theirs in zip(found, expected, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def assert_shows(batches, pictures):
+    """Each of the pictures, and no other, whichever way round."""
+    found = sorted({round(float(x.mean()), 4) for batch in batches for x in batch})
+    assert found == pytest.approx(sorted(p.mean() / 255 for p in pictures), abs=2e-4)
+
+
+class TestTraining:
+    def test_begun_anywhere(self, make):
+        whole = drawn(make().training(0, STAGE, 10, 10, 14))
+        assert [int(step) for step, _ in whole] == [10, 11, 12, 13]
+        assert all(x.shape == (2, 16, 16, 3) for _, x in whole)
+        assert_same(drawn(make().training(0, STAGE, 10, 12, 14)), whole[2:])
+
+    def test_stage_step_and_seed_decide(self, make):
+        first, second = (x for _, x in drawn(make().training(0, STAGE, 0, 0, 2)))
+        others = [
+            second,
+            drawn(make().training(1, STAGE, 0, 0, 1))[0][1],
+            drawn(make({"training.seed": 1}).training(0, STAGE, 0, 0, 1))[0][1],
+        ]
+        assert not any(np.array_equal(first, other) for other in others)
+
+    def test_corrupted_here_if_asked_for(self, make, small):
+        plain = drawn(make().training(0, STAGE, 3, 3, 5))
+        corrupted = drawn(make({"corruption.where": "data"}).training(0, STAGE, 3, 3, 5))
+        assert_same([batch[:2] for batch in corrupted], plain)
+        for _, x, x_hat, mask in corrupted:
+            assert 0 < mask.sum() < mask.size
+            np.testing.assert_array_equal(x_hat, np.where(mask > 0, 1.0 - x, x))
+
+
+class TestOtherPurposes:
+    def test_judged_pictures_are_of_the_select_split_and_fixed(self, make, caches):
+        batches = make({"data.sampling": "resize"})
+        judged = batches.judged(STAGE)
+        assert len(judged) == JUDGED_BATCHES
+        np.testing.assert_array_equal(judged, batches.judged(STAGE))
+        assert_shows(judged, caches[1].resized(16, 16))
+
+    def test_clean_pictures_are_of_the_train_split_and_fixed(self, make, caches):
+        batches = make({"data.sampling": "resize"})
+        clean = [batch.numpy() for batch in batches.clean(STAGE)]
+        assert len(clean) == STATISTICS_BATCHES
+        np.testing.assert_array_equal(clean, [batch.numpy() for batch in batches.clean(STAGE)])
+        assert_shows(clean, caches[0].resized(16, 16))
+
+    def test_each_purpose_has_its_own_random_numbers(self, caches, configure):
+        batches = Batches(caches[0], caches[0], configure())
+        training = drawn(batches.training(0, STAGE, 0, 0, 1))[0][1]
+        judged, clean = batches.judged(STAGE)[0], next(iter(batches.clean(STAGE))).numpy()
+        assert not np.array_equal(training, judged)
+        assert not np.array_equal(training, clean)
+        assert not np.array_equal(judged, clean)
+
+
+class TestSampling:
+    def test_resize_shows_whole_pictures(self, make, caches):
+        changes = {"data.sampling": "resize", "data.rotate": False}
+        changes |= {"data.flip_horizontal": False, "data.flip_vertical": False}
+        (_, x), *_ = drawn(make(changes).training(0, STAGE, 0, 0, 1))
+        whole = np.array(caches[0].resized(16, 16), np.float32) / np.float32(255)
+        for picture in x:
+            assert np.abs(whole - picture).max(axis=(1, 2, 3)).min() == 0
+
+    def test_resized_once_for_each_stage(self, make, caches, monkeypatch):
+        sizes = []
+        resized = PictureCache.resized
+
+        def counted(self, height, width):
+            sizes.append((height, width))
+            return resized(self, height, width)
+
+        monkeypatch.setattr(PictureCache, "resized", counted)
+        batches = make({"data.sampling": "resize"})
+        for stage in (STAGE, STAGE, Stage(8 * 3, 1, 1)):
+            drawn(batches.training(0, stage, 0, 0, 1))
+            list(batches.clean(stage))
+            batches.judged(stage)
+        assert sorted(sizes) == [(16, 16), (16, 16), (24, 24), (24, 24)]
+
+
+def test_mean_colour_weighs_pictures_of_all_depths_and_sizes_alike(tmp_path, configure):
+    colours = {np.uint8: ((255, 0, 51), (4, 4)), np.uint16: ((0, 65535, 13107), (8, 16))}
+    samples = []
+    for dtype, (colour, size) in colours.items():
+        samples.append(Sample(tmp_path / f"{dtype.__name__}.png", "good"))
+        picture = np.full((*size, 3), colour[::-1], dtype)
+        assert cv2.imwrite(str(samples[-1].path), picture)
+    cache = PictureCache(samples)
+    assert [picture.dtype for picture in cache.pictures] == [np.uint8, np.float32]
+    found = Batches(cache, cache, configure()).mean_colour
+    np.testing.assert_allclose(found, [0.5, 0.5, 0.2], atol=1e-6)

@@ -1,0 +1,320 @@
+"""The loop: taken up anywhere, repeatable, keeping the best, leaving what it promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import shutil
+import signal
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+from ssae_tf.errors import RunError
+from ssae_tf.models.weights import load_arrays, named_variables
+from ssae_tf.progress import Reporter, Task
+from ssae_tf.training import loop
+from ssae_tf.training.logs import read_history
+from ssae_tf.training.loop import Trainer, TrainingDiverged, TrainingInterrupted
+from ssae_tf.training.selection import Judge
+
+# A stage boundary after step 3, and batch normalisation frozen from step 4.
+STAGED = {
+    "training.stages": [
+        {"size": 16, "batch_size": 2, "steps": 3},
+        {"size": 24, "batch_size": 1, "steps": 4},
+    ],
+    "training.freeze_norm": 0.5,
+    "training.evaluations": 3,
+    "training.learning_rate": 0.02,
+}
+
+
+class Interrupting(Reporter):
+    """Presses Ctrl-C after a number of steps of training."""
+
+    def __init__(self, after, times=1):
+        super().__init__(quiet=True)
+        self.after = after
+        self.times = times
+
+    def task(self, description, total, done=0):
+        outer = self
+
+        class Pressed(Task):
+            def advance(self, note=""):
+                super().advance(note)
+                outer.after -= 1
+                if outer.after == 0:
+                    for _ in range(outer.times):
+                        signal.raise_signal(signal.SIGINT)
+
+        return Pressed(self, description, total, done)
+
+
+@pytest.fixture
+def trainer(caches, configure, small):
+    def make(changes=None, reporter=None):
+        return Trainer(*caches, configure(changes), reporter or Reporter(quiet=True))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def staged(caches, configure, put_stand_ins, tmp_path_factory):
+    """The run folder of a training as STAGED says, and what it printed."""
+    folder = tmp_path_factory.mktemp("staged")
+    console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        put_stand_ins(monkeypatch)
+        Trainer(*caches, configure(STAGED), Reporter(console=console)).train(folder)
+    return folder, console.file.getvalue().splitlines()
+
+
+def final(folder):
+    """All of the state but the time."""
+    arrays = load_arrays(folder / "checkpoints" / "state.npz")
+    del arrays["seconds"]
+    return arrays
+
+
+def best(folder):
+    return load_arrays(folder / "checkpoints" / "best.npz")
+
+
+def values(model):
+    return {n: np.array(tf.convert_to_tensor(v)) for n, v in named_variables(model).items()}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+class TestInterruption:
+    def test_stopped_after_every_step_it_comes_to_the_same(self, trainer, staged, tmp_path):
+        whole, _ = staged
+        for step in range(1, 8):
+            with pytest.raises(TrainingInterrupted, match=f"after step {step} of 7"):
+                trainer(STAGED, Interrupting(1)).train(tmp_path, resume=step > 1)
+            assert final(tmp_path)["step"] == step
+        model = trainer(STAGED).train(tmp_path, resume=True)
+        assert_same(final(tmp_path), final(whole))
+        assert_same(best(tmp_path), best(whole))
+        assert_same(values(model), best(tmp_path))
+
+        rows, expected = (read_history(folder / "history.csv", 7) for folder in (tmp_path, whole))
+        assert [row.step for row in rows] == [2, 5, 7]
+        for ours, theirs in zip(rows, expected, strict=True):
+            # Of training itself, a row knows the steps of its own session only.
+            apart = ("seconds", "train_loss", "train_outside", "train_inside")
+            pair = [[v for k, v in vars(row).items() if k not in apart] for row in (ours, theirs)]
+            assert pair[0] == pytest.approx(pair[1], rel=1e-5)
+        assert 0 < rows[0].seconds < rows[1].seconds < rows[2].seconds
+
+    def test_ctrl_c_saves_and_says_how_to_go_on(self, trainer, tmp_path):
+        before = signal.getsignal(signal.SIGINT)
+        with pytest.raises(TrainingInterrupted) as caught:
+            trainer(STAGED, Interrupting(2)).train(tmp_path / "run")
+        assert str(caught.value) == (
+            f"Interrupted after step 2 of 7; everything is saved in {tmp_path / 'run'}. "
+            f"Go on with: ssae-tf fit --resume {tmp_path / 'run'}"
+        )
+        assert signal.getsignal(signal.SIGINT) is before
+        assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {
+            "state.npz",
+            "best.npz",
+        }
+
+    def test_a_second_ctrl_c_stops_at_once(self, trainer, tmp_path):
+        before = signal.getsignal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            trainer(reporter=Interrupting(1, times=2)).train(tmp_path / "run")
+        assert signal.getsignal(signal.SIGINT) is before
+        assert not (tmp_path / "run" / "checkpoints").exists()
+
+    def test_other_threads_leave_signals_alone(self, trainer, tmp_path):
+        before = signal.getsignal(signal.SIGINT)
+        models = []
+        one = trainer()
+        thread = threading.Thread(target=lambda: models.append(one.train(tmp_path / "run")))
+        thread.start()
+        thread.join()
+        assert models
+        assert signal.getsignal(signal.SIGINT) is before
+
+    def test_nothing_to_resume(self, trainer, tmp_path):
+        with pytest.raises(RunError, match=r"state\.npz: can't be read"):
+            trainer().train(tmp_path / "run", resume=True)
+
+    def test_a_new_training_ignores_what_an_old_one_left(self, trainer, staged, tmp_path):
+        shutil.copytree(staged[0], tmp_path / "run")
+        trainer().train(tmp_path / "run")
+        trainer().train(tmp_path / "other")
+        assert_same(best(tmp_path / "run"), best(tmp_path / "other"))
+        assert [row.step for row in read_history(tmp_path / "run" / "history.csv", 99)] == [2]
+
+
+class TestRepeatability:
+    def test_the_same_settings_give_the_same(self, trainer, staged, tmp_path):
+        trainer(STAGED).train(tmp_path)
+        assert_same(final(tmp_path), final(staged[0]))
+        assert_same(best(tmp_path), best(staged[0]))
+
+    def test_evaluations_do_not_change_training(self, trainer, staged, tmp_path):
+        trainer({**STAGED, "training.evaluations": 1}).train(tmp_path)
+        assert [row.step for row in read_history(tmp_path / "history.csv", 7)] == [7]
+        states = [final(folder) for folder in (tmp_path, staged[0])]
+        for state in states:
+            del state["best_criterion"]
+        assert_same(*states)
+
+    def test_corruption_in_step_and_in_data_train_alike(self, trainer, staged, tmp_path):
+        trainer({**STAGED, "corruption.where": "data"}).train(tmp_path)
+        in_step, in_data = final(staged[0]), final(tmp_path)
+        for name, value in in_step.items():
+            np.testing.assert_allclose(in_data[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+class TestBestCheckpoint:
+    CHANGES = {
+        "training.stages": [{"size": 16, "batch_size": 2, "steps": 3}],
+        "training.evaluations": 3,
+    }
+
+    @pytest.fixture
+    def script(self, monkeypatch):
+        """Lets the criteria be what is said, and keeps the weights that were judged."""
+
+        def put(criteria):
+            judged, remaining, judge = [], iter(criteria), Judge.judge
+
+            def scripted(self):
+                judged.append(values(self._model))
+                return dataclasses.replace(judge(self), criterion=next(remaining))
+
+            monkeypatch.setattr(Judge, "judge", scripted)
+            return judged
+
+        return put
+
+    @pytest.mark.parametrize(
+        ("criteria", "kept"), [([3.0, 1.0, 2.0], 1), ([1.0, 1.0, 2.0], 0), ([3.0, 2.0, 1.0], 2)]
+    )
+    def test_the_lowest_criterion_is_kept(self, trainer, tmp_path, script, criteria, kept):
+        judged = script(criteria)
+        model = trainer(self.CHANGES).train(tmp_path)
+        assert_same(best(tmp_path), judged[kept])
+        assert_same(values(model), judged[kept])
+        rows = read_history(tmp_path / "history.csv", 3)
+        assert [row.criterion for row in rows] == criteria
+        lowest = [min(criteria[:k], default=np.inf) for k in range(3)]
+        assert [row.best for row in rows] == [c < b for c, b in zip(criteria, lowest, strict=True)]
+
+    def test_it_is_remembered_over_an_interruption(self, trainer, tmp_path, script):
+        judged = script([1.0, 2.0, 3.0])
+        with pytest.raises(TrainingInterrupted):
+            trainer(self.CHANGES, Interrupting(1)).train(tmp_path)
+        trainer(self.CHANGES).train(tmp_path, resume=True)
+        assert_same(best(tmp_path), judged[0])
+
+    def test_a_lost_one_is_written_anew(self, trainer, tmp_path, script):
+        judged = script([1.0, 2.0, 3.0])
+        with pytest.raises(TrainingInterrupted):
+            trainer(self.CHANGES, Interrupting(1)).train(tmp_path)
+        (tmp_path / "checkpoints" / "best.npz").unlink()
+        trainer(self.CHANGES).train(tmp_path, resume=True)
+        assert_same(best(tmp_path), judged[1])
+
+
+class TestDivergence:
+    def test_a_loss_that_is_no_number_stops_training(self, trainer, tmp_path, monkeypatch):
+        def make_step(*args):
+            figures = iter([(0.5, 0.1, 0.2), (0.5, float("nan"), 0.2)])
+            return lambda step, x: next(figures)
+
+        monkeypatch.setattr(loop, "make_step", make_step)
+        one = trainer({"training.learning_rate": 0.25})
+        with pytest.raises(TrainingDiverged) as caught:
+            one.train(tmp_path)
+        assert str(caught.value) == (
+            "Training diverged at step 2 of 2: loss 0.5, error outside M nan, inside 0.2. "
+            "Start anew with a --learning-rate below 0.25."
+        )
+        assert not (tmp_path / "checkpoints").exists()
+
+    @pytest.mark.parametrize("steps", [1, 4])
+    def test_real_divergence(self, trainer, tmp_path, steps):
+        stages = [{"size": 16, "batch_size": 1, "steps": steps}]
+        one = trainer({"training.stages": stages, "training.learning_rate": 1e38})
+        with pytest.raises(TrainingDiverged, match=f"of {steps}: loss"):
+            one.train(tmp_path)
+        assert not (tmp_path / "checkpoints").exists()
+
+
+class TestTime:
+    def test_steps_follow_from_the_time(self, trainer, monkeypatch):
+        one = trainer(STAGED)
+        monkeypatch.setattr(Trainer, "_measure_pace", lambda self: ([1.0, 2.0], 5.0))
+        # 3 · 1 + 4 · 2 = 11 seconds and 5 that are fixed.
+        assert one.fit_to_time(None) == 16.0
+        assert one.config.training.steps == 7
+        assert one.fit_to_time(38.0) == 38.0
+        assert [stage.steps for stage in one.config.training.stages] == [9, 12]
+
+    def test_measuring_leaves_no_trace(self, trainer, caches):
+        measured, fresh = trainer(STAGED), trainer(STAGED)
+        expected = measured.fit_to_time(None)
+        assert 0 < expected < 600
+        for ours, theirs in zip(measured.model.weights, fresh.model.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        assert all(not np.any(v) for v in measured._optimizer.variables[2:])
+
+
+class TestWhatItLeaves:
+    def test_history_and_lines(self, staged):
+        folder, printed = staged
+        # A slow machine tells how far it is in between.
+        printed = [line for line in printed if line.startswith("step ")]
+        rows = read_history(folder / "history.csv", 7)
+        assert [(row.step, row.size) for row in rows] == [(2, 16), (5, 24), (7, 24)]
+        assert len(printed) == 3
+        for row, line in zip(rows, printed, strict=True):
+            assert line.startswith(
+                f"step {row.step}/7: select loss {row.loss:.3g}, error outside M "
+            )
+            assert f"{row.outside:.4f} (training mode {row.outside_training:.4f})" in line
+            assert line.endswith(", kept") == row.best
+
+    def test_frozen_statistics_close_the_gap(self, staged):
+        before, *after = read_history(staged[0] / "history.csv", 7)
+        assert before.outside != pytest.approx(before.outside_training, rel=1e-4)
+        for row in after:
+            assert row.outside == pytest.approx(row.outside_training, rel=1e-6)
+            assert row.inside == pytest.approx(row.inside_training, rel=1e-6)
+
+    def test_tensorboard(self, staged):
+        found = {}
+        for path in (staged[0] / "logs").iterdir():
+            for record in tf.data.TFRecordDataset(str(path)):
+                event = tf.compat.v1.Event.FromString(record.numpy())
+                for value in event.summary.value:
+                    found[event.step, value.tag] = tf.make_ndarray(value.tensor)
+        for row in read_history(staged[0] / "history.csv", 7):
+            assert found[row.step, "loss/train"] == np.float32(row.train_loss)
+            # One picture: X̂, F(X̂) and the map.
+            assert tf.io.decode_png(found[row.step, "select"][2]).shape == (24, 72, 3)
+
+
+def test_figures_of_training_are_means_since_the_last_row(trainer, tmp_path, monkeypatch):
+    figures = [(float(k), 0.1 * k, 0.2 * k) for k in range(7)]
+    remaining = iter(figures)
+    monkeypatch.setattr(loop, "make_step", lambda *_: lambda step, x: next(remaining))
+    trainer(STAGED).train(tmp_path)
+    rows = read_history(tmp_path / "history.csv", 7)
+    assert [row.train_loss for row in rows] == [0.5, 3.0, 5.5]
+    assert [row.train_inside for row in rows] == pytest.approx([0.1, 0.6, 1.1])

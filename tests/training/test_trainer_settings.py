@@ -1,0 +1,156 @@
+"""What every setting of model, data and training changes in a training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssae_tf.progress import Reporter
+from ssae_tf.training import loop
+from ssae_tf.training.loop import Trainer
+from ssae_tf.training.schedule import learning_rate
+
+STEPS = 3
+BASE = {"training.stages": [{"size": 16, "batch_size": 2, "steps": STEPS}]}
+
+
+@pytest.fixture
+def trainer(caches, configure, small):
+    return lambda changes=None: Trainer(
+        *caches, configure({**BASE, **(changes or {})}), Reporter(quiet=True)
+    )
+
+
+def weights(model):
+    return {
+        f"{layer.name}/{k}": np.array(tf.convert_to_tensor(variable))
+        for layer in model.layers
+        for k, variable in enumerate(layer.weights)
+    }
+
+
+def run(one):
+    """All steps without evaluations: the weights, and what each step said."""
+    figures = [np.array(step) for _, step in one._steps(0)]
+    return weights(one.model), figures
+
+
+@pytest.fixture(scope="module")
+def base(caches, configure, put_stand_ins):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        put_stand_ins(monkeypatch)
+        return run(Trainer(*caches, configure(BASE), Reporter(quiet=True)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("training.learning_rate", 0.1),
+        ("training.epsilon", 0.1),
+        ("training.warmup", 1.0),
+        ("training.schedule", "constant"),
+        ("training.freeze_norm", 0.3),
+        ("training.seed", 1),
+        ("training.stages", [{"size": 16, "batch_size": 1, "steps": STEPS}]),
+        ("training.stages", [{"size": 24, "batch_size": 2, "steps": STEPS}]),
+        ("training.stages", [{"size": 16, "batch_size": 2, "steps": STEPS + 1}]),
+        ("model.momentum", 0.1),
+        ("model.reach", 0.1),
+        ("data.sampling", "resize"),
+        ("data.rotate", False),
+        ("data.flip_horizontal", False),
+        ("data.flip_vertical", False),
+        ("objective.equation", 2),
+        ("objective.weight", 0.9),
+        ("objective.norm", "l2_squared"),
+    ],
+)
+def test_it_changes_the_trained_weights(trainer, base, name, value):
+    assert len(base[1]) == STEPS
+    changed, _ = run(trainer({name: value}))
+    assert any(not np.allclose(changed[n], base[0][n], rtol=1e-4) for n in changed)
+
+
+def test_same_settings_do_not(trainer, base):
+    again, _ = run(trainer())
+    for name, value in again.items():
+        np.testing.assert_allclose(value, base[0][name], rtol=1e-6, err_msg=name)
+
+
+def test_the_rate_of_every_step_is_the_schedules(trainer, monkeypatch):
+    rates = []
+    real = loop.make_step
+
+    def make_step(model, optimizer, config):
+        step = real(model, optimizer, config)
+
+        def recorded(*args):
+            rates.append(float(tf.convert_to_tensor(optimizer.learning_rate)))
+            return step(*args)
+
+        return recorded
+
+    monkeypatch.setattr(loop, "make_step", make_step)
+    one = trainer({"training.warmup": 0.5, "training.learning_rate": 0.25})
+    run(one)
+    expected = [learning_rate(step, one.config.training) for step in range(STEPS)]
+    assert rates == pytest.approx(expected, rel=1e-6)
+
+
+def test_momentum_reaches_the_moving_statistics(trainer):
+    one = trainer({"model.momentum": 0.0, "training.learning_rate": 1e-30})
+    other = trainer({"model.momentum": 0.5, "training.learning_rate": 1e-30})
+    # Both normalise with the batch, so only the moving statistics differ.
+    (fast, figures), (slow, same_figures) = run(one), run(other)
+    np.testing.assert_allclose(same_figures, figures, rtol=1e-6)
+    differing = {name for name in fast if not np.allclose(fast[name], slow[name], rtol=1e-4)}
+    assert differing == {"norm/2", "norm/3"}
+
+
+def test_what_the_network_is_built_with(trainer, caches, small, monkeypatch):
+    calls = []
+
+    def autoencoder(config, training_size, **kwargs):
+        calls.append((config, training_size, kwargs))
+        return small(config, training_size, **kwargs)
+
+    monkeypatch.setattr(loop, "autoencoder", autoencoder)
+    stages = [{"size": size, "batch_size": 1, "steps": 1} for size in (32, 16, 24)]
+    one = trainer(
+        {
+            "training.stages": stages,
+            "training.mixed_precision": "bfloat16",
+            "training.seed": 5,
+            "model.width": 0.5,
+        }
+    )
+    ((config, size, others),) = calls
+    assert config is one.config.model
+    assert config.width == 0.5
+    # Of the smallest pictures: taps that these do not reach start at zero.
+    assert size == 16
+    assert others["seed"] == 5
+    assert others["mixed_precision"] == "bfloat16"
+    colour = np.mean([p.mean(axis=(0, 1)) for p in caches[0].pictures], axis=0) / 255
+    np.testing.assert_allclose(others["mean_colour"], colour, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("share", "modes"), [(1.0, {"batch"}), (0.0, {"moving"})])
+def test_freeze_norm_at_its_ends(trainer, monkeypatch, share, modes):
+    seen = set()
+    real = loop.make_step
+
+    def make_step(model, *args):
+        seen.add(model.get_layer("norm").mode)
+        return real(model, *args)
+
+    monkeypatch.setattr(loop, "make_step", make_step)
+    one = trainer({"training.freeze_norm": share})
+    before = weights(one.model)
+    after, _ = run(one)
+    assert seen == modes
+    for name in ("norm/2", "norm/3"):
+        assert np.array_equal(before[name], after[name]) == (share == 0.0)
+        # With statistics frozen from the first step on, they are measured before it.
+        assert np.allclose(before[name], {"2": 0.0, "3": 1.0}[name[-1]]) == (share == 1.0)
