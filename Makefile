@@ -3,6 +3,7 @@
 VENV ?= .venv
 CARD_VENV ?= .venv-card
 DEMO ?= demo
+DEMO_MINUTES ?= 3.5
 PYTEST_ARGS ?=
 
 PIP_FLAGS := --quiet --quiet --disable-pip-version-check --no-input
@@ -24,10 +25,16 @@ CARD_PYTHON ?= $(call find-python,11,11,python3.11 python3)
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.run ## Fit a detector on the embedded sample data and evaluate it
-	@$(VENV)/bin/ssae-tf sample-data --out $(DEMO)/data --overwrite
-	@$(VENV)/bin/ssae-tf fit --category tile --data $(DEMO)/data --out $(DEMO)/run --overwrite
-	@$(VENV)/bin/ssae-tf evaluate $(DEMO)/run
+demo: $(VENV)/.run ## Fit a detector on the embedded sample data, evaluate it, leave pictures to look at
+	@$(VENV)/bin/ssae-tf sample-data --out $(DEMO)/data --overwrite >/dev/null
+	@$(VENV)/bin/ssae-tf preview --category tile --data $(DEMO)/data --out $(DEMO) >/dev/null
+	@$(VENV)/bin/ssae-tf fit --category tile --data $(DEMO)/data --out $(DEMO)/run --overwrite \
+		--preset quick --minutes $(DEMO_MINUTES)
+	@$(VENV)/bin/ssae-tf predict $(DEMO)/run $(DEMO)/data/tile/test/crack --out $(DEMO)/found \
+		--quiet >$(DEMO)/found.jsonl
+	@echo "To look at: $(DEMO)/preview.png    what training sees"
+	@echo "            $(DEMO)/run/sheets/    best, median and worst pictures of each kind"
+	@echo "            $(DEMO)/found/         maps, masks and overlays of the cracks"
 
 test: $(VENV)/.test ## Run the tests, with line coverage
 	@$(VENV)/bin/python -m pytest $(COVERAGE) $(PYTEST_ARGS)

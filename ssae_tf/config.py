@@ -213,12 +213,14 @@ class ScoringConfig:
 
     Attributes:
         inspection_size: "native", or (height, width) that pictures are resized to.
+        margin: pixels of reflected picture added on every side for the network, and cut off again.
         reading: "absolute" takes the channel mean of |F(X) − X|, "euclidean" the root mean
             square over channels.
         smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none.
     """
 
     inspection_size: InspectionSize = None
+    margin: Annotated[int, Field(ge=0)] = 16
     reading: Literal["absolute", "euclidean"] = "absolute"
     smoothing_sigma: Annotated[float, Field(ge=0.0)] = 4.0
 
@@ -230,7 +232,8 @@ class RunConfig:
     Attributes:
         category: name of the category, for reports and recipes.
         preset: name of the preset the settings started from.
-        min_area: pixels a defect must have; None is 0.02 % of a picture's area.
+        min_area: pixels a defect must have; None is 0.02 % of a picture's area, but at least the
+            area that the smoothing spreads a single pixel over.
     """
 
     category: str = ""

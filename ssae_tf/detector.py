@@ -289,7 +289,7 @@ def _compiled(
         autograph=False, input_signature=[tf.TensorSpec((None, None, None, channels), tf.float32)]
     )
     def run(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        reconstruction = reconstruct(lambda y: model(y, training=False), x)
+        reconstruction = reconstruct(lambda y: model(y, training=False), x, config.scoring.margin)
         return reconstruction, anomaly_map(reconstruction, x, config.scoring)
 
     return run

@@ -13,19 +13,24 @@ from ssae_tf.tensor_ops import gaussian_filter, pad_reflect
 MULTIPLE = 8
 
 
-def reconstruct(model: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+def reconstruct(
+    model: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, margin: int = 0
+) -> tf.Tensor:
     """F(X) for pictures of any size.
 
     Args:
         model: F, from (B, H, W, C) to the same, H and W multiples of 8.
         x: X, (B, H, W, C) float32 in [0, 1].
+        margin: pixels of reflected picture on every side: the network answers less well beside the
+            zeros that its convolutions see beyond the edge.
 
     Returns:
-        F(X), (B, H, W, C): the picture is padded by reflection at bottom and right, and the result
-        cropped back.
+        F(X), (B, H, W, C): the picture is padded by reflection, to multiples of 8 at bottom and
+        right, and the result cropped back.
     """
     shape = tf.shape(x)
-    return model(pad_reflect(x, MULTIPLE))[:, : shape[1], : shape[2], :]
+    padded = model(pad_reflect(x, MULTIPLE, margin))
+    return padded[:, margin : margin + shape[1], margin : margin + shape[2], :]
 
 
 def anomaly_map(reconstruction: tf.Tensor, x: tf.Tensor, config: ScoringConfig) -> tf.Tensor:

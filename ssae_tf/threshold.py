@@ -8,6 +8,7 @@ the normal pictures, exactly and without a search.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -42,9 +43,19 @@ class Defect:
         return {**asdict(self), "box": list(self.box)}
 
 
-def default_min_area(height: int, width: int) -> int:
-    """Minimum area in pixels for pictures of a size: 0.02 % of their area, at least one pixel."""
-    return max(1, round(DEFAULT_AREA_SHARE * height * width))
+def default_min_area(height: int, width: int, smoothing_sigma: float = 0.0) -> int:
+    """Minimum area in pixels for pictures of a size.
+
+    0.02 % of their area, but no less than the disc in which a single pixel, smoothed by a Gaussian,
+    is above half of its peak (radius sigma √(2 ln 2)): smaller regions of a smoothed map are tips of
+    larger ones. At least 1 pixel, at most the picture.
+
+    Args:
+        height, width: of the pictures, pixels.
+        smoothing_sigma: of the map's smoothing, pixels of the picture.
+    """
+    disc = 2.0 * math.log(2.0) * math.pi * smoothing_sigma**2
+    return min(max(1, round(DEFAULT_AREA_SHARE * height * width), round(disc)), height * width)
 
 
 def image_score(anomaly_map: np.ndarray, min_area: int) -> float:

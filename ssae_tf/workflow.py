@@ -414,10 +414,13 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
     if not maps:
         raise DataError(f"None of the {len(samples)} calibration pictures can be read.")
     _warn_of_skipped(skipped, reporter)
-    heights, widths = zip(*(map_.shape for map_ in maps), strict=True)
-    min_area = detector.config.min_area or default_min_area(
-        round(float(np.median(heights))), round(float(np.median(widths)))
+    height, width = (round(side) for side in np.median([map_.shape for map_ in maps], axis=0))
+    # The map is smoothed at the inspection size, and min_area counts pixels of the picture.
+    inspected = detector.inspection_size or (height, width)
+    sigma = detector.config.scoring.smoothing_sigma * max(
+        height / inspected[0], width / inspected[1]
     )
+    min_area = detector.config.min_area or default_min_area(height, width, sigma)
     scores = tuple(image_score(map_, min(min_area, map_.size)) for map_ in maps)
     calibration = Calibration(threshold_of(scores), min_area, scores)
     reporter.say(

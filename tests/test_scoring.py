@@ -39,6 +39,21 @@ class TestReconstruct:
         missing = [(0, 0), *((0, -side % MULTIPLE) for side in size), (0, 0)]
         np.testing.assert_array_equal(seen[0], np.pad(x, missing, mode="symmetric"))
 
+    @pytest.mark.parametrize("margin", [1, 16])
+    def test_adds_a_reflected_margin_and_cuts_it_off(self, rng, margin):
+        x = rng.random((2, 13, 24, 3), np.float32)
+        seen = []
+
+        def model(pictures):
+            seen.append(pictures.numpy())
+            return 1.0 - pictures
+
+        found = reconstruct(model, tf.constant(x), margin)
+        np.testing.assert_array_equal(found, 1.0 - x)
+        right = [-(side + 2 * margin) % MULTIPLE + margin for side in x.shape[1:3]]
+        missing = [(0, 0), *((margin, more) for more in right), (0, 0)]
+        np.testing.assert_array_equal(seen[0], np.pad(x, missing, mode="symmetric"))
+
     def test_in_graphs_of_unknown_sizes(self, rng):
         def model(pictures):
             sides = tf.shape(pictures)[1:3]

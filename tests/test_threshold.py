@@ -227,7 +227,17 @@ def test_defect_goes_through_json():
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [((512, 512), 52), ((1024, 1024), 210), ((300, 400), 24), ((8, 8), 1)]
+    ("size", "expected"),
+    [
+        ((512, 512), 52),
+        ((1024, 1024), 210),
+        ((300, 400), 24),
+        ((8, 8), 1),
+        # The disc of radius 4 √(2 ln 2) = 4.71 has 69.7 pixels.
+        ((512, 512, 4.0), 70),
+        ((1024, 1024, 4.0), 210),
+        ((8, 8, 4.0), 64),
+    ],
 )
 def test_default_min_area(size, expected):
     assert default_min_area(*size) == expected

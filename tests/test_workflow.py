@@ -214,7 +214,7 @@ def test_the_threshold_is_the_highest_score_of_the_calibration_pictures(
         "scores",
     }
     assert calibration["n_calibration"] == len(calibration["scores"]) == len(names) == 3
-    assert calibration["min_area"] == default_min_area(64, 64) == 1
+    assert calibration["min_area"] == default_min_area(64, 64, 4.0) == 70
     assert calibration["threshold"] == max(calibration["scores"])
     detector = Detector.load(run_folder)
     results = [detector.predict(sample_root / "tile" / name) for name in names]
@@ -647,7 +647,7 @@ def test_the_default_min_area_follows_the_pictures(
         _write(path, np.zeros((100, 300, 3), np.uint8))
     calibration = fit().detector.calibration
     assert calibration is not None
-    assert calibration.min_area == default_min_area(100, 300) == 6
+    assert calibration.min_area == default_min_area(100, 300, 4.0) == 70
     changed = config_module.override(config, {"min_area": 17})
     calibration = fit(config=changed, overwrite=True).detector.calibration
     assert calibration is not None

@@ -23,15 +23,6 @@ def network(seed=0, config=NARROW):
     return autoencoder(config, training_size=64, seed=seed)
 
 
-def trained(seed=0):
-    """A network none of whose weights has its initial value."""
-    model, rng = network(seed), np.random.default_rng(seed)
-    for name, variable in named_variables(model).items():
-        change = rng.normal(scale=0.1, size=tuple(variable.shape))
-        variable.assign(np.asarray(variable) + (np.abs(change) if "var" in name else change))
-    return model
-
-
 def values(model):
     return {name: np.array(tf.convert_to_tensor(v)) for name, v in named_variables(model).items()}
 
@@ -42,22 +33,31 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(value, expected[name], name)
 
 
+@pytest.fixture(scope="module")
+def model():
+    """A network none of whose weights has its initial value."""
+    model, rng = network(), np.random.default_rng(0)
+    for name, variable in named_variables(model).items():
+        change = rng.normal(scale=0.1, size=tuple(variable.shape))
+        variable.assign(np.asarray(variable) + (np.abs(change) if "var" in name else change))
+    return model
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "weights.npz"
 
 
 class TestRoundTrip:
-    def test_every_weight_by_name(self, path):
-        model, other = trained(), network(1)
+    def test_every_weight_by_name(self, model, path):
         save_weights(model, path)
+        other = network(1)
         load_weights(other, path)
         assert_same(values(other), values(model))
         x = np.random.default_rng(0).random((1, 64, 64, 3), dtype=np.float32)
         np.testing.assert_array_equal(other(x, training=False), model(x, training=False))
 
-    def test_the_file_says_what_is_what(self, path):
-        model = network()
+    def test_the_file_says_what_is_what(self, model, path):
         save_weights(model, path)
         with np.load(path) as file:
             names = set(file.files)
@@ -66,42 +66,42 @@ class TestRoundTrip:
         assert {f"bridge_conv_norm/{n}" for n in ("gamma", "beta", "moving_mean")} < names
         assert {"bridge_conv/kernel", "reconstruction/bias"} < names
 
-    def test_of_a_mixed_precision_network(self, path):
-        save_weights(trained(), path)
+    def test_into_a_mixed_precision_network(self, model, path):
+        save_weights(model, path)
         mixed = autoencoder(NARROW, training_size=64, mixed_precision="bfloat16")
         load_weights(mixed, path)
-        assert_same(values(mixed), values(trained()))
+        assert_same(values(mixed), values(model))
 
 
 class TestFilesThatDoNotFit:
-    def test_another_width(self, path):
-        save_weights(network(config=ModelConfig(width=0.125)), path)
-        model = network()
+    @pytest.fixture(autouse=True)
+    def _nothing_is_assigned(self, model):
         before = values(model)
+        yield
+        assert_same(values(model), before)
+
+    def test_another_width(self, model, path):
+        save_weights(network(config=ModelConfig(width=0.125)), path)
         with pytest.raises(
-            RunError, match=r"weights.npz: weight 'encoder1_conv1/kernel' has shape"
+            RunError, match=r"weights\.npz: weight 'encoder1_conv1/kernel' has shape"
         ):
             load_weights(model, path)
-        assert_same(values(model), before)
 
-    def test_a_weight_missing(self, path):
-        model = network()
-        before = values(model)
-        np.savez(path, **{k: v + 1 for k, v in before.items() if k != "reconstruction/bias"})
+    def test_a_weight_missing(self, model, path):
+        arrays = {k: v + 1 for k, v in values(model).items() if k != "reconstruction/bias"}
+        np.savez(path, **arrays)
         with pytest.raises(RunError, match="has no weight 'reconstruction/bias'"):
             load_weights(model, path)
-        assert_same(values(model), before)
 
     @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.9, 0.999])
-    def test_a_truncated_file(self, path, kept):
-        save_weights(network(), path)
+    def test_a_truncated_file(self, model, path, kept):
+        save_weights(model, path)
         content = path.read_bytes()
         path.write_bytes(content[: int(kept * len(content))])
         with pytest.raises(RunError, match=r"weights\.npz: can't be read as weights"):
-            load_weights(network(), path)
+            load_weights(model, path)
 
-    def test_damaged_content(self, path):
-        model = network()
+    def test_damaged_content(self, model, path):
         save_weights(model, path)
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 0xFF
@@ -110,38 +110,39 @@ class TestFilesThatDoNotFit:
             load_weights(model, path)
 
     @pytest.mark.parametrize("content", [b"not a file of arrays", b"\x80\x04N."])
-    def test_another_kind_of_file(self, path, content):
+    def test_another_kind_of_file(self, model, path, content):
         path.write_bytes(content)
         with pytest.raises(RunError, match="can't be read as weights"):
-            load_weights(network(), path)
+            load_weights(model, path)
 
-    def test_a_single_array(self, path):
+    def test_a_single_array(self, model, path):
         with path.open("wb") as file:
             np.save(file, np.zeros(3))
         with pytest.raises(RunError, match="can't be read as weights"):
-            load_weights(network(), path)
+            load_weights(model, path)
 
-    def test_objects_are_not_unpickled(self, path):
+    def test_objects_are_not_unpickled(self, model, path):
         np.savez(path, **{"encoder1_conv1/kernel": np.array([{}], dtype=object)})
         with pytest.raises(RunError, match="can't be read as weights"):
-            load_weights(network(), path)
+            load_weights(model, path)
 
-    def test_no_file(self, path):
+    def test_no_file(self, model, path):
         with pytest.raises(RunError, match=r"weights\.npz: can't be read as weights"):
-            load_weights(network(), path)
+            load_weights(model, path)
 
-    def test_a_failed_write_leaves_the_old_file(self, path, monkeypatch):
-        save_weights(network(), path)
-        before = path.read_bytes()
 
-        def fail(*args, **kwargs):
-            raise OSError("no space left")
+def test_a_failed_write_leaves_the_old_file(model, path, monkeypatch):
+    save_weights(model, path)
+    before = path.read_bytes()
 
-        monkeypatch.setattr(np, "savez", fail)
-        with pytest.raises(OSError, match="no space left"):
-            save_weights(network(1), path)
-        assert path.read_bytes() == before
-        assert list(path.parent.iterdir()) == [path]
+    def fail(*args, **kwargs):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="no space left"):
+        save_weights(model, path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 OTHER = """
@@ -166,13 +167,12 @@ print(tf.__version__, load_state(folder / "state.npz", model, optimizer))
 """
 
 
-def test_the_other_keras_version_opens_our_files_and_we_its(tmp_path, project_root, rng):
+def test_the_other_keras_version_opens_our_files_and_we_its(model, tmp_path, project_root, rng):
     python = os.environ.get("SSAE_TF_OTHER_PYTHON")
     if not python:
         pytest.skip("SSAE_TF_OTHER_PYTHON names no Python with the other Keras version")
     x = rng.random((2, 64, 40, 3), dtype=np.float32)
     np.save(tmp_path / "x.npy", x)
-    model = trained()
     save_weights(model, tmp_path / "ours.npz")
     optimizer = tf.keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)

@@ -54,19 +54,24 @@ def caches(tmp_path_factory):
 def small_network(config, training_size, *, seed, mean_colour, mixed_precision="none", channels=3):
     """One layer of each kind that Table 1 has."""
     draw = tf.keras.initializers.RandomNormal(stddev=0.3, seed=seed)
+    same = {
+        "padding": "same",
+        "kernel_initializer": draw,
+        "dtype": "float32" if mixed_precision == "none" else f"mixed_{mixed_precision}",
+    }
     inputs = tf.keras.Input((None, None, channels))
-    x = tf.keras.layers.Conv2D(4, 3, padding="same", kernel_initializer=draw, name="conv")(inputs)
-    x = tf.keras.layers.MaxPooling2D(2, name="pool")(x)
-    x = DilatedConv2D(4, 5, 4, training_size // 2, config.reach, seed, name="dilated")(x)
+    x = tf.keras.layers.Conv2D(4, 3, name="conv", **same)(inputs)
+    x = tf.keras.layers.MaxPooling2D(2, dtype=same["dtype"], name="pool")(x)
+    x = DilatedConv2D(
+        4, 5, 4, training_size // 2, config.reach, seed, dtype=same["dtype"], name="dilated"
+    )(x)
     x = BatchNormalization(config.momentum, name="norm")(x)
-    x = tf.keras.layers.ReLU(name="relu")(x)
-    up = tf.keras.layers.Conv2DTranspose(
-        4, 3, strides=2, padding="same", kernel_initializer=draw, name="up"
-    )
+    x = tf.keras.layers.ReLU(dtype=same["dtype"], name="relu")(x)
+    x = tf.keras.layers.Conv2DTranspose(4, 3, strides=2, name="up", **same)(x)
     last = tf.keras.layers.Conv2D(
         channels, 1, activation="sigmoid", kernel_initializer=draw, name="reconstruction"
     )
-    return tf.keras.Model(inputs, last(up(x)))
+    return tf.keras.Model(inputs, last(x))
 
 
 def negative_square(x, seed, config=None):
