@@ -19,7 +19,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from ssae_tf import config as config_module
-from ssae_tf.config import RunConfig, from_dict
+from ssae_tf.config import RunConfig, from_dict, override
 from ssae_tf.data.cache import resize
 from ssae_tf.detector import Calibration, Detector, load_network
 from ssae_tf.errors import DataError, RunError, SsaeError
@@ -285,14 +285,18 @@ def test_any_size_in_its_own_pixels(strict: Detector, shape: tuple[int, int]) ->
     assert result.defects[0].area == result.mask.sum() == shape[0] * shape[1]
 
 
-def test_padding_is_cropped_before_smoothing(trained: Detector) -> None:
+@pytest.mark.parametrize("margin", [0, 5, 16])
+def test_padding_is_cropped_before_smoothing(trained: Detector, margin: int) -> None:
     picture = np.random.default_rng(0).random((37, 53, 3), np.float32)
-    result = trained.predict(picture)
-    padded = np.pad(picture, ((0, 3), (0, 3), (0, 0)), mode="symmetric")
-    answer = trained.model(padded[None], training=False).numpy()[0, :37, :53]
+    config = override(trained.config, {"scoring.margin": margin})
+    result = Detector(trained.model, config, trained.calibration).predict(picture)
+    widths = [(margin, margin + -(side + 2 * margin) % 8) for side in (37, 53)]
+    padded = np.pad(picture, [*widths, (0, 0)], mode="symmetric")
+    answer = trained.model(padded[None], training=False).numpy()[0]
+    answer = answer[margin : margin + 37, margin : margin + 53]
     np.testing.assert_allclose(result.reconstruction, answer, atol=1e-5)
     raw = np.abs(answer.astype(np.float64) - picture).mean(axis=-1)
-    expected = ndimage.gaussian_filter(raw, trained.config.scoring.smoothing_sigma)
+    expected = ndimage.gaussian_filter(raw, config.scoring.smoothing_sigma)
     np.testing.assert_allclose(result.anomaly_map, expected, atol=1e-5)
 
 
