@@ -27,7 +27,7 @@ help: ## List these targets
 
 demo: $(VENV)/.run ## Fit a detector on the embedded sample data, evaluate it, leave pictures to look at
 	@$(VENV)/bin/ssae-tf sample-data --out $(DEMO)/data --overwrite >/dev/null
-	@$(VENV)/bin/ssae-tf preview --category tile --data $(DEMO)/data --out $(DEMO) >/dev/null
+	@$(VENV)/bin/ssae-tf preview --category tile --preset quick --data $(DEMO)/data --out $(DEMO) >/dev/null
 	@$(VENV)/bin/ssae-tf fit --category tile --data $(DEMO)/data --out $(DEMO)/run --overwrite \
 		--preset quick --minutes $(DEMO_MINUTES)
 	@$(VENV)/bin/ssae-tf predict $(DEMO)/run $(DEMO)/data/tile/test/crack --out $(DEMO)/found \

@@ -452,7 +452,7 @@ def _evaluate(
     _warn_of_skipped(skipped, reporter)
     metrics = summarize(results, calibration.threshold, calibration.min_area)
     if sheets is not None:
-        _write_sheets(detector, found, results, sheets)
+        _write_sheets(detector, found, results, sheets, reporter)
     return metrics
 
 
@@ -471,22 +471,30 @@ def _measured(detector: Detector, sample: Sample, root: Path) -> PictureResult:
 
 
 def _write_sheets(
-    detector: Detector, found: Category, results: Sequence[PictureResult], folder: Path
+    detector: Detector,
+    found: Category,
+    results: Sequence[PictureResult],
+    folder: Path,
+    reporter: Reporter,
 ) -> None:
     """One sheet for each kind: the best, median and worst judged pictures."""
     assert detector.calibration is not None
-    for kind in sorted({result.kind for result in results}):
-        rows = []
-        for label, result in pick_rows([r for r in results if r.kind == kind]):
-            # Pictures and reconstructions of the whole test set would not fit in memory.
-            again = detector.predict(found.root / result.path)
-            rows.append(SheetRow(label, result, again.picture, again.reconstruction))
-        write_sheet(
-            folder / f"{kind}.png",
-            rows,
-            f"{found.name}: {kind}",
-            threshold=detector.calibration.threshold,
-        )
+    kinds = sorted({result.kind for result in results})
+    picked = {kind: pick_rows([r for r in results if r.kind == kind]) for kind in kinds}
+    with reporter.task("Drawing sheets", sum(map(len, picked.values()))) as task:
+        for kind, choices in picked.items():
+            rows = []
+            for label, result in choices:
+                # Pictures and reconstructions of the whole test set would not fit in memory.
+                again = detector.predict(found.root / result.path)
+                rows.append(SheetRow(label, result, again.picture, again.reconstruction))
+                task.advance()
+            write_sheet(
+                folder / f"{kind}.png",
+                rows,
+                f"{found.name}: {kind}",
+                threshold=detector.calibration.threshold,
+            )
 
 
 def run_split(folder: Path, config: RunConfig) -> tuple[Category, Split]:

@@ -75,6 +75,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "training.evaluations": COUNT,
     "training.seed": ([0, 2**31 - 1], [-1, 2**31, 0.5, "random"]),
     "scoring.inspection_size": ([None, "native", [16, 512]], ["half", [10, 16], [16], [8, 16], 16]),
+    "scoring.margin": ([0, 16], [-1, 1.5, "wide"]),
     "scoring.reading": (["absolute", "euclidean"], ["l2"]),
     "scoring.smoothing_sigma": ([0.0, 4.0], [-1.0, INFINITY, "soft"]),
 }

@@ -624,34 +624,44 @@ def test_another_min_area_on_the_runs_own_pictures(
     run = shutil.copytree(run_folder, tmp_path / "copy")
     before = _json(run / "calibration.json")
     weights = (run / "weights.npz").read_bytes()
-    detector = workflow.calibrate(run, min_area=60, reporter=listener)
+    detector = workflow.calibrate(run, min_area=200, reporter=listener)
     after = _json(run / "calibration.json")
     scores = []
     for name in _json(run / "split.json")["calibrate"]:
         picture = cv2.imread(str(sample_root / "tile" / name))[..., ::-1].astype(np.float32) / 255
-        scores.append(_opened(detector.inspect(picture)[1], 60))
+        scores.append(_opened(detector.inspect(picture)[1], 200))
     assert after["scores"] == scores
     assert after["threshold"] == max(scores) < before["threshold"]
-    assert after["min_area"] == 60
+    assert after["min_area"] == 200
     assert (run / "weights.npz").read_bytes() == weights
     assert any("metrics.json is still that of the threshold before" in s for s in listener.said)
-    # Without another it keeps the run's setting, which is now 60.
+    # Without another it keeps the run's setting, which is now 200.
     workflow.calibrate(run, reporter=listener)
     assert _json(run / "calibration.json") == after
 
 
-def test_the_default_min_area_follows_the_pictures(
-    fit: Callable[..., workflow.Fitted], config: RunConfig, root: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("changes", "min_area"),
+    [
+        ({}, 6),
+        ({"scoring.smoothing_sigma": 4.0}, 70),
+        # Smoothed at a sixth of the width, a pixel spreads over six times as many.
+        ({"scoring.smoothing_sigma": 1.0, "scoring.inspection_size": [32, 48]}, 170),
+        ({"scoring.smoothing_sigma": 4.0, "min_area": 17}, 17),
+    ],
+)
+def test_the_default_min_area_follows_pictures_and_smoothing(
+    changes: dict[str, Any],
+    min_area: int,
+    fit: Callable[..., workflow.Fitted],
+    config: RunConfig,
+    root: Path,
 ) -> None:
     for path in (root / "tile" / "train" / "good").iterdir():
         _write(path, np.zeros((100, 300, 3), np.uint8))
-    calibration = fit().detector.calibration
+    calibration = fit(config=config_module.override(config, changes)).detector.calibration
     assert calibration is not None
-    assert calibration.min_area == default_min_area(100, 300, 4.0) == 70
-    changed = config_module.override(config, {"min_area": 17})
-    calibration = fit(config=changed, overwrite=True).detector.calibration
-    assert calibration is not None
-    assert calibration.min_area == 17
+    assert calibration.min_area == min_area
 
 
 def test_smaller_pictures_than_min_area(

@@ -62,7 +62,7 @@ def start_as_low_pass(model: tf.keras.Model, x: np.ndarray) -> None:
     _set_norms(model, x, carried)
 
     last = model.layers[-1]
-    incoming = tf.keras.Model(model.inputs, last.input)(tf.constant(x), training=False).numpy()
+    incoming = tf.keras.Model(model.input, last.input)(tf.constant(x), training=False).numpy()
     kernel, bias = np.asarray(last.kernel).copy(), np.asarray(last.bias).copy()
     wanted = np.clip(x, 0.02, 0.98)
     wanted = np.log(wanted / (1.0 - wanted))
@@ -80,7 +80,7 @@ def _set_norms(model: tf.keras.Model, x: np.ndarray, carried: dict[str, list[int
     for layer in model.layers:
         if not isinstance(layer, BatchNormalization):
             continue
-        incoming = tf.keras.Model(model.inputs, layer.input)(pictures, training=False)
+        incoming = tf.keras.Model(model.input, layer.input)(pictures, training=False)
         incoming = tf.cast(incoming, tf.float32)
         mean, variance = (np.asarray(v) for v in tf.nn.moments(incoming, (0, 1, 2)))
         layer.moving_mean.assign(mean)
@@ -135,7 +135,11 @@ def _carry(layer: tf.keras.layers.Layer, kernel: np.ndarray, colours: int) -> li
         count = min(layer.filters, inputs)
     for k in range(count):
         kernel[..., k] *= 0.0 if first + k < colours else _RANDOM_SHARE
-        if first + k < colours and layer.name.startswith("encoder") and layer.name.endswith("conv2"):
+        if (
+            first + k < colours
+            and layer.name.startswith("encoder")
+            and layer.name.endswith("conv2")
+        ):
             # Before pooling: the largest of four is then close to their mean.
             kernel[:, :, first + k, k] = _BINOMIAL
         else:

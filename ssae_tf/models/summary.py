@@ -41,7 +41,7 @@ def rows(config: ModelConfig, size: int) -> list[Row]:
     model = autoencoder(config, training_size=size)
     by_name = {layer.name: layer for layer in model.layers}
     outputs = [layer.output for layer in model.layers]
-    shapes = _shapes(tf.keras.Model(model.inputs, outputs), model, size)
+    shapes = _shapes(tf.keras.Model(model.input, outputs), model, size)
 
     result = []
     for layer in model.layers:

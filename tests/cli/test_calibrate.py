@@ -27,11 +27,11 @@ def _calibration(run: Path) -> Any:
 
 def test_min_area(invoke: Invoke, run_copy: Path) -> None:
     before = _calibration(run_copy)
-    done = invoke("calibrate", run_copy, "--min-area", "40")
+    done = invoke("calibrate", run_copy, "--min-area", "200")
     after = _calibration(run_copy)
     assert done.code == 0
-    assert done.out == [f"threshold {after['threshold']!r}", "min_area 40"]
-    assert after["min_area"] == 40
+    assert done.out == [f"threshold {after['threshold']!r}", "min_area 200"]
+    assert after["min_area"] == 200
     assert after["threshold"] < before["threshold"]
     assert done.err[0].startswith("Threshold ")
     assert "`ssae-tf evaluate" in done.error

@@ -16,7 +16,6 @@ from ssae_tf.config import RunConfig, override
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.models.blocks import BatchNormalization, DilatedConv2D
-from ssae_tf.tensor_ops import uniform
 
 TINY = {
     "model.width": 0.0625,
@@ -76,9 +75,12 @@ def small_network(config, training_size, *, seed, mean_colour, mixed_precision="
 
 def negative_square(x, seed, config=None):
     """Makes a square of 5 × 5 pixels negative, in place of X -> (X̂, M)."""
-    corner = tf.cast(8.0 * uniform((tf.shape(x)[0], 2), seed), tf.int32)[:, None, None, :]
-    grid = tf.stack(tf.meshgrid(tf.range(x.shape[1]), tf.range(x.shape[2]), indexing="ij"), -1)
-    inside = tf.reduce_all((grid >= corner) & (grid < corner + 5), axis=-1, keepdims=True)
+    # A place for every seed and slot, without random numbers, which are slow to trace.
+    slots = tf.range(tf.shape(x)[0])[:, None, None, None]
+    top = tf.math.floormod(3 * slots + 5 * seed[0] + 3 * seed[1], 9)
+    left = tf.math.floormod(4 * slots + 2 * seed[0] + 7 * seed[1], 10)
+    rows, columns = tf.range(x.shape[1])[:, None, None], tf.range(x.shape[2])[:, None]
+    inside = (rows >= top) & (rows < top + 5) & (columns >= left) & (columns < left + 5)
     mask = tf.broadcast_to(tf.cast(inside, tf.float32), tf.shape(x))
     return tf.where(mask > 0, 1.0 - x, x), mask
 
