@@ -46,9 +46,9 @@ class Defect:
 def default_min_area(height: int, width: int, smoothing_sigma: float = 0.0) -> int:
     """Minimum area in pixels for pictures of a size.
 
-    0.02 % of their area, but no less than the disc in which a single pixel, smoothed by a Gaussian,
-    is above half of its peak (radius sigma √(2 ln 2)): smaller regions of a smoothed map are tips of
-    larger ones. At least 1 pixel, at most the picture.
+    0.02 % of their area, but no less than the disc in which a single pixel, smoothed by a
+    Gaussian, is above half of its peak (radius sigma √(2 ln 2)): smaller regions of a smoothed map
+    are tips of larger ones. At least 1 pixel, at most the picture.
 
     Args:
         height, width: of the pictures, pixels.

@@ -27,10 +27,7 @@ def corrupt(x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig) -> tuple[tf
         every picture.
     """
     seeds = split_seed(seed, 2)
-    shape = tf.shape(x)
-    batch, height, width = shape[0], shape[1], shape[2]
-
-    region, brightness = _regions(shape, config, seeds[0])
+    region, brightness = _regions(tf.shape(x), config, seeds[0])
     changed = _transform(x, config, seeds[1]) + brightness
     return compose(x, changed, region)
 

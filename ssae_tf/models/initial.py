@@ -124,15 +124,14 @@ def _carry(layer: tf.keras.layers.Layer, kernel: np.ndarray, colours: int) -> li
             kernel[:, :, k, k] = _NEAREST
         return list(range(colours))
     middle, inputs = kernel.shape[0] // 2, kernel.shape[2]
-    first, count = 0, colours
+    blurs = layer.name.startswith("encoder") and layer.name.endswith("conv2")
+    narrows = layer.name.startswith("decoder") and layer.name.endswith("conv2")
+    widens = layer.name.startswith("encoder") and layer.name.endswith("conv1")
+    first, count = 0, colours if narrows or widens else min(layer.filters, inputs)
     if isinstance(layer, DilatedConv2D):
         # The branches join in the order of their rates: together they pass all channels on.
         first = DILATION_RATES.index(layer.rate) * layer.filters
         count = max(0, min(layer.filters, inputs - first))
-    elif layer.name.endswith(("conv2", "bridge_conv")) and layer.name.startswith("encoder"):
-        count = min(layer.filters, inputs)
-    elif layer.name == "bridge_conv" or layer.name.endswith("conv1") and "decoder" in layer.name:
-        count = min(layer.filters, inputs)
     for k in range(count):
         kernel[..., k] *= 0.0 if first + k < colours else _RANDOM_SHARE
         if (

@@ -120,11 +120,11 @@ class TestSmallNetwork:
         assert len(traces) == 1
         assert run.experimental_get_tracing_count() == 1
 
-    def test_the_loss_falls(self, begin, caches):
-        x = tf.constant([picture[:16, :16] / 255.0 for picture in caches[0].pictures], tf.float32)
+    def test_the_loss_falls(self, begin):
+        x = tf.fill((2, 16, 16, 3), 0.2)
         _, _, run = begin({"training.learning_rate": 0.05})
-        losses = [float(run(tf.constant(step), x)[0]) for step in range(150)]
-        assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10]), losses
+        losses = [float(run(tf.constant(step), x)[0]) for step in range(50)]
+        assert np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
 
     def test_xla_agrees(self, begin, x):
         runs = [begin({"training.jit": jit}) for jit in (False, True)]
