@@ -134,11 +134,7 @@ def _carry(layer: tf.keras.layers.Layer, kernel: np.ndarray, colours: int) -> li
         count = max(0, min(layer.filters, inputs - first))
     for k in range(count):
         kernel[..., k] *= 0.0 if first + k < colours else _RANDOM_SHARE
-        if (
-            first + k < colours
-            and layer.name.startswith("encoder")
-            and layer.name.endswith("conv2")
-        ):
+        if blurs and k < colours:
             # Before pooling: the largest of four is then close to their mean.
             kernel[:, :, first + k, k] = _BINOMIAL
         else:
