@@ -389,6 +389,19 @@ def test_overwrite_replaces_all_of_it(
     assert (elsewhere / "kept").exists()
 
 
+def test_a_run_that_can_not_be_removed_is_named(
+    fit: Callable[..., workflow.Fitted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = fit().folder
+
+    def busy(path: Path) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(workflow.shutil, "rmtree", busy)
+    with pytest.raises(RunError, match=rf"{run}: can't be emptied \(Device or resource busy\)\.$"):
+        fit(overwrite=True)
+
+
 def test_overwrite_fails_before_anything_is_lost(
     fit: Callable[..., workflow.Fitted], root: Path, tmp_path: Path
 ) -> None:

@@ -256,11 +256,11 @@ class Trainer:
             mixed_precision=training.mixed_precision,
             mean_colour=self._batches.mean_colour,
         )
-        x = np.concatenate(list(self._batches.clean(training.stages[0])))
-        if self.config.model.start == "low_pass":
-            start_as_low_pass(self.model, x)
-        elif freeze_step(training) == 0:
-            measure_statistics(self.model, x)
+        is_low_pass = self.config.model.start == "low_pass"
+        if is_low_pass or freeze_step(training) == 0:
+            x = np.concatenate(list(self._batches.clean(training.stages[0])))
+            start = start_as_low_pass if is_low_pass else measure_statistics
+            start(self.model, x)
         self._optimizer = tf.keras.optimizers.Adam(training.learning_rate, epsilon=training.epsilon)
         self._optimizer.build(self.model.trainable_variables)
         self._estimate = normalization.make_estimate(self.model)

@@ -51,7 +51,7 @@ def begin(configure, small):
 
 class TestLossAndErrors:
     @pytest.mark.parametrize("equation", [1, 2, 3])
-    @pytest.mark.parametrize("norm", ["l2", "l2_squared"])
+    @pytest.mark.parametrize("norm", ["l2", "l2_squared", "l1"])
     @pytest.mark.parametrize("weight", [None, 0.3])
     def test_all_settings_of_the_objective_arrive(self, configure, rng, equation, norm, weight):
         reconstruction, x, x_hat = (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from ssae_tf import workflow
 from ssae_tf.progress import Reporter
 from ssae_tf.training import loop
 from ssae_tf.training.loop import Trainer
@@ -64,6 +66,7 @@ def base(caches, configure, put_stand_ins):
         ("objective.equation", 2),
         ("objective.weight", 0.9),
         ("objective.norm", "l2_squared"),
+        ("objective.norm", "l1"),
     ],
 )
 def test_it_changes_the_trained_weights(trainer, base, name, value):
@@ -136,6 +139,27 @@ def test_what_the_network_is_built_with(trainer, caches, small, monkeypatch):
     np.testing.assert_allclose(others["mean_colour"], colour, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("start", "share", "expected"),
+    [
+        ("random", 1.0, []),
+        ("random", 0.0, ["measure_statistics"]),
+        ("low_pass", 1.0, ["start_as_low_pass"]),
+        ("low_pass", 0.0, ["start_as_low_pass"]),
+    ],
+)
+def test_where_it_starts(trainer, monkeypatch, start, share, expected):
+    calls = []
+    for name in ("measure_statistics", "start_as_low_pass"):
+        monkeypatch.setattr(loop, name, lambda model, x, name=name: calls.append((name, model, x)))
+    one = trainer({"model.start": start, "training.freeze_norm": share})
+    assert [name for name, _, _ in calls] == expected
+    for _, model, x in calls:
+        assert model is one.model
+        assert x.shape == (32, 16, 16, 3)
+        assert x.dtype == np.float32
+
+
 @pytest.mark.parametrize(("share", "modes"), [(1.0, {"batch"}), (0.0, {"moving"})])
 def test_freeze_norm_at_its_ends(trainer, monkeypatch, share, modes):
     seen = set()
@@ -154,3 +178,37 @@ def test_freeze_norm_at_its_ends(trainer, monkeypatch, share, modes):
         assert np.array_equal(before[name], after[name]) == (share == 0.0)
         # With statistics frozen from the first step on, they are measured before it.
         assert np.allclose(before[name], {"2": 0.0, "3": 1.0}[name[-1]]) == (share == 1.0)
+
+
+class _Reached(Exception):
+    """The trainer would begin now."""
+
+
+def test_settings_of_the_pictures_reach_the_trainer(configure, tmp_path, monkeypatch):
+    for k in range(20):
+        assert cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((16, 16, 3), 1000, np.uint16))
+    (tmp_path / "broken.png").write_bytes(b"")
+    caches = {}
+
+    def trainer(train, select, config, reporter):
+        caches.update(train=train, select=select)
+        raise _Reached
+
+    monkeypatch.setattr(workflow, "Trainer", trainer)
+    changes = {
+        "data.select_fraction": 0.3,
+        "data.calibrate_fraction": 0.4,
+        "data.white_level": 2000,
+        "data.cache": "disk",
+        "data.skip_unreadable": True,
+    }
+    with pytest.raises(_Reached):
+        workflow.fit(
+            tmp_path, out=tmp_path / "run", config=configure(changes), reporter=Reporter(quiet=True)
+        )
+    # Of 21 files 6 are to select with and 8 to calibrate with; the broken one may be anywhere.
+    assert len(caches["select"].samples) + len(caches["select"].skipped) == 6
+    assert len(caches["train"].samples) + len(caches["train"].skipped) == 21 - 6 - 8
+    for cache in caches.values():
+        assert cache.location == "disk"
+        assert {float(level) for picture in cache.pictures for level in picture.flat} == {0.5}
