@@ -385,8 +385,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "corruption": {
             "patches": 2,
             "size": [0.15, 0.5],
-            "brightness": 0.15,
-            "tint": 0.1,
+            "alpha": [15.0, 60.0],
             "elastic": 0.85,
             "cut_out": 0.15,
         },

@@ -95,13 +95,15 @@ class TestSmallNetwork:
             np.testing.assert_allclose(variable, old - step, rtol=1e-3, atol=1e-6)
 
     def test_the_seed_and_the_step_decide_the_corruption(self, begin, x):
-        losses = {}
-        for seed, index in [(0, 0), (0, 0), (0, 1), (1, 0)]:
-            _, model, run = begin({"training.seed": seed})
+        found = {}
+        for seed in (0, 1):
+            # The pictures alone differ: nothing is learnt, and the weights are the same.
+            _, model, run = begin({"training.seed": seed, "training.learning_rate": 1e-30})
             model.set_weights([np.full(v.shape, 0.1, np.float32) for v in model.weights])
-            losses.setdefault((seed, index), []).append(float(run(tf.constant(index), x)[0]))
-        assert losses[0, 0][0] == losses[0, 0][1]
-        assert len({values[0] for values in losses.values()}) == 3
+            found[seed] = [float(run(tf.constant(step), x)[2]) for step in (0, 1, 0)]
+        assert found[0][0] == pytest.approx(found[0][2], rel=1e-6)
+        values = [*found[0][:2], *found[1][:2]]
+        assert len({round(value, 5) for value in values}) == 4
 
     def test_traced_once(self, begin, x):
         _, model, run = begin()
