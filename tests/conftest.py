@@ -82,8 +82,13 @@ def fit_arguments(sample_root: Path) -> list[str]:
     settings = {
         "training.stages": '[{"size": 16, "batch_size": 2, "steps": 6}]',
         "training.evaluations": 3,
+        # The rest of it would only take longer to trace.
         "training.freeze_norm": 1.0,
         "model.start": "random",
+        "corruption.patches": 1,
+        "corruption.brightness": 0.0,
+        "corruption.tint": 0.0,
+        "corruption.cut_out": 0.0,
         "data.calibrate_fraction": 0.25,
     }
     arguments = ["fit", "--data", str(sample_root), "--preset", "quick", "--width", "0.0625"]
