@@ -68,8 +68,8 @@ def _term(error: tf.Tensor, region: tf.Tensor, norm: str) -> tf.Tensor:
     total = tf.reduce_sum(tf.abs(masked) if norm == "l1" else tf.square(masked), axis=axes)
     if norm == "l2":
         # The root of 0 has an infinite slope, and XLA turns 0 · inf into NaN even behind `where` or
-        # `divide_no_nan`: the root must never see the 0.
-        positive = total > 0.0
+        # `divide_no_nan`: the root must never see the 0. A NaN is not equal to 0, and shows.
+        positive = tf.not_equal(total, 0.0)
         total = tf.where(positive, tf.sqrt(tf.where(positive, total, 1.0)), 0.0)
     return tf.where(size > 0.0, total / tf.where(size > 0.0, size, 1.0), 0.0)
 

@@ -200,6 +200,15 @@ class TestEmptyRegions:
         np.testing.assert_allclose(gradient.ravel(), [0.25, 0.0, 0.0, 0.0], rtol=1e-5)
 
 
+class TestNotANumber:
+    def test_passes_on(self, run, rng):
+        reconstruction, *others = random_batch(rng)
+        reconstruction[0, 0, 0, 0] = np.nan
+        for case, (loss, _) in run(reconstruction, *others).items():
+            assert np.isnan(loss[0]), case
+            assert np.isfinite(loss[1:]).all(), case
+
+
 class TestArguments:
     @pytest.mark.parametrize("equation", [0, 4, "1", None])
     def test_unknown_equation(self, rng, equation):
