@@ -30,7 +30,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "batch statistics in training": {"training.freeze_norm": 1.0},
     "both of these": {"training.freeze_norm": 1.0, "model.start": "random"},
     "norm: l2, as printed": {"objective.norm": "l2"},
+    "norm: l2_squared": {"objective.norm": "l2_squared"},
     "all taps of the dilated kernels": {"model.reach": 1.0},
+    "strong deformation": {"corruption.alpha": [50.0, 200.0]},
+    "brightness and tint": {"corruption.brightness": 0.15, "corruption.tint": 0.1},
     "learning rate 3e-4": {"training.learning_rate": 3e-4},
     "learning rate 3e-3": {"training.learning_rate": 3e-3},
 }
