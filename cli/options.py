@@ -116,7 +116,7 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--weight": ("objective.weight", {"type": float, "help": "λ, weight of the normal region."}),
     "--norm": (
         "objective.norm",
-        {"type": click.Choice(["l2", "l2_squared", "l1"]), "help": "l2 is the paper's."},
+        {"type": click.Choice(["l2", "l2_squared", "l1", "ssim"]), "help": "l2 is the paper's."},
     ),
     "--width": ("model.width", {"type": float, "help": "Scales filter counts; 1 is the paper's."}),
     "--learning-rate": ("training.learning_rate", {"type": float, "help": "Of Adam."}),

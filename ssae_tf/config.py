@@ -81,25 +81,35 @@ class DataConfig:
 class CorruptionConfig:
     """X -> (X̂, M), section 3.2.
 
-    The three transformation weights and the three shape weights are relative, in any unit.
+    The four transformation weights and the three shape weights are relative, in any unit.
 
     Attributes:
         where: "step" runs inside the compiled training step, "data" in the tf.data pipeline;
             both make the same pictures from the same seed.
-        elastic, cut_out, patch_swap: weight of each transformation of the patch.
+        share: of the pictures that are corrupted at all; 0 trains a plain autoencoder.
+        elastic, cut_out, patch_swap, texture: weight of each transformation of the patch: deformed,
+            set to zero, taken from elsewhere in the picture, replaced by random texture.
         blob, polygon, stroke: weight of each family of shape masks.
         patches: up to this many patches a picture (1 … patches, uniformly).
         size: smallest and largest side of a patch, as a share of the picture's side.
         sigma: smallest and largest width of the Gaussian that smooths the displacement, pixels.
         alpha: smallest and largest factor of the smoothed displacement, pixels.
         brightness: largest change of a patch's brightness, in grey levels of [0, 1]; 0 is none.
-        tint: largest further change, drawn for each colour channel by itself, in the same unit.
+        tint: largest further change, drawn for each colour channel by itself, in the same unit;
+            the same for all channels of a grey picture.
+        contrast: largest change of a patch's contrast: the deviations from its surroundings' mean
+            are multiplied by a factor from 1 − contrast to 1 + contrast; 0 is none.
+        opacity: smallest and largest share of the transformed patch in X̂; the rest is X.
+        noise: standard deviation of Gaussian noise on whole pictures, X̂ and X alike, in grey
+            levels of [0, 1] (arXiv 2511.07233); 0 is none.
     """
 
     where: Literal["step", "data"] = "step"
+    share: Probability = 1.0
     elastic: Annotated[float, Field(ge=0.0)] = 1.0
     cut_out: Annotated[float, Field(ge=0.0)] = 0.0
     patch_swap: Annotated[float, Field(ge=0.0)] = 0.0
+    texture: Annotated[float, Field(ge=0.0)] = 0.0
     blob: Annotated[float, Field(ge=0.0)] = 1.0
     polygon: Annotated[float, Field(ge=0.0)] = 1.0
     stroke: Annotated[float, Field(ge=0.0)] = 1.0
@@ -109,13 +119,18 @@ class CorruptionConfig:
     alpha: tuple[Positive, Positive] = (50.0, 200.0)
     brightness: Probability = 0.0
     tint: Probability = 0.0
+    contrast: Probability = 0.0
+    opacity: tuple[Positive, Annotated[float, Field(gt=0.0, le=1.0)]] = (1.0, 1.0)
+    noise: Probability = 0.0
 
     def __post_init__(self) -> None:
-        if self.elastic + self.cut_out + self.patch_swap <= 0:
-            raise ValueError("one of elastic, cut_out and patch_swap must be above 0, all are 0")
+        if self.elastic + self.cut_out + self.patch_swap + self.texture <= 0:
+            raise ValueError(
+                "one of elastic, cut_out, patch_swap and texture must be above 0, all are 0"
+            )
         if self.blob + self.polygon + self.stroke <= 0:
             raise ValueError("one of blob, polygon and stroke must be above 0, all are 0")
-        for name in ("size", "sigma", "alpha"):
+        for name in ("size", "sigma", "alpha", "opacity"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be (smallest, largest), received ({low}, {high})")
@@ -131,12 +146,14 @@ class ModelConfig:
         momentum: of the moving averages of batch normalisation.
         reach: largest distance of a trained tap of a dilated kernel, as a share of the map's side;
             1.0 trains every tap that reads something.
+        residual: Table 1 answers with the repair, F(X) = X + g(X), instead of the picture.
     """
 
     width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
     start: Literal["random", "low_pass"] = "random"
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     reach: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    residual: bool = False
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -146,12 +163,13 @@ class ObjectiveConfig:
     Attributes:
         equation: 1, 2 or 3.
         weight: λ, the weight of the uncorrupted region; None is the equation's default.
-        norm: "l2" as printed, "l2_squared" for squared norms, "l1" for absolute errors.
+        norm: "l2" as printed, "l2_squared" for squared norms, "l1" for absolute errors, "ssim"
+            for the structural dissimilarity in their place.
     """
 
     equation: Literal[1, 2, 3] = 1
     weight: Probability | None = None
-    norm: Literal["l2", "l2_squared", "l1"] = "l2"
+    norm: Literal["l2", "l2_squared", "l1", "ssim"] = "l2"
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -64,6 +64,19 @@ def log_uniform(
     return tf.exp(uniform(shape, seed, math.log(low), math.log(high)))
 
 
+def normal(shape: Sequence[int | tf.Tensor] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Standard normal floats by the method of Box and Muller, alike everywhere to rounding.
+
+    Args:
+        shape: of the result.
+        seed: (2,) int32.
+    """
+    radius, angle = split_seed(seed, 2)
+    # 1 − u is in (0, 1]: its logarithm is finite.
+    length = tf.sqrt(-2.0 * tf.math.log(1.0 - uniform(shape, radius)))
+    return length * tf.cos(uniform(shape, angle, 0.0, 2.0 * math.pi))
+
+
 def reflect_indices(
     start: tf.Tensor | int, stop: tf.Tensor | int, size: tf.Tensor | int
 ) -> tf.Tensor:
@@ -129,7 +142,9 @@ def gaussian_filter(x: tf.Tensor, sigma: float) -> tf.Tensor:
     return x
 
 
-def gaussian_filter_each(x: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
+def gaussian_filter_each(
+    x: tf.Tensor, sigma: tf.Tensor, sigma_x: tf.Tensor | None = None
+) -> tf.Tensor:
     """Gaussian smoothing with a sigma of its own for every picture of the batch.
 
     The filter along an axis is one matrix product, borders included, so that sigma may be a tensor
@@ -138,6 +153,7 @@ def gaussian_filter_each(x: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
     Args:
         x: (B, H, W, C) float32.
         sigma: (B,) float32 standard deviations, pixels, above 0.
+        sigma_x: those along x where they differ from those along y.
 
     Returns:
         (B, H, W, C) float32; each picture as `scipy.ndimage.gaussian_filter` gives it while sigma
@@ -147,7 +163,8 @@ def gaussian_filter_each(x: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
     # In float64, because GPUs round the factors of float32 matrix products to 11 bits (TF32) by
     # default, and the same seed must give the same pictures on either device.
     rows = tf.cast(_smoothing_matrix(tf.shape(x)[1], sigma), tf.float64)
-    columns = tf.cast(_smoothing_matrix(tf.shape(x)[2], sigma), tf.float64)
+    along_x = sigma if sigma_x is None else sigma_x
+    columns = tf.cast(_smoothing_matrix(tf.shape(x)[2], along_x), tf.float64)
     smooth = tf.einsum("bij,bjwc->biwc", rows, tf.cast(x, tf.float64))
     smooth = tf.einsum("bij,bhjc->bhic", columns, smooth)
     return tf.cast(smooth, tf.float32)

@@ -8,7 +8,14 @@ from ssae_tf.config import CorruptionConfig
 from ssae_tf.corruption.compose import compose
 from ssae_tf.corruption.elastic import displacement, warp
 from ssae_tf.corruption.shapes import random_masks, random_patches
-from ssae_tf.tensor_ops import split_seed, uniform
+from ssae_tf.tensor_ops import gaussian_filter_each, log_uniform, split_seed, uniform
+
+# Widths of the Gaussians, pixels: of the surroundings that contrast is relative to, and of the
+# noise that makes random texture.
+_CONTRAST_SIGMA = (1.0, 8.0)
+_TEXTURE_SIGMA = (0.5, 8.0)
+# Largest root mean square of random texture, grey levels of [0, 1].
+_TEXTURE_CONTRAST = 0.3
 
 
 def corrupt(x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig) -> tuple[tf.Tensor, tf.Tensor]:
@@ -23,21 +30,24 @@ def corrupt(x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig) -> tuple[tf
 
     Returns:
         X̂ and M, both (B, H, W, C) float32. M is {0, 1}, equal in all channels, with at least one
-        pixel in every picture; X̂ is X bit for bit where M is 0, and differs from X somewhere in
-        every picture.
+        pixel in every picture, or in the `config.share` of them that is corrupted; X̂ is X bit for
+        bit where M is 0, and differs from X somewhere in every corrupted picture.
     """
-    seeds = split_seed(seed, 2)
-    region, brightness = _regions(tf.shape(x), config, seeds[0])
-    changed = _transform(x, config, seeds[1]) + brightness
+    seeds = split_seed(seed, 4)
+    region, brightness = _regions(x, config, seeds[0])
+    changed = _transform(x, config, seeds[1])
+    changed = _appearance(x, changed, config, seeds[2]) + brightness
+    if config.share < 1.0:
+        region &= uniform((tf.shape(x)[0], 1, 1), seeds[3]) < config.share
     return compose(x, changed, region)
 
 
 def _regions(
-    shape: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor
+    x: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """M as (B, H, W) bool, and what is added to each pixel, (B, H, W, C) float32."""
     seeds = split_seed(seed, 5)
-    batch, height, width, channels = tf.unstack(shape, num=4)
+    batch, height, width, channels = tf.unstack(tf.shape(x), num=4)
     count = batch * config.patches
     patches = random_patches(count, height, width, config.size, seeds[0])
     shapes = random_masks(
@@ -53,7 +63,8 @@ def _regions(
         return mask, added
     each = (batch, config.patches, 1, 1, 1)
     change = uniform(each, seeds[3], -config.brightness, config.brightness)
-    change += uniform((*each[:-1], channels), seeds[4], -config.tint, config.tint)
+    tint = uniform((*each[:-1], channels), seeds[4], -config.tint, config.tint)
+    change += _coloured_like(x[:, None], tint)
     # Where shapes overlap the last one decides.
     for k in range(config.patches):
         added = tf.where(shapes[:, k, ..., None], change[:, k], added)
@@ -62,10 +73,10 @@ def _regions(
 
 def _transform(x: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor) -> tf.Tensor:
     """The whole picture transformed; the caller keeps it inside M only."""
-    seeds = split_seed(seed, 5)
+    seeds = split_seed(seed, 6)
     shape = tf.shape(x)
     batch, height, width = shape[0], shape[1], shape[2]
-    weights = (config.elastic, config.patch_swap, config.cut_out)
+    weights = (config.elastic, config.patch_swap, config.texture, config.cut_out)
     draw = uniform((batch, 1, 1, 1), seeds[0], 0.0, sum(weights))
     if config.elastic or config.patch_swap:
         # One warp for both: a swap is a warp by a constant displacement.
@@ -78,9 +89,53 @@ def _transform(x: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor) -> tf.Te
         changed = warp(x, field)
     else:
         changed = x
+    if config.texture:
+        warped = draw < config.elastic + config.patch_swap
+        changed = tf.where(warped, changed, _texture(x, seeds[5]))
     if config.cut_out:
-        changed = tf.where(draw < config.elastic + config.patch_swap, changed, 0.0)
+        changed = tf.where(draw < sum(weights[:3]), changed, 0.0)
     return changed
+
+
+def _appearance(
+    x: tf.Tensor, changed: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor
+) -> tf.Tensor:
+    """The transformed picture with another contrast, blended with the original."""
+    seeds = split_seed(seed, 3)
+    each = (tf.shape(x)[0], 1, 1, 1)
+    if config.contrast:
+        sigma = log_uniform(each[:1], seeds[0], *_CONTRAST_SIGMA)
+        local_mean = gaussian_filter_each(changed, sigma)
+        gain = uniform(each, seeds[1], 1.0 - config.contrast, 1.0 + config.contrast)
+        changed = local_mean + gain * (changed - local_mean)
+    if config.opacity[0] < 1.0:
+        changed = x + uniform(each, seeds[2], *config.opacity) * (changed - x)
+    return changed
+
+
+def _texture(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """A random texture for every picture: smoothed noise about a random colour, like X."""
+    seeds = split_seed(seed, 4)
+    shape = tf.shape(x)
+    # Smoothed by different widths along y and x: spots, stripes and anything between.
+    noise = uniform(shape, seeds[0], -1.0, 1.0)
+    sigma_y, sigma_x = (log_uniform(shape[:1], s, *_TEXTURE_SIGMA) for s in seeds[1:3])
+    smooth = gaussian_filter_each(noise, sigma_y, sigma_x)
+    spread = tf.sqrt(tf.reduce_mean(tf.square(smooth), axis=(1, 2, 3), keepdims=True))
+    amplitude, colour = tf.split(uniform((shape[0], 1, 1, 2 * x.shape[3]), seeds[3]), 2, axis=-1)
+    texture = colour + _TEXTURE_CONTRAST * amplitude * smooth / tf.maximum(spread, 1e-6)
+    return _coloured_like(x, texture)
+
+
+def _coloured_like(x: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Grey values for grey pictures, whose network would learn to look for colour otherwise.
+
+    Args:
+        x: (..., H, W, C), and `values`, to be broadcast to it.
+    """
+    spread = tf.reduce_max(x, axis=-1) - tf.reduce_min(x, axis=-1)
+    has_colour = tf.reduce_max(spread, axis=(-2, -1))[..., None, None, None] > 0.0
+    return tf.where(has_colour, values, values[..., :1])
 
 
 def _swap(

@@ -111,6 +111,13 @@ def autoencoder(
         x = transposed(x, count, f"decoder{level}_up")
         x = conv(x, count, f"decoder{level}_conv1")
         x = conv(x, count // 2, f"decoder{level}_conv2")
+    if config.residual:
+        # From zero, so that F begins as the identity.
+        repair = tf.keras.layers.Conv2D(
+            channels, 1, kernel_initializer="zeros", dtype="float32", name="reconstruction"
+        )(x)
+        outputs = tf.keras.layers.Add(dtype="float32", name="repaired")([inputs, repair])
+        return tf.keras.Model(inputs, outputs, name="ssae")
     # float32 whatever the rest computes in: the residual is what counts.
     outputs = tf.keras.layers.Conv2D(
         channels,

@@ -61,7 +61,10 @@ def start_as_low_pass(model: tf.keras.Model, x: np.ndarray) -> None:
         layer.kernel.assign(kernel)
     _set_norms(model, x, carried)
 
-    last = model.layers[-1]
+    last = model.get_layer("reconstruction")
+    if model.layers[-1] is not last:
+        # The picture itself goes round the network, which begins with no change to it.
+        return
     incoming = tf.keras.Model(model.input, last.input)(tf.constant(x), training=False).numpy()
     kernel, bias = np.asarray(last.kernel).copy(), np.asarray(last.bias).copy()
     wanted = np.clip(x, 0.02, 0.98)

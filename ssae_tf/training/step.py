@@ -9,6 +9,7 @@ import tensorflow as tf
 from ssae_tf.config import ObjectiveConfig, RunConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.objective import objective, region_errors
+from ssae_tf.tensor_ops import normal
 
 Figures = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
@@ -85,18 +86,17 @@ def make_step(
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return figures
 
-    def step(index: tf.Tensor, x: tf.Tensor) -> Figures:
-        x_hat, mask = corrupt(x, corruption_seed(config, index), config.corruption)
-        return update(x, x_hat, mask)
-
-    def step_of_pipeline(
-        index: tf.Tensor,  # noqa: ARG001
-        x: tf.Tensor,
-        x_hat: tf.Tensor,
-        mask: tf.Tensor,
+    def step(
+        index: tf.Tensor, x: tf.Tensor, x_hat: tf.Tensor | None = None, mask: tf.Tensor | None = None
     ) -> Figures:
+        seed = corruption_seed(config, index)
+        if x_hat is None:
+            x_hat, mask = corrupt(x, seed, config.corruption)
+        if config.corruption.noise:
+            # Kept in the answer: what is everywhere is no defect.
+            noise = config.corruption.noise * normal(tf.shape(x), tf.bitwise.invert(seed))
+            x, x_hat = x + noise, x_hat + noise
         return update(x, x_hat, mask)
 
-    function = step if config.corruption.where == "step" else step_of_pipeline
     # Autograph would only slow the tracing: there is no Python control flow on tensors.
-    return tf.function(function, autograph=False, jit_compile=config.training.jit or None)
+    return tf.function(step, autograph=False, jit_compile=config.training.jit or None)
