@@ -17,6 +17,8 @@ import ssae_tf
 # Folder of the tree -> folder in the wheel.
 MAPPED = {"ssae_tf": "ssae_tf", "cli": "ssae_tf/cli", "export": "ssae_tf/export"}
 BUILD_FILES = ("MANIFEST.in", "setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+# Files beside the modules that these read.
+DATA_SUFFIXES = (".json", ".j2")
 # Folders that must stay out of the wheel.
 OTHERS = ("tests", "benchmarks", "docs")
 
@@ -69,7 +71,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_the_tree_and_nothing_else(wheel: Path, project_root: Path) -> None:
     expected = {"ssae_tf/py.typed"}
     for folder, place in MAPPED.items():
-        for path in (project_root / folder).rglob("*.py"):
+        for path in (project_root / folder).rglob("*"):
+            if path.suffix not in (".py", *DATA_SUFFIXES):
+                continue
             expected.add(f"{place}/{path.relative_to(project_root / folder).as_posix()}")
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}

@@ -1,0 +1,136 @@
+"""`ssae-tf benchmark`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ssae_tf.cli import options
+from ssae_tf.cli.main import ExitCode
+from ssae_tf.errors import RunError
+
+
+@click.command(
+    "benchmark",
+    epilog="Example: ssae-tf benchmark --data mvtec --methods ssae,ae-l2,ae-ssim --minutes 20 "
+    "--out bench",
+)
+@options.data
+@click.option(
+    "--categories",
+    default="all",
+    metavar="all|textures|objects|NAME,…",
+    help="Categories of the root, or MVTec AD's textures or objects there. [default: all]",
+)
+@click.option(
+    "--methods",
+    metavar="ssae|ae-l2|ae-ssim,…",
+    help="The self-supervised autoencoder, and plain ones without corruption. [default: ssae]",
+)
+@click.option(
+    "--study",
+    type=click.Choice(["corruption"]),
+    help="Compare 16 variants of the corruption in place of methods.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Time for training the first method of a category; the others take as many steps.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for runs and tables."
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Delete runs made with other settings, and train them again."
+)
+@options.settings
+@options.quiet
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    data: Path | None,
+    categories: str,
+    methods: str | None,
+    study: str | None,
+    minutes: float | None,
+    out: Path,
+    overwrite: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Many categories and methods: the paper's tables.
+
+    Fits and evaluates every method on every category, and writes the paper's Tables 2 to 4 with
+    measured columns beside the published ones: tables.md, table2.csv, table3.csv, table4.csv,
+    more.csv, index.html with pictures, and benchmark.json. --study corruption writes study.md and
+    study.csv in their place. All runs of a category take the same number of steps.
+
+    The same command again goes on: what is finished is not trained again. A category that fails is
+    named in the tables, the others are still measured, and the exit code is 3.
+    """
+    report = options.reporter(quiet)
+    if minutes is not None and settings["steps"] is not None:
+        raise click.UsageError("--minutes and --steps both set the number of steps; give one.")
+    if study is not None and methods is not None:
+        raise click.UsageError("--study compares variants in place of --methods; give one.")
+
+    from ssae_tf.benchmark.methods import STUDIES, choose_methods, without_effect
+
+    chosen = choose_methods(methods or "ssae") if study is None else STUDIES[study]()
+    overruled = without_effect(_given(settings), chosen)
+    if overruled:
+        raise click.UsageError(
+            f"{', '.join(overruled)}: set by what is compared here, and would have no effect."
+        )
+
+    from ssae_tf.benchmark.page import PAGE_FILE
+    from ssae_tf.benchmark.plan import Plan, choose_categories
+    from ssae_tf.benchmark.run import run
+    from ssae_tf.benchmark.writing import markdown
+    from ssae_tf.config import PRESET_NOTES
+    from ssae_tf.training.loop import TrainingInterrupted
+    from ssae_tf.workflow import default_preset
+
+    root = options.resolve_data(data, report)
+    names = choose_categories(root, categories)
+    if settings["preset"] is None:
+        # Here, so that it is said once and not for each category.
+        settings["preset"] = preset = default_preset()
+        report.say(PRESET_NOTES[preset])
+    plan = Plan(
+        root,
+        names,
+        chosen,
+        {name: options.build_config(settings, name, report) for name in names},
+        minutes,
+        study,
+        ("ssae-tf", *sys.argv[1:]),
+    )
+    try:
+        results = run(plan, out, overwrite=overwrite, reporter=report)
+    except (TrainingInterrupted, KeyboardInterrupt):
+        click.echo(f"Interrupted; all is kept in {out}. The same command again goes on.", err=True)
+        ctx.exit(ExitCode.INTERRUPTED)
+    if not results.measured:
+        reason = next(iter(results.failed.values()))
+        raise RunError(f"None of the runs could be measured, the first because: {reason}")
+    text = markdown(results, with_sources=False)
+    # Undecodable bytes of a folder's name are surrogates in Python, which no encoding can print.
+    click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"), nl=False)
+    report.say(f"Page with pictures: {out / PAGE_FILE}")
+    if results.failed:
+        ctx.exit(ExitCode.PARTIAL)
+
+
+def _given(settings: dict[str, Any]) -> list[str]:
+    """Dotted names of the settings that the command line sets."""
+    from ssae_tf.config import field_names
+
+    # A flag that is not given is False, not None.
+    given = {name for name, value in settings.items() if value is not None and value is not False}
+    named = [name for name in field_names() if name.replace(".", "_") in given]
+    return [*named, *(text.partition("=")[0] for text in settings["assignments"])]

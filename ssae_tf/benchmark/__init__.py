@@ -1,0 +1,1 @@
+"""Many categories and methods side by side: the paper's tables with measured columns."""
