@@ -18,7 +18,12 @@ from ssae_tf.errors import RunError
     epilog="Example: ssae-tf benchmark --data mvtec --methods ssae,ae-l2,ae-ssim --minutes 20 "
     "--out bench",
 )
-@options.data
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help=f"Root in MVTec AD layout. [default: ${options.DATA_VARIABLE}, then the embedded sample "
+    "data]",
+)
 @click.option(
     "--categories",
     default="all",
@@ -38,7 +43,7 @@ from ssae_tf.errors import RunError
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
-    help="Time for training the first method of a category; the others take as many steps.",
+    help="Time for a training, turned into steps at the first method of each category.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for runs and tables."
@@ -67,7 +72,10 @@ def command(
     Fits and evaluates every method on every category, and writes the paper's Tables 2 to 4 with
     measured columns beside the published ones: tables.md, table2.csv, table3.csv, table4.csv,
     more.csv, index.html with pictures, and benchmark.json. --study corruption writes study.md and
-    study.csv in their place. All runs of a category take the same number of steps.
+    study.csv in place of the tables.
+
+    All runs of a category take the same number of steps. With --minutes it is found once, at the
+    pace of the first method, so that a machine that gets busy later favours no method.
 
     The same command again goes on: what is finished is not trained again. A category that fails is
     named in the tables, the others are still measured, and the exit code is 3.

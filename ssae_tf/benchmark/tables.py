@@ -1,7 +1,6 @@
 """The paper's tables with measured columns, and those of a study, as cells.
 
-Categories that were not measured stay
-blank, and averages are over those that were.
+Categories that were not measured stay blank, and averages are over those that were.
 """
 
 from __future__ import annotations
@@ -93,56 +92,39 @@ class Table:
 
 
 def paper_table(number: int, results: Results) -> Table:
-    """Table 2, 3 or 4: the published columns as printed, and a measured one for each method."""
+    """Table 2, 3 or 4: the published columns as printed, and a measured one for each method.
+
+    The rows are the paper's, and below them those of categories that are not in MVTec AD.
+    """
     known = published.load()
     table = known.tables[number]
     methods = [method.name for method in results.plan.methods]
-    rows = [
-        Row(
-            _label(results, category),
-            (
-                *(Cell(values, 2, text=_dash(values)) for values in table.rows[category]),
-                *(measured(results, method, category, table.metrics) for method in methods),
-            ),
-        )
-        for category in known.categories
-    ]
-    groups = {**known.groups, "all": known.categories}
-    averages = {
-        group: Row(
-            f"avg. {group}",
-            (
-                *_printed(table, group, categories),
-                *(_average(results, method, categories, table.metrics) for method in methods),
-            ),
-            is_average=True,
-        )
-        for group, categories in groups.items()
-    }
-    blank = tuple(Cell() for _ in table.sources)
-    others = [
-        Row(
-            category,
-            (*blank, *(measured(results, m, category, table.metrics) for m in methods)),
-        )
-        for category in results.plan.categories
-        if category not in known.categories
-    ]
-    first = len(known.groups["textures"])
-    contradicted = any(cell.recomputed for row in averages.values() for cell in row.cells)
+
+    def row(category: str) -> Row:
+        if category in table.rows:
+            printed = tuple(Cell(cell, 2, text=_dash(cell)) for cell in table.rows[category])
+        else:
+            printed = (Cell(),) * len(table.sources)
+        here = (measured(results, method, category, table.metrics) for method in methods)
+        return Row(_label(results, category), (*printed, *here))
+
+    def average(group: str, categories: Sequence[str]) -> Row:
+        printed = _printed(table, group, categories)
+        here = (_average(results, method, categories, table.metrics) for method in methods)
+        return Row(f"avg. {group}", (*printed, *here), is_average=True)
+
+    rows = []
+    for group, categories in known.groups.items():
+        rows += [*map(row, categories), average(group, categories)]
+    rows.append(average("all", known.categories))
+    rows += [row(name) for name in results.plan.categories if name not in table.rows]
+    contradicted = any(cell.recomputed for row in rows for cell in row.cells)
     return Table(
         f"Table {number}. {table.title}",
         "Category",
         (*(source.name for source in table.sources), *(f"{m} (measured)" for m in methods)),
         len(methods),
-        (
-            *rows[:first],
-            averages["textures"],
-            *rows[first:],
-            averages["objects"],
-            averages["all"],
-            *others,
-        ),
+        tuple(rows),
         (f"Averages such as 0.88 (0.74): {_RECOMPUTED}.",) if contradicted else (),
     )
 
@@ -179,15 +161,12 @@ def study_tables(results: Results) -> list[Table]:
     for category in ("", *plan.categories):
         rows = []
         for method in plan.methods:
-            if category:
-                cells = [
-                    measured(results, method.name, category, (metric,)) for metric in STUDY_FIGURES
-                ]
-            else:
-                cells = [
-                    _average(results, method.name, plan.categories, (metric,))
-                    for metric in STUDY_FIGURES
-                ]
+            cells = (
+                measured(results, method.name, category, (metric,))
+                if category
+                else _average(results, method.name, plan.categories, (metric,))
+                for metric in STUDY_FIGURES
+            )
             rows.append(Row(method.name, tuple(cells)))
         tables.append(
             Table(
