@@ -8,13 +8,14 @@ for, the first method's pace decides, so that a machine that gets busy later fav
 from __future__ import annotations
 
 import dataclasses
-import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ssae_tf import workflow
 from ssae_tf.benchmark import folder as folder_module
 from ssae_tf.benchmark.folder import RECORD_FILE, State, run_folder
+from ssae_tf.benchmark.job import Job, UnforeseenError, do, do_apart
 from ssae_tf.benchmark.methods import Method
 from ssae_tf.benchmark.page import write_page
 from ssae_tf.benchmark.plan import Plan
@@ -29,7 +30,12 @@ from ssae_tf.training.loop import TrainingInterrupted
 
 
 def run(
-    plan: Plan, out: Path, *, overwrite: bool = False, reporter: Reporter | None = None
+    plan: Plan,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    isolated: bool = True,
+    reporter: Reporter | None = None,
 ) -> Results:
     """Runs a benchmark, or goes on with it.
 
@@ -37,7 +43,9 @@ def run(
         plan: what is to be done.
         out: the benchmark's folder.
         overwrite: delete runs that were made with other settings, and train them again.
-        reporter: where progress goes; None for stderr.
+        isolated: give each run a process of its own: without, each leaves some of its memory
+            behind.
+        reporter: where progress goes; None for stderr. Of isolated runs, it goes to stderr.
 
     Returns:
         What was found; `failed` tells what is missing and why.
@@ -47,13 +55,18 @@ def run(
         ConfigError: a method does not fit the settings; nothing was changed.
         TrainingInterrupted: Ctrl-C; the same call goes on.
     """
-    return _Benchmark(plan, out, reporter or Reporter()).run(overwrite)
+    return _Benchmark(plan, out, do_apart if isolated else do, reporter or Reporter()).run(
+        overwrite
+    )
 
 
 class _Benchmark:
-    def __init__(self, plan: Plan, out: Path, reporter: Reporter) -> None:
+    def __init__(
+        self, plan: Plan, out: Path, do: Callable[[Job, Reporter], Any], reporter: Reporter
+    ) -> None:
         self.plan = plan
         self.out = out
+        self.do = do
         self.reporter = reporter
         self.results = Results(plan, budgets=folder_module.recorded_budgets(out, plan.study))
         self.found: dict[str, Category] = {}
@@ -140,8 +153,8 @@ class _Benchmark:
             raise
         except SsaeError as error:
             return Outcome(error=str(error))
-        except Exception as error:
-            return Outcome(error=_one_line(error), traceback=traceback.format_exc())
+        except UnforeseenError as error:
+            return Outcome(error=str(error), traceback=error.details)
         sheets = sorted((folder / workflow.SHEETS_FOLDER).glob("*.png"))
         return Outcome(metrics, sheets=tuple(s.relative_to(self.out).as_posix() for s in sheets))
 
@@ -149,7 +162,7 @@ class _Benchmark:
         """The figures of a run, which is trained if it has none yet.
 
         Raises:
-            SsaeError: it can't be trained or measured.
+            SsaeError, UnforeseenError: it can't be trained or measured.
         """
         state = folder_module.state(folder, self.plan.data)
         if state is State.DONE:
@@ -160,13 +173,11 @@ class _Benchmark:
             return metrics
         if state is State.UNFINISHED:
             self.reporter.say(f"{folder}: was interrupted, training goes on.")
-            fitted = workflow.resume(folder, reporter=self.reporter)
-        else:
-            fitted = self._fit(method, category, folder)
-        assert fitted.metrics is not None, "categories without test pictures are left out before"
-        return fitted.metrics
+            job = Job(folder, self.plan.data, category, None, command=self.plan.command)
+            return self.do(job, self.reporter)
+        return self._fit(method, category, folder)
 
-    def _fit(self, method: Method, category: str, folder: Path) -> workflow.Fitted:
+    def _fit(self, method: Method, category: str, folder: Path) -> dict[str, Any]:
         if (folder / CONFIG_FILE).is_file():
             # Nothing was trained there, and its steps must not be taken for those of this run.
             folder_module.remove(folder)
@@ -175,14 +186,9 @@ class _Benchmark:
         if minutes is not None:
             self._set_budget(category, Budget(minutes, method.name))
         try:
-            return workflow.fit(
-                self.plan.data,
-                category,
-                out=folder,
-                config=self.plan.config(method, category, stages),
-                minutes=minutes,
-                reporter=self.reporter,
-            )
+            config = self.plan.config(method, category, stages)
+            job = Job(folder, self.plan.data, category, config, minutes, self.plan.command)
+            return self.do(job, self.reporter)
         finally:
             # Also of a training that failed or was interrupted: the steps are those that it had.
             if minutes is not None:
@@ -198,11 +204,3 @@ class _Benchmark:
         write_json(self.out / RECORD_FILE, self.results.to_dict())
         write_tables(self.results, self.out)
         write_page(self.results, self.out)
-
-
-def _one_line(error: Exception) -> str:
-    """An exception nobody foresaw: TensorFlow's messages run to pages."""
-    lines = str(error).strip().splitlines()
-    first = lines[0].strip() if lines else ""
-    first = first if len(first) <= 300 else f"{first[:299]}…"
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -136,7 +136,7 @@ def go(out: Path, listener: Listener) -> Callable[..., Results]:
     """Runs a plan into `out`."""
 
     def call(plan: Plan, **arguments: Any) -> Results:
-        return run(plan, out, reporter=listener, **arguments)
+        return run(plan, out, isolated=False, reporter=listener, **arguments)
 
     return call
 
@@ -483,6 +483,26 @@ def test_a_comparison_does_not_replace_a_study(
         f"{out}: holds a comparison, this is the study 'corruption'; choose another --out."
     )
     assert _snapshot(out) == before
+
+
+def test_a_real_training_is_gone_on_with(
+    run_folder: Path, sample_root: Path, shared_network: None, out: Path, listener: Listener
+) -> None:
+    folder = out / "ssae" / "tile"
+    shutil.copytree(run_folder, folder)
+    (out / "benchmark.json").write_text('{"study": null, "budgets": {}}')
+    for name in ("metrics.json", "calibration.json", "weights.npz"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "sheets")
+    history = (folder / "history.csv").read_text()
+    config = config_module.load(folder / "config.json")
+    plan = Plan(sample_root, ("tile",), (METHODS["ssae"],), {"tile": config})
+    results = run(plan, out, isolated=False, reporter=listener)
+    assert f"{folder}: was interrupted, training goes on." in listener.said
+    assert results.measured == 1
+    # All its steps were done before, and are not done again.
+    assert (folder / "history.csv").read_text() == history
+    assert (folder / "metrics.json").read_text() == (run_folder / "metrics.json").read_text()
 
 
 def test_settings_that_do_not_fit_show_before_training(
