@@ -60,7 +60,9 @@ def command(
     from ssae_tf import workflow
     from ssae_tf.data.mvtec import load_category
     from ssae_tf.training.loop import TrainingInterrupted
+    from ssae_tf.training.threads import use_cores
 
+    use_cores()
     try:
         if resume is not None:
             fitted = workflow.resume(resume, reporter=report)

@@ -231,14 +231,15 @@ class ScoringConfig:
 
     Attributes:
         inspection_size: "native", or (height, width) that pictures are resized to.
-        margin: pixels of reflected picture added on every side for the network, and cut off again.
+        margin: pixels of reflected picture added on every side for the network, and cut off again;
+            crops in training reach as far.
         reading: "absolute" takes the channel mean of |F(X) − X|, "euclidean" the root mean
             square over channels.
         smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none.
     """
 
     inspection_size: InspectionSize = None
-    margin: Annotated[int, Field(ge=0)] = 16
+    margin: Annotated[int, Field(ge=0)] = 32
     reading: Literal["absolute", "euclidean"] = "absolute"
     smoothing_sigma: Annotated[float, Field(ge=0.0)] = 4.0
 
@@ -362,7 +363,9 @@ def _sentence(error: ValidationError) -> str:
 
 
 # Section 4.1 augments "depending on the category": what may be turned or mirrored without becoming
-# a defect. A surface that is not named may be all of it.
+# a defect. A surface that is not named may be mirrored; many have a direction (ground metal, wood,
+# cloth), and turned by 90° a network would have to learn two surfaces and accept either.
+_UNKNOWN = {"rotate": False}
 _UPRIGHT = {"rotate": False, "flip_vertical": False}
 _FIXED = {"rotate": False, "flip_horizontal": False, "flip_vertical": False}
 RECIPES: dict[str, dict[str, bool]] = {
@@ -406,6 +409,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "alpha": [15.0, 60.0],
             "elastic": 0.85,
             "cut_out": 0.15,
+            "brightness": 0.1,
+            "tint": 0.1,
         },
         "training": {
             "stages": [{"size": 64, "batch_size": 8, "steps": 1500}],
@@ -426,7 +431,7 @@ def preset(name: str, category: str = "") -> RunConfig:
 
     Args:
         name: "paper" or "quick".
-        category: a name of `RECIPES`; any other takes the defaults.
+        category: a name of `RECIPES`; any other is mirrored, but not turned.
 
     Raises:
         ConfigError: no such preset.
@@ -434,5 +439,5 @@ def preset(name: str, category: str = "") -> RunConfig:
     if name not in PRESETS:
         raise ConfigError(f"Unknown preset {name!r}. Expected one of: {', '.join(PRESETS)}.")
     values = {"category": category, "preset": name, **PRESETS[name]}
-    values["data"] = {**RECIPES.get(category, {}), **values.get("data", {})}
+    values["data"] = {**RECIPES.get(category, _UNKNOWN), **values.get("data", {})}
     return from_dict(values)

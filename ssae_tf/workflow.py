@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import datetime
 import importlib.metadata
@@ -9,9 +10,9 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -39,16 +40,19 @@ from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_she
 from ssae_tf.files import read_json, write_json, write_text
 from ssae_tf.models.autoencoder import DOWNSAMPLING
 from ssae_tf.models.weights import save_weights
-from ssae_tf.progress import Reporter, duration
+from ssae_tf.progress import Reporter, Task, duration
 from ssae_tf.threshold import calibrate as threshold_of
 from ssae_tf.threshold import default_min_area, image_score
 from ssae_tf.training.loop import STATE_FILE, Trainer
 from ssae_tf.training.step import corruption_seed
+from ssae_tf.training.threads import side_by_side
 
 SPLIT_FILE = "split.json"
 METRICS_FILE = "metrics.json"
 ENVIRONMENT_FILE = "environment.json"
 SHEETS_FOLDER = "sheets"
+
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -400,17 +404,12 @@ def _finish(
 def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter) -> Detector:
     """The same detector with the threshold of some normal pictures."""
     settings = detector.config.data
-    maps, skipped = [], []
+
+    def map_of(sample: Sample) -> np.ndarray:
+        return detector.inspect(read_image(sample.path, settings.white_level))[1]
+
     with reporter.task("Calibrating", len(samples)) as task:
-        for sample in samples:
-            try:
-                picture = read_image(sample.path, settings.white_level)
-                maps.append(detector.inspect(picture)[1])
-            except DataError as error:
-                if not settings.skip_unreadable:
-                    raise
-                skipped.append(str(error))
-            task.advance()
+        maps, skipped = _each(map_of, samples, task, settings.skip_unreadable)
     if not maps:
         raise DataError(f"None of the {len(samples)} calibration pictures can be read.")
     _warn_of_skipped(skipped, reporter)
@@ -436,17 +435,13 @@ def _evaluate(
     """metrics.json's content for the test pictures; sheets as well if asked for."""
     calibration = detector.calibration
     assert calibration is not None
-    results: list[PictureResult] = []
-    skipped = []
     with reporter.task("Evaluating", len(found.test)) as task:
-        for sample in found.test:
-            try:
-                results.append(_measured(detector, sample, found.root))
-            except DataError as error:
-                if not detector.config.data.skip_unreadable:
-                    raise
-                skipped.append(str(error))
-            task.advance()
+        results, skipped = _each(
+            lambda sample: _measured(detector, sample, found.root),
+            found.test,
+            task,
+            detector.config.data.skip_unreadable,
+        )
     if not results:
         raise DataError(f"{found.root}: none of its {len(found.test)} test pictures can be used.")
     _warn_of_skipped(skipped, reporter)
@@ -454,6 +449,37 @@ def _evaluate(
     if sheets is not None:
         _write_sheets(detector, found, results, sheets, reporter)
     return metrics
+
+
+def _each(
+    function: Callable[[Sample], _T], samples: Sequence[Sample], task: Task, skip_unreadable: bool
+) -> tuple[list[_T], list[str]]:
+    """Applies a function to samples, to as many at a time as suits TensorFlow's threads.
+
+    Returns:
+        The results in order, without those of samples that can't be used, and sentences about
+        these.
+
+    Raises:
+        DataError: a sample can't be used, and is not to be left out.
+    """
+
+    def attempt(sample: Sample) -> tuple[list[_T], list[str]]:
+        try:
+            return [function(sample)], []
+        except DataError as error:
+            if not skip_unreadable:
+                raise
+            return [], [str(error)]
+
+    results: list[_T] = []
+    messages: list[str] = []
+    with concurrent.futures.ThreadPoolExecutor(side_by_side()) as pool:
+        for found, wrong in pool.map(attempt, samples):
+            results += found
+            messages += wrong
+            task.advance()
+    return results, messages
 
 
 def _measured(detector: Detector, sample: Sample, root: Path) -> PictureResult:

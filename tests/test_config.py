@@ -45,6 +45,8 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "corruption.elastic": WEIGHT,
     "corruption.cut_out": WEIGHT,
     "corruption.patch_swap": WEIGHT,
+    "corruption.texture": WEIGHT,
+    "corruption.share": SHARE,
     "corruption.blob": WEIGHT,
     "corruption.polygon": WEIGHT,
     "corruption.stroke": WEIGHT,
@@ -54,13 +56,17 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "corruption.alpha": RANGE,
     "corruption.brightness": SHARE,
     "corruption.tint": SHARE,
+    "corruption.contrast": SHARE,
+    "corruption.opacity": ([[0.1, 1.0]], [[0.5, 0.1], [0.0, 0.5], [0.5, 1.1], [0.5], 0.5]),
+    "corruption.noise": SHARE,
     "model.width": ([0.0625, 4.0], [0.0, -1.0, 4.1, INFINITY, "wide"]),
     "model.momentum": ([0.0, 0.99], [1.0, -0.1, "slow"]),
     "model.start": (["random", "low_pass"], ["zero"]),
     "model.reach": ([0.01, 1.0], [0.0, 1.5, "far"]),
+    "model.residual": FLAG,
     "objective.equation": ([1, 2, 3], [0, 4, "one", None]),
     "objective.weight": ([None, 0.0, 1.0], [-0.1, 1.5, "half"]),
-    "objective.norm": (["l2", "l2_squared", "l1"], ["l3", None]),
+    "objective.norm": (["l2", "l2_squared", "l1", "ssim"], ["l3", None]),
     "training.stages": (
         [[{"size": 16, "batch_size": 1, "steps": 1}, {"size": 512, "batch_size": 8, "steps": 9}]],
         [[], 5, ["fast"]],
@@ -140,8 +146,8 @@ def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:
         ),
         (
             {"corruption": {"elastic": 0}},
-            "Invalid value for `corruption`: one of elastic, cut_out and patch_swap must be above "
-            "0, all are 0.",
+            "Invalid value for `corruption`: one of elastic, cut_out, patch_swap and texture must "
+            "be above 0, all are 0.",
         ),
         (
             {"corruption": {"blob": 0, "polygon": 0, "stroke": 0}},
@@ -225,9 +231,11 @@ def test_the_mvtec_categories_have_recipes(category: str) -> None:
             assert getattr(data, field) is RECIPES[category].get(field, True)
 
 
-def test_a_category_without_recipe_takes_the_defaults() -> None:
-    config = config_module.preset("quick", "my own parts")
-    assert config.data == config_module.preset("quick", "leather").data
+def test_a_category_without_recipe_is_mirrored_and_not_turned() -> None:
+    data = config_module.preset("quick", "my own parts").data
+    assert data == dataclasses.replace(config_module.preset("quick", "leather").data, rotate=False)
+    assert data.flip_horizontal
+    assert data.flip_vertical
 
 
 def test_recipes_leave_what_a_preset_says_of_the_data() -> None:

@@ -74,12 +74,14 @@ RULES = {
     ),
     "ssae_tf.benchmark": Rule(
         _ours(
-            # Beside `fit` and `resume`: which pictures, which files, and what Ctrl-C raises.
+            # Beside `fit` and `resume`: which pictures, which files, what Ctrl-C raises, and the
+            # threads of a process of its own.
             "_version",
             "data.mvtec",
             "data.split",
             "detector",
             "training.loop",
+            "training.threads",
             "workflow",
             "evaluation",
             "files",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import ndimage
 
-from ssae_tf.objective import DEFAULT_WEIGHT, objective, region_errors
+from ssae_tf.objective import DEFAULT_WEIGHT, objective, region_errors, structural_similarity
 
 CASES = [(equation, norm) for equation in (1, 2, 3) for norm in ("l2", "l2_squared", "l1")]
 
@@ -232,3 +233,58 @@ class TestRegionErrors:
         reconstruction, x, _, mask = random_batch(rng)
         assert float(region_errors(reconstruction, x, np.zeros_like(mask))[1]) == 0.0
         assert float(region_errors(reconstruction, x, np.ones_like(mask))[0]) == 0.0
+
+
+def ssim_reference(a, b):
+    """SSIM of one channel in float64, with SciPy's filter."""
+
+    def smooth(values):
+        return ndimage.gaussian_filter(values, 1.5, mode="reflect", truncate=4.0)
+
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    mean_a, mean_b = smooth(a), smooth(b)
+    var_a, var_b = smooth(a * a) - mean_a**2, smooth(b * b) - mean_b**2
+    covariance = smooth(a * b) - mean_a * mean_b
+    numerator = (2 * mean_a * mean_b + 1e-4) * (2 * covariance + 9e-4)
+    return numerator / ((mean_a**2 + mean_b**2 + 1e-4) * (var_a + var_b + 9e-4))
+
+
+class TestStructuralSimilarity:
+    def test_against_scipy(self, rng):
+        a, b = (rng.random((2, 20, 31, 3), np.float32) for _ in "ab")
+        b[0] = 0.7 * a[0] + 0.3 * b[0]
+        found = structural_similarity(tf.constant(a), tf.constant(b)).numpy()
+        for picture in range(2):
+            for channel in range(3):
+                expected = ssim_reference(a[picture, ..., channel], b[picture, ..., channel])
+                np.testing.assert_allclose(found[picture, ..., channel], expected, atol=1e-4)
+
+    def test_equal_pictures(self, rng):
+        a = tf.constant(rng.random((1, 16, 16, 3), np.float32))
+        np.testing.assert_allclose(structural_similarity(a, a), 1.0, atol=1e-6)
+        flat = tf.fill((1, 16, 16, 1), 0.5)
+        np.testing.assert_allclose(structural_similarity(flat, flat), 1.0, atol=1e-6)
+
+    def test_as_the_norm_of_an_objective(self, rng):
+        f, x, x_hat, mask = (tf.constant(part) for part in random_batch(rng, (3, 24, 16, 3)))
+        dissimilarity = (1.0 - structural_similarity(f, x)).numpy()
+        outside, inside = (
+            (dissimilarity * region).sum((1, 2, 3)) / region.sum((1, 2, 3))
+            for region in (1.0 - mask.numpy(), mask.numpy())
+        )
+        loss = objective(f, x, x_hat, mask, weight=0.3, norm="ssim")
+        np.testing.assert_allclose(loss, 0.3 * outside + 0.7 * inside, rtol=1e-4)
+
+    def test_gradients_are_finite_for_flat_pictures_compiled_too(self):
+        x = tf.fill((1, 16, 16, 3), 0.5)
+        mask = tf.zeros_like(x)
+
+        def gradient(f):
+            with tf.GradientTape() as tape:
+                tape.watch(f)
+                loss = objective(f, x, x, mask, norm="ssim")
+            return tape.gradient(loss, f)
+
+        for f in (x, x + 0.1):
+            for run in (gradient, tf.function(gradient, jit_compile=True)):
+                assert np.isfinite(run(f)).all()

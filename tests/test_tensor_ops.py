@@ -14,6 +14,7 @@ from ssae_tf.tensor_ops import (
     gaussian_filter,
     gaussian_filter_each,
     log_uniform,
+    normal,
     pad_reflect,
     reflect_indices,
     split_seed,
@@ -56,6 +57,15 @@ class TestRandom:
         draws = [uniform((1000,), tf.constant(seed)).numpy() for seed in seeds]
         np.testing.assert_array_equal(draws[0], uniform((1000,), tf.constant(seeds[0])))
         assert np.abs(np.corrcoef(draws) - np.eye(4)).max() < 0.15
+
+    def test_normal_is_normal(self):
+        values = normal((20000,), tf.constant([1, 2])).numpy()
+        assert values.dtype == np.float32
+        assert stats.kstest(values, stats.norm.cdf).pvalue > 0.01
+        assert abs(np.corrcoef(values[1:], values[:-1])[0, 1]) < 0.03
+        compiled = tf.function(lambda seed: normal((20000,), seed), jit_compile=True)
+        np.testing.assert_allclose(compiled(tf.constant([1, 2])), values, atol=1e-5)
+        assert abs(np.corrcoef(values, normal((20000,), tf.constant([1, 3])))[0, 1]) < 0.03
 
     def test_uniform_takes_shapes_of_tensors(self):
         draw = tf.function(lambda n, seed: uniform((n, 3), seed)).get_concrete_function(

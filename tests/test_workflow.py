@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -740,6 +741,29 @@ def test_evaluate_again_gives_the_same(
     assert names == ["crack.png", "good.png", "missing_grain.png", "stain.png"]
     for name in names:
         assert cv2.imread(str(tmp_path / "sheets" / name)).shape[0] > 200
+
+
+def test_pictures_side_by_side_give_the_same(
+    run_folder: Path, shared_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[int] = set()
+    inspect = Detector.inspect
+
+    def watched(self: Detector, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen.add(threading.get_ident())
+        return inspect(self, picture)
+
+    monkeypatch.setattr(Detector, "inspect", watched)
+    monkeypatch.setattr(workflow, "side_by_side", lambda: 3)
+    assert workflow.evaluate(run_folder, reporter=Listener()) == _json(run_folder / "metrics.json")
+    assert len(seen) == 3
+    scores = _json(run_folder / "calibration.json")["scores"]
+    detector = Detector.load(run_folder)
+    again = workflow.calibrated(
+        detector, workflow.run_split(run_folder, detector.config)[1].calibrate, Listener()
+    )
+    assert again.calibration is not None
+    assert again.calibration.scores == pytest.approx(scores, rel=1e-5)
 
 
 def test_figures_by_hand(fit: Callable[..., workflow.Fitted], root: Path) -> None:

@@ -177,6 +177,8 @@ def answer_to(text: str, *, quiet: bool) -> dict[str, Any]:
     try:
         with _start_messages_held_back():
             from ssae_tf.training.loop import TrainingInterrupted
+            from ssae_tf.training.threads import use_cores
+        use_cores()
         job = Job.from_json(text)
         # environment.json should say what the person typed.
         sys.argv = list(job.command)

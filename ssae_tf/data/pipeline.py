@@ -19,8 +19,11 @@ from ssae_tf.data.images import to_unit
 class CropSampler:
     """Batches of augmented square pictures from a list of pictures.
 
-    With `sampling="crop"` a square is cut at a random place; a picture smaller than the square is
-    continued by reflection first. With "resize" the pictures must have the square's size already.
+    With `sampling="crop"` a square is cut at a random place of the picture continued by reflection:
+    by a margin all round, as inspection continues it, and further where it is smaller than the
+    square. Without a margin hardly any square would show the picture's edges, and none what the
+    network sees beside them in inspection. With "resize" the pictures must have the square's size
+    already.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class CropSampler:
         batch_size: int,
         data: DataConfig,
         seed: Sequence[int],
+        margin: int = 0,
     ) -> None:
         """Keeps what batches are made from.
 
@@ -39,12 +43,14 @@ class CropSampler:
             batch_size: pictures a batch.
             data: the sampling and the augmentations.
             seed: any number of integers.
+            margin: pixels of reflected picture that squares may reach into.
         """
         self.pictures = list(pictures)
         self.size = size
         self.batch_size = batch_size
         self.data = data
         self.seed = tuple(seed)
+        self.margin = margin if data.sampling == "crop" else 0
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def batch(self, step: int) -> np.ndarray:
@@ -65,12 +71,14 @@ class CropSampler:
         return np.random.default_rng([*self.seed, 0, epoch]).permutation(len(self.pictures))
 
     def _crop(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        height, width = picture.shape[:2]
-        top = rng.integers(max(1, height - self.size + 1))
-        left = rng.integers(max(1, width - self.size + 1))
-        crop = picture[top : top + self.size, left : left + self.size]
-        missing = [(0, self.size - side) for side in crop.shape[:2]]
-        return np.pad(crop, [*missing, (0, 0)], mode="symmetric") if any(missing) else crop
+        rows, columns = (self._interval(side, rng) for side in picture.shape[:2])
+        return picture[rows[:, None], columns]
+
+    def _interval(self, side: int, rng: np.random.Generator) -> np.ndarray:
+        """Indices of `size` neighbouring rows or columns, folded back at the picture's ends."""
+        first = -self.margin + rng.integers(max(1, side + 2 * self.margin - self.size + 1))
+        index = np.arange(first, first + self.size) % (2 * side)
+        return np.minimum(index, 2 * side - 1 - index)
 
     def _augment(self, crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         # Always drawn, so that switching one augmentation off leaves the others as they were.

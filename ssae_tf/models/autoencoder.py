@@ -112,9 +112,15 @@ def autoencoder(
         x = conv(x, count, f"decoder{level}_conv1")
         x = conv(x, count // 2, f"decoder{level}_conv2")
     if config.residual:
+        # No pixel can change by more than 1, which also bounds what objectives (2) and (3) reward.
         # From zero, so that F begins as the identity.
         repair = tf.keras.layers.Conv2D(
-            channels, 1, kernel_initializer="zeros", dtype="float32", name="reconstruction"
+            channels,
+            1,
+            activation="tanh",
+            kernel_initializer="zeros",
+            dtype="float32",
+            name="reconstruction",
         )(x)
         outputs = tf.keras.layers.Add(dtype="float32", name="repaired")([inputs, repair])
         return tf.keras.Model(inputs, outputs, name="ssae")

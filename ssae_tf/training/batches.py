@@ -84,7 +84,8 @@ class Batches:
                 self._resized[key] = self._caches[split].resized(stage.size, stage.size)
             pictures = self._resized[key]
         seed = (self._config.training.seed, *purpose)
-        return CropSampler(pictures, stage.size, stage.batch_size, self._config.data, seed)
+        margin = self._config.scoring.margin
+        return CropSampler(pictures, stage.size, stage.batch_size, self._config.data, seed, margin)
 
 
 def _white(picture: np.ndarray) -> float:

@@ -12,7 +12,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -41,6 +41,7 @@ from ssae_tf.training.schedule import (
 from ssae_tf.training.selection import Judge
 from ssae_tf.training.state import Progress, load_state, save_state
 from ssae_tf.training.step import Figures, make_step
+from ssae_tf.training.threads import shards
 
 _TIMED_STEPS = 3
 
@@ -183,7 +184,7 @@ class Trainer:
             last = first + stage.steps
             if step < freeze_at < last:
                 last = freeze_at
-            run = make_step(self.model, self._optimizer, self.config)
+            run = self._make_step(stage)
             for index_, *pictures in self._batches.training(index, stage, first, step, last):
                 self._optimizer.learning_rate.assign(learning_rate(step, training))
                 yield stage, run(index_, *pictures)
@@ -265,11 +266,15 @@ class Trainer:
         self._optimizer.build(self.model.trainable_variables)
         self._estimate = normalization.make_estimate(self.model)
 
+    def _make_step(self, stage: Stage) -> Callable[..., Figures]:
+        count = shards(self.config.training, stage.batch_size)
+        return make_step(self.model, self._optimizer, self.config, count)
+
     def _measure_pace(self) -> tuple[list[float], float]:
         """Seconds a step of each stage, and seconds of compilations and evaluations together."""
         pace, compilation = [], 0.0
         for index, stage in enumerate(self.config.training.stages):
-            run = make_step(self.model, self._optimizer, self.config)
+            run = self._make_step(stage)
             times = []
             for step, *pictures in self._batches.training(index, stage, 0, 0, _TIMED_STEPS + 1):
                 begin = time.monotonic()

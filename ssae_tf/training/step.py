@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -62,7 +63,10 @@ def corrupt_in_pipeline(batches: tf.data.Dataset, config: RunConfig) -> tf.data.
 
 
 def make_step(
-    model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer, config: RunConfig
+    model: tf.keras.Model,
+    optimizer: tf.keras.optimizers.Optimizer,
+    config: RunConfig,
+    shards: int = 1,
 ) -> Callable[..., Figures]:
     """Compiles the step for one stage.
 
@@ -70,6 +74,9 @@ def make_step(
         model: F; batch normalisation keeps the mode it has now.
         optimizer: built for the model's trainable variables.
         config: where and how pictures are corrupted, the objective, XLA.
+        shards: parts of the batch that go through the network side by side, as branches of one
+            graph: see `ssae_tf.training.threads`. Gradients and figures are those of the whole
+            batch, but for rounding, as long as pictures do not meet in batch statistics.
 
     Returns:
         A function of (step, X), or of (step, X, X̂, M) when the corruption runs in the pipeline,
@@ -78,25 +85,41 @@ def make_step(
     """
     variables = model.trainable_variables
 
-    def update(x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor) -> Figures:
+    def gradients_of(
+        x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
             reconstruction = model(x_hat, training=True)
-            figures = loss_and_errors(reconstruction, x, x_hat, mask, config.objective)
-        gradients = tape.gradient(figures[0], variables)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return figures
+            loss = loss_and_errors(reconstruction, x, x_hat, mask, config.objective)[0]
+        return reconstruction, tape.gradient(loss, variables)
 
-    def step(
-        index: tf.Tensor, x: tf.Tensor, x_hat: tf.Tensor | None = None, mask: tf.Tensor | None = None
+    def update(x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor) -> Figures:
+        reconstructions, parts = [], []
+        count = x.shape[0]
+        for first, last in itertools.pairwise(count * k // shards for k in range(shards + 1)):
+            share = (last - first) / count
+            reconstruction, gradients = gradients_of(*(p[first:last] for p in (x, x_hat, mask)))
+            reconstructions.append(reconstruction)
+            parts.append([share * gradient for gradient in gradients])
+        summed = [tf.add_n(each) for each in zip(*parts, strict=True)]
+        optimizer.apply_gradients(zip(summed, variables, strict=True))
+        return loss_and_errors(tf.concat(reconstructions, 0), x, x_hat, mask, config.objective)
+
+    def step(index: tf.Tensor, x: tf.Tensor) -> Figures:
+        return step_of_pipeline(
+            index, x, *corrupt(x, corruption_seed(config, index), config.corruption)
+        )
+
+    def step_of_pipeline(
+        index: tf.Tensor, x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor
     ) -> Figures:
-        seed = corruption_seed(config, index)
-        if x_hat is None:
-            x_hat, mask = corrupt(x, seed, config.corruption)
         if config.corruption.noise:
             # Kept in the answer: what is everywhere is no defect.
-            noise = config.corruption.noise * normal(tf.shape(x), tf.bitwise.invert(seed))
+            seed = tf.bitwise.invert(corruption_seed(config, index))
+            noise = config.corruption.noise * normal(tf.shape(x), seed)
             x, x_hat = x + noise, x_hat + noise
         return update(x, x_hat, mask)
 
+    function = step if config.corruption.where == "step" else step_of_pipeline
     # Autograph would only slow the tracing: there is no Python control flow on tensors.
-    return tf.function(step, autograph=False, jit_compile=config.training.jit or None)
+    return tf.function(function, autograph=False, jit_compile=config.training.jit or None)

@@ -19,8 +19,18 @@ ONLY = {
     "elastic": CorruptionConfig(),
     "cut_out": CorruptionConfig(elastic=0.0, cut_out=1.0),
     "patch_swap": CorruptionConfig(elastic=0.0, patch_swap=1.0),
+    "texture": CorruptionConfig(elastic=0.0, texture=1.0),
 }
-MIXED = CorruptionConfig(cut_out=1.0, patch_swap=1.0, patches=3, brightness=0.2)
+MIXED = CorruptionConfig(
+    cut_out=1.0,
+    patch_swap=1.0,
+    texture=1.0,
+    patches=3,
+    brightness=0.2,
+    tint=0.1,
+    contrast=0.9,
+    opacity=(0.2, 1.0),
+)
 CONFIGS = {**ONLY, "mixed": MIXED}
 # Large patches, to look at what happens inside them.
 LARGE = {"size": (0.9, 1.0), "stroke": 0.0, "polygon": 0.0}
@@ -172,6 +182,26 @@ class TestTransformations:
             steps = np.diff(field, axis=0)[inner[1:] & inner[:-1]]
             assert np.std(steps) < 0.35 * np.std(field[inner])
 
+    def test_texture_is_another_one_in_every_picture(self):
+        x = np.full((12, 48, 48, 3), 0.5, np.float32)
+        x[..., 0] = 0.6
+        x_hat, mask = run(x, CorruptionConfig(elastic=0.0, texture=1.0, **LARGE))
+        inside = [picture[m[..., 0] > 0] for picture, m in zip(x_hat, mask, strict=True)]
+        means = np.array([colours.mean(axis=0) for colours in inside])
+        spreads = np.array([colours.std(axis=0) for colours in inside])
+        assert np.ptp(means, axis=0).min() > 0.4
+        assert spreads.min() < 0.1
+        assert 0.15 < spreads.max() <= 0.35
+        # Colours are drawn one by one.
+        assert np.ptp(means, axis=1).max() > 0.3
+
+    @pytest.mark.parametrize("config", [ONLY["texture"], CorruptionConfig(tint=0.3)])
+    def test_grey_pictures_stay_grey(self, rng, config):
+        grey = np.repeat(texture(rng, (6, 32, 32, 1)), 3, axis=-1)
+        x_hat, _ = run(grey, config)
+        np.testing.assert_array_equal(x_hat, np.repeat(x_hat[..., :1], 3, axis=-1))
+        assert np.abs(x_hat - grey).max() > 0.05
+
     def test_weights_are_relative_frequencies(self):
         weights = {"elastic": 3.0, "cut_out": 1.0, "patch_swap": 2.0}
         mixed, _ = run_places(150, 16, 16, CorruptionConfig(**weights))
@@ -194,6 +224,8 @@ class TestSettings:
         "elastic": 0.0,
         "cut_out": 5.0,
         "patch_swap": 5.0,
+        "texture": 5.0,
+        "share": 0.5,
         "blob": 9.0,
         "polygon": 9.0,
         "stroke": 9.0,
@@ -203,11 +235,14 @@ class TestSettings:
         "alpha": (10.0, 20.0),
         "brightness": 0.3,
         "tint": 0.3,
+        "contrast": 0.9,
+        "opacity": (0.2, 0.6),
     }
 
     def test_every_setting_is_covered(self):
         names = {field.name for field in dataclasses.fields(CorruptionConfig)}
-        assert names - {"where"} == set(self.CHANGES)
+        # Where it runs and noise on whole pictures are the training step's: tests/training.
+        assert names - {"where", "noise"} == set(self.CHANGES)
 
     @pytest.mark.parametrize("name", CHANGES)
     def test_changes_the_result(self, name):
@@ -304,8 +339,43 @@ class TestSettings:
         assert 0.2 < max(levels) <= 0.3
         assert len(np.unique(np.round(levels, 4))) > 30
 
+    def test_share_of_the_pictures(self, rng):
+        x = texture(rng, (60, 16, 16, 3))
+        every, all_masks = run(x, CorruptionConfig())
+        some, masks = run(x, CorruptionConfig(share=0.3))
+        touched = masks.any(axis=(1, 2, 3))
+        assert 8 <= touched.sum() <= 28
+        np.testing.assert_array_equal(some[touched], every[touched])
+        np.testing.assert_array_equal(masks[touched], all_masks[touched])
+        np.testing.assert_array_equal(some[~touched], x[~touched])
+        none, no_masks = run(x, CorruptionConfig(share=0.0))
+        np.testing.assert_array_equal(none, x)
+        assert not no_masks.any()
+
+    def test_contrast_multiplies_the_deviations(self, rng):
+        # Noise is nearly all deviation from its surroundings, and a swap leaves its contrast.
+        x = (0.5 + 0.1 * rng.normal(size=(40, 48, 48, 3))).clip(0, 1).astype(np.float32)
+        swap = {"elastic": 0.0, "patch_swap": 1.0, **LARGE}
+        x_hat, mask = run(x, CorruptionConfig(contrast=0.9, **swap))
+        gains = [p[m > 0].std() / 0.1 for p, m in zip(x_hat, mask, strict=True)]
+        assert 0.05 < min(gains) < 0.4
+        assert 1.5 < max(gains) < 2.0
+        means = [p[m > 0].mean() for p, m in zip(x_hat, mask, strict=True)]
+        np.testing.assert_allclose(means, 0.5, atol=0.03)
+
+    def test_opacity_blends_with_the_picture(self):
+        x = np.full((40, 16, 16, 3), 0.8, np.float32)
+        black = {"elastic": 0.0, "cut_out": 1.0}
+        x_hat, mask = run(x, CorruptionConfig(opacity=(0.25, 0.75), **black))
+        levels = np.array([p[m > 0].mean() for p, m in zip(x_hat, mask, strict=True)])
+        shares = 1.0 - levels / 0.8
+        assert 0.25 <= shares.min() < 0.33
+        assert 0.67 < shares.max() <= 0.75
+
     def test_tint_differs_from_channel_to_channel(self):
         x = np.full((16, 32, 32, 3), 0.5, np.float32)
+        # Grey pictures are tinted grey.
+        x[..., 0] = 0.6
         x_hat, mask = run(x, CorruptionConfig(tint=0.2))
         changes = np.stack([(x_hat - x)[k][mask[k, ..., 0] > 0][0] for k in range(16)])
         assert np.ptp(changes, axis=1).max() > 0.1

@@ -31,8 +31,8 @@ def levels(x):
     return [round(float(picture.mean()) * 255) - 1 for picture in x]
 
 
-def sampler(pictures, size=8, batch_size=4, data=STILL, seed=SEED):
-    return CropSampler(pictures, size, batch_size, data, seed)
+def sampler(pictures, size=8, batch_size=4, data=STILL, seed=SEED, margin=0):
+    return CropSampler(pictures, size, batch_size, data, seed, margin)
 
 
 def drawn(data):
@@ -82,6 +82,27 @@ class TestCrop:
                 # a b c … c b a a b c …, as often as it takes.
                 index = np.pad(np.arange(size[axis]), missing[axis], mode="symmetric")
                 np.testing.assert_array_equal(np.take(crop[..., axis], 0, 1 - axis), index)
+
+    def test_a_margin_is_continued_by_reflection(self):
+        picture = places(12, 10)
+        continued = np.pad(picture, ((3, 3), (3, 3), (0, 0)), mode="symmetric")
+        one = sampler([picture], size=8, batch_size=300, margin=3)
+        shown = set()
+        for crop in np.round(one.batch(0) * 255).astype(np.uint8):
+            found = [
+                (top, left)
+                for top in range(12 + 6 - 8 + 1)
+                for left in range(10 + 6 - 8 + 1)
+                if np.array_equal(crop, continued[top : top + 8, left : left + 8])
+            ]
+            assert found
+            shown.update(found)
+        assert len(shown) > 80
+
+    def test_whole_pictures_have_no_margin(self):
+        data = dataclasses.replace(STILL, sampling="resize")
+        batch = sampler([places(8, 8)], data=data, margin=3).batch(0)
+        np.testing.assert_array_equal(batch, np.repeat(places(8, 8)[None] / np.float32(255), 4, 0))
 
     def test_the_exact_size_is_the_picture(self):
         (crop,) = sampler([places(8, 8)], batch_size=1).batch(5)

@@ -158,6 +158,21 @@ class TestSettings:
     def test_grey_is_the_first_answer_without_a_colour(self, narrow):
         np.testing.assert_array_equal(narrow.get_layer("reconstruction").bias, np.zeros(3))
 
+    def test_residual_begins_as_the_identity(self, rng):
+        model = autoencoder(ModelConfig(width=0.0625, residual=True), training_size=32)
+        x = rng.random((2, 16, 24, 3), dtype=np.float32)
+        np.testing.assert_array_equal(model(x, training=False), x)
+
+    def test_residual_adds_what_table_1_answers(self, narrow, rng):
+        model = autoencoder(ModelConfig(width=0.0625, residual=True), training_size=32)
+        assert [v.shape for v in model.weights] == [v.shape for v in narrow.weights]
+        last = model.get_layer("reconstruction")
+        last.kernel.assign(np.full(last.kernel.shape, 3.0, np.float32))
+        x = rng.random((1, 16, 16, 3), dtype=np.float32)
+        repair = tf.keras.Model(model.input, last.output)(x, training=False).numpy()
+        np.testing.assert_allclose(model(x, training=False), x + repair, atol=1e-6)
+        assert 0.1 < np.abs(repair).max() <= 1.0
+
     def test_bfloat16_lies_between_float32_ends(self, narrow, rng):
         model = autoencoder(NARROW, training_size=32, mixed_precision="bfloat16")
         assert {tf.as_dtype(v.dtype) for v in model.weights} == {tf.float32}

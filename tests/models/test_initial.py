@@ -60,6 +60,15 @@ class TestLowPass:
         start_as_low_pass(model, pictures)
         assert error(model, pictures) < 0.35 * constant
 
+    def test_a_residual_network_stays_the_identity(self, pictures):
+        model, plain = network(residual=True), network()
+        for one in (model, plain):
+            start_as_low_pass(one, pictures)
+        np.testing.assert_array_equal(model(pictures, training=False), pictures)
+        # All but the last layer begin as in the other network.
+        for a, b in zip(model.weights[:-2], plain.weights[:-2], strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+
     def test_pictures_it_was_not_measured_on(self, pictures):
         model = network()
         start_as_low_pass(model, pictures[:4])

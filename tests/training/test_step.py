@@ -9,6 +9,8 @@ import tensorflow as tf
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.models.autoencoder import DILATION_RATES, autoencoder
 from ssae_tf.objective import objective, region_errors
+from ssae_tf.tensor_ops import normal
+from ssae_tf.training import normalization
 from ssae_tf.training.step import (
     corrupt_in_pipeline,
     corruption_seed,
@@ -104,6 +106,39 @@ class TestSmallNetwork:
         assert found[0][0] == pytest.approx(found[0][2], rel=1e-6)
         values = [*found[0][:2], *found[1][:2]]
         assert len({round(value, 5) for value in values}) == 4
+
+    @pytest.mark.parametrize("where", ["step", "data"])
+    def test_noise_is_added_to_both_pictures(self, begin, x, where):
+        changes = {"corruption.noise": 0.1, "corruption.where": where}
+        config, model, _ = begin(changes)
+        seed = corruption_seed(config, tf.constant(4))
+        x_hat, mask = corrupt_small(x, seed)
+        noise = 0.1 * normal(tf.shape(x), tf.bitwise.invert(seed))
+        expected = loss_and_errors(
+            model(x_hat + noise, training=True), x + noise, x_hat + noise, mask, config.objective
+        )
+        pictures = (x,) if where == "step" else (x, x_hat, mask)
+        run = begin(changes)[2]
+        np.testing.assert_allclose(run(tf.constant(4), *pictures), expected, rtol=1e-4)
+        plain = begin({"corruption.where": where})[2]
+        assert not np.allclose(plain(tf.constant(4), *pictures), expected, rtol=1e-3)
+
+    @pytest.mark.parametrize("shards", [2, 3])
+    def test_in_parts_it_does_the_same(self, begin, rng, shards):
+        # Three pictures in two parts are one and two; those count one and two thirds.
+        x = tf.constant(rng.random((3, 16, 16, 3)), tf.float32)
+        found = []
+        for count in (1, shards):
+            config, model, _ = begin({"training.learning_rate": 0.01})
+            normalization.set_mode(model, "moving")
+            optimizer = tf.keras.optimizers.Adam(0.01, epsilon=1e-3)
+            optimizer.build(model.trainable_variables)
+            run = make_step(model, optimizer, config, count)
+            found.append(([run(tf.constant(step), x) for step in range(3)], weights(model)))
+        (figures, ours), (others, theirs) = found
+        np.testing.assert_allclose(others, figures, rtol=1e-4)
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-5)
 
     def test_traced_once(self, begin, x):
         _, model, run = begin()

@@ -67,6 +67,9 @@ def base(caches, configure, put_stand_ins):
         ("objective.weight", 0.9),
         ("objective.norm", "l2_squared"),
         ("objective.norm", "l1"),
+        ("objective.norm", "ssim"),
+        ("corruption.noise", 0.1),
+        ("scoring.margin", 5),
     ],
 )
 def test_it_changes_the_trained_weights(trainer, base, name, value):
@@ -85,8 +88,8 @@ def test_the_rate_of_every_step_is_the_schedules(trainer, monkeypatch):
     rates = []
     real = loop.make_step
 
-    def make_step(model, optimizer, config):
-        step = real(model, optimizer, config)
+    def make_step(model, optimizer, config, shards):
+        step = real(model, optimizer, config, shards)
 
         def recorded(*args):
             rates.append(float(tf.convert_to_tensor(optimizer.learning_rate)))

@@ -1,0 +1,88 @@
+"""How trainings use cores; TensorFlow's threads are set once, so in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import json, dataclasses, sys
+import tensorflow as tf
+from ssae_tf.config import TrainingConfig
+from ssae_tf.training import threads
+apart = TrainingConfig(freeze_norm=0.0)
+found = {"before": [threads.side_by_side(), threads.shards(apart, 8)]}
+if "late" in sys.argv:
+    float(tf.constant(1.0) + 1.0)
+found["threads"] = threads.use_cores()
+float(tf.reduce_sum(tf.ones((3, 3))))
+found["again"] = threads.use_cores()
+found["cores"] = threads._cores()
+found["side_by_side"] = threads.side_by_side()
+found["shards"] = [threads.shards(apart, size) for size in (1, 2, 8, 1000)]
+found["batch statistics"] = threads.shards(TrainingConfig(freeze_norm=1.0), 8)
+found["frozen later"] = threads.shards(TrainingConfig(freeze_norm=0.5), 8)
+found["xla"] = threads.shards(dataclasses.replace(apart, jit=True), 8)
+print(json.dumps(found))
+"""
+
+
+def run(*arguments, **environment):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TF_NUM_")}
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments],
+        env={**clean, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(process.stdout)
+
+
+@pytest.fixture(scope="module")
+def used():
+    return run()
+
+
+def test_one_core_for_each_operation(used):
+    assert used["before"] == [1, 1]
+    assert used["threads"] == used["again"] == 1
+
+
+def test_parts_are_pictures_or_cores_whichever_are_fewer(used):
+    cores = used["cores"]
+    assert used["side_by_side"] == cores
+    assert used["shards"] == [min(size, cores) for size in (1, 2, 8, 1000)]
+
+
+def test_pictures_that_meet_stay_together(used):
+    assert used["batch statistics"] == used["frozen later"] == used["xla"] == 1
+
+
+def test_only_the_cores_of_this_process_count(used):
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system can't bind a process to cores")
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        alone = run()
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert used["cores"] == len(allowed)
+    assert alone["cores"] == alone["side_by_side"] == 1
+    assert alone["shards"] == [1, 1, 1, 1]
+
+
+def test_too_late_nothing_changes():
+    late = run("late")
+    assert late["threads"] != 1
+    assert late["side_by_side"] == 1
+    assert late["shards"] == [1, 1, 1, 1]
+
+
+def test_the_environment_wins():
+    assert run(TF_NUM_INTRAOP_THREADS="3")["shards"] == [1, 1, 1, 1]
