@@ -217,7 +217,7 @@ class TestArguments:
             objective(*random_batch(rng), equation=equation)
 
     def test_unknown_norm(self, rng):
-        with pytest.raises(ValueError, match=r"Expected 'l2', .* or 'l1'\. Received: .*'l3'"):
+        with pytest.raises(ValueError, match=r"Expected 'l2', .* or 'ssim'\. Received: .*'l3'"):
             objective(*random_batch(rng), norm="l3")
 
 

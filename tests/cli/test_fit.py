@@ -93,10 +93,10 @@ def test_the_recipe_is_that_of_the_category(invoke: Invoke, fits: Fits, sample_r
     good = sample_root / "tile" / "train" / "good"
     invoke("fit", "--data", good, "--category", "pill", "--preset", "quick")
     assert fits[-1]["config"].category == "pill"
-    assert not fits[-1]["config"].data.rotate
+    assert not fits[-1]["config"].data.flip_horizontal
     invoke("fit", "--data", good, "--preset", "quick")
     assert fits[-1]["config"].category == "good"
-    assert fits[-1]["config"].data.rotate
+    assert fits[-1]["config"].data.flip_horizontal
 
 
 def test_data_that_are_not_there(
