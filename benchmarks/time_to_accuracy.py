@@ -22,8 +22,8 @@ from typing import Any
 
 from ssae_tf.files import read_json, write_json
 
-# Steps a minute of the presets on two idle cores (Xeon, 2.8 GHz), measured by `ssae-tf fit`.
-PACE = {"quick": 480, "best": 480}
+# Steps a minute on two idle cores: a step of `quick` took 122 ms there (docs/training.md).
+PACE = {"quick": 480}
 FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 
 
