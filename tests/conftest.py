@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Before anything imports TensorFlow or Matplotlib.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Commands give every operation one core where nothing has run before (ssae_tf.training.threads), and
-# round otherwise then: here it would depend on the order of the tests. 0 is TensorFlow's default.
+# Commands give every operation one core where nothing ran before (ssae_tf.training.threads), which
+# rounds otherwise: here it would depend on the order of the tests. 0 is TensorFlow's default.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "0")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
