@@ -81,8 +81,7 @@ def command(
     named in the tables, the others are still measured, and the exit code is 3.
     """
     report = options.reporter(quiet)
-    if minutes is not None and settings["steps"] is not None:
-        raise click.UsageError("--minutes and --steps both set the number of steps; give one.")
+    options.check_budget(minutes, settings)
     if study is not None and methods is not None:
         raise click.UsageError("--study compares variants in place of --methods; give one.")
 
@@ -99,16 +98,12 @@ def command(
     from ssae_tf.benchmark.plan import Plan, choose_categories
     from ssae_tf.benchmark.run import run
     from ssae_tf.benchmark.writing import markdown
-    from ssae_tf.config import PRESET_NOTES
     from ssae_tf.training.loop import TrainingInterrupted
-    from ssae_tf.workflow import default_preset
 
     root = options.resolve_data(data, report)
     names = choose_categories(root, categories)
-    if settings["preset"] is None:
-        # Here, so that it is said once and not for each category.
-        settings["preset"] = preset = default_preset()
-        report.say(PRESET_NOTES[preset])
+    # Here, so that it is said once and not for each category.
+    settings["preset"] = options.choose_preset(settings["preset"], report)
     plan = Plan(
         root,
         names,

@@ -48,8 +48,7 @@ def command(
     detector where there is a test set. Makes a run folder. Ctrl-C saves, --resume goes on.
     """
     report = options.reporter(quiet)
-    if minutes is not None and settings["steps"] is not None:
-        raise click.UsageError("--minutes and --steps both set the number of steps; give one.")
+    options.check_budget(minutes, settings)
     if resume is not None:
         given = _given(ctx, besides=("resume", "quiet"))
         if given:

@@ -5,16 +5,14 @@ Neither `--help` nor `--version` imports a subcommand or TensorFlow.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import importlib
 import importlib.abc
 import importlib.machinery
 import os
 import sys
-import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from types import ModuleType
@@ -23,7 +21,8 @@ from typing import Any
 import click
 
 from ssae_tf import __version__
-from ssae_tf.errors import SsaeError
+from ssae_tf.errors import SsaeError, one_line
+from ssae_tf.streams import stderr_held_back
 
 # Name -> (module that holds the click command as `command`, its one-line help).
 COMMANDS = {
@@ -157,7 +156,7 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.FAILURE
     except Exception as error:
         hint = "" if settings.verbose else " (--verbose shows where)"
-        return _tell(f"Error: {_unexpected(error)}{hint}", ExitCode.FAILURE, settings)
+        return _tell(f"Error: {one_line(error)}{hint}", ExitCode.FAILURE, settings)
     finally:
         if finder in sys.meta_path:
             sys.meta_path.remove(finder)
@@ -173,15 +172,6 @@ def _tell(message: str, code: ExitCode, settings: Settings) -> ExitCode:
         traceback.print_exc()
     click.echo(message, err=True)
     return code
-
-
-def _unexpected(error: Exception) -> str:
-    """An exception nobody foresaw, in one line: TensorFlow's messages run to pages."""
-    lines = str(error).strip().splitlines()
-    first = lines[0].strip() if lines else ""
-    if len(first) > 300:
-        first = first[:299] + "…"
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 class _QuietTensorFlow(importlib.abc.MetaPathFinder):
@@ -207,29 +197,9 @@ class _QuietTensorFlow(importlib.abc.MetaPathFinder):
         execute = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            with _stderr_held_back():
+            with stderr_held_back():
                 execute(module)
 
         loader: Any = spec.loader
         loader.exec_module = exec_module
         return spec
-
-
-@contextlib.contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    """Collects what is written to file descriptor 2, and writes it out only after an exception."""
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            sys.stderr.flush()
-            held.seek(0)
-            os.write(terminal, held.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(terminal, 2)
-            os.close(terminal)

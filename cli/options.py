@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +171,32 @@ def settings(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
 
 
+def check_budget(minutes: float | None, values: Mapping[str, object]) -> None:
+    """Refuses a budget given twice.
+
+    Args:
+        minutes: what --minutes received.
+        values: what the options of `settings` received.
+
+    Raises:
+        click.UsageError: --steps is given as well.
+    """
+    if minutes is not None and values["steps"] is not None:
+        raise click.UsageError("--minutes and --steps both set the number of steps; give one.")
+
+
+def choose_preset(name: str | None, report: Reporter) -> str:
+    """The preset that was asked for, else the one that suits the machine, said aloud."""
+    if name is not None:
+        return name
+    from ssae_tf.config import PRESET_NOTES
+    from ssae_tf.workflow import default_preset
+
+    name = default_preset()
+    report.say(PRESET_NOTES[name])
+    return name
+
+
 def build_config(values: dict[str, Any], category: str, report: Reporter) -> RunConfig:
     """The preset with a category's recipe and the given options applied.
 
@@ -187,12 +213,7 @@ def build_config(values: dict[str, Any], category: str, report: Reporter) -> Run
     from ssae_tf import config as config_module
     from ssae_tf.training.schedule import with_steps
 
-    name = values["preset"]
-    if name is None:
-        from ssae_tf.workflow import default_preset
-
-        name = default_preset()
-        report.say(config_module.PRESET_NOTES[name])
+    name = choose_preset(values["preset"], report)
     changes: dict[str, Any] = {}
     for setting, arguments in _SETTINGS.values():
         value = values[setting.replace(".", "_")]

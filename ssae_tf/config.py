@@ -365,7 +365,7 @@ def _sentence(error: ValidationError) -> str:
 # Section 4.1 augments "depending on the category": what may be turned or mirrored without becoming
 # a defect. A surface that is not named may be mirrored; many have a direction (ground metal, wood,
 # cloth), and turned by 90° a network would have to learn two surfaces and accept either.
-_UNKNOWN = {"rotate": False}
+_MIRRORED = {"rotate": False}
 _UPRIGHT = {"rotate": False, "flip_vertical": False}
 _FIXED = {"rotate": False, "flip_horizontal": False, "flip_vertical": False}
 RECIPES: dict[str, dict[str, bool]] = {
@@ -373,7 +373,7 @@ RECIPES: dict[str, dict[str, bool]] = {
     "grid": {},
     "leather": {},
     "tile": {},
-    "wood": {"rotate": False},
+    "wood": _MIRRORED,
     "bottle": {},
     "cable": _FIXED,
     "capsule": _FIXED,
@@ -383,8 +383,8 @@ RECIPES: dict[str, dict[str, bool]] = {
     "screw": {},
     "toothbrush": _UPRIGHT,
     "transistor": _UPRIGHT,
-    "zipper": {"rotate": False},
-    "weave": {"rotate": False},
+    "zipper": _MIRRORED,
+    "weave": _MIRRORED,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -439,5 +439,5 @@ def preset(name: str, category: str = "") -> RunConfig:
     if name not in PRESETS:
         raise ConfigError(f"Unknown preset {name!r}. Expected one of: {', '.join(PRESETS)}.")
     values = {"category": category, "preset": name, **PRESETS[name]}
-    values["data"] = {**RECIPES.get(category, _UNKNOWN), **values.get("data", {})}
+    values["data"] = {**RECIPES.get(category, _MIRRORED), **values.get("data", {})}
     return from_dict(values)

@@ -19,3 +19,12 @@ class RunError(SsaeError):
 
 class MissingExtraError(SsaeError, ImportError):
     """An optional dependency is absent; the message gives the pip line that gets it."""
+
+
+def one_line(error: Exception) -> str:
+    """An exception nobody foresaw, in one line: TensorFlow's messages run to pages."""
+    lines = str(error).strip().splitlines()
+    first = lines[0].strip() if lines else ""
+    if len(first) > 300:
+        first = first[:299] + "…"
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

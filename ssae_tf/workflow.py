@@ -342,17 +342,13 @@ def _checked(
     samples: Sequence[Sample], config: RunConfig, name: str, reporter: Reporter
 ) -> tuple[tuple[Sample, ...], list[str]]:
     """The samples whose picture and mask can be used, and sentences about the others."""
-    usable, messages = [], []
+
+    def check(sample: Sample) -> Sample:
+        read_sample_mask(sample, image_size(sample.path))
+        return sample
+
     with reporter.task(f"Checking {name} pictures", len(samples)) as task:
-        for sample in samples:
-            try:
-                read_sample_mask(sample, image_size(sample.path))
-                usable.append(sample)
-            except DataError as error:
-                if not config.data.skip_unreadable:
-                    raise
-                messages.append(str(error))
-            task.advance()
+        usable, messages = _each(check, samples, task, config.data.skip_unreadable)
     return tuple(usable), messages
 
 

@@ -129,6 +129,15 @@ def run_folder(fitted: Command) -> Path:
 
 
 @pytest.fixture
+def listener() -> object:
+    """A `stand_ins.Listener`."""
+    # Imports TensorFlow.
+    from stand_ins import Listener
+
+    return Listener()
+
+
+@pytest.fixture
 def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, object]) -> None:
     """Builds and traces equal networks once in all tests: that takes longer than inspecting."""
     from ssae_tf import detector, workflow

@@ -20,7 +20,6 @@ import pytest
 import tensorflow as tf
 
 from ssae_tf import config as config_module
-from ssae_tf import detector as detector_module
 from ssae_tf import workflow
 from ssae_tf.config import RunConfig, from_dict
 from ssae_tf.data.cache import PictureCache
@@ -29,6 +28,7 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.progress import Reporter
 from ssae_tf.threshold import default_min_area
+from stand_ins import Listener, grey_network, put_grey_network
 
 FIGURES = {
     "image_auroc",
@@ -42,30 +42,11 @@ FIGURES = {
 }
 
 
-class Listener(Reporter):
-    """Keeps what a person would be told."""
-
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
-
-
-@pytest.fixture
-def listener() -> Listener:
-    return Listener()
-
-
 class Stub:
     """Stands for the trainer."""
 
     last: Stub
+    model: tf.keras.Model
 
     def __init__(
         self, train: PictureCache, select: PictureCache, config: RunConfig, reporter: Reporter
@@ -85,27 +66,13 @@ class Stub:
 
     def train(self, folder: Path, *, resume: bool = False) -> tf.keras.Model:
         self.resumed = resume
-        return _grey()
-
-
-def _grey() -> tf.keras.Model:
-    inputs = tf.keras.Input((None, None, 3))
-    return tf.keras.Model(inputs, tf.keras.layers.Rescaling(0.0, 0.5)(inputs))
+        return Stub.model
 
 
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> type[Stub]:
     """F(X) = 0.5 wherever a network would be trained or loaded; sheets are empty files."""
-
-    def write_sheet(path: Path, *_: object, **__: object) -> None:
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"")
-
-    model = _grey()
-    monkeypatch.setattr(workflow, "write_sheet", write_sheet)
-    monkeypatch.setattr(workflow, "Trainer", Stub)
-    for module in (workflow, detector_module):
-        monkeypatch.setattr(module, "load_network", lambda config, weights: model)
+    Stub.model = put_grey_network(monkeypatch, Stub)
     return Stub
 
 
@@ -314,7 +281,7 @@ def test_what_is_calibrated_is_what_will_be_loaded(
     fit: Callable[..., workflow.Fitted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Training may compute in bfloat16, inspection does not: their scores differ."""
-    loaded = _grey()
+    loaded = grey_network()
     monkeypatch.setattr(workflow, "load_network", lambda config, weights: loaded)
     assert fit().detector.model is loaded
 

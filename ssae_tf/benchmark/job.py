@@ -24,8 +24,9 @@ from typing import Any
 
 from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
-from ssae_tf.errors import SsaeError
+from ssae_tf.errors import SsaeError, one_line
 from ssae_tf.progress import Reporter
+from ssae_tf.streams import stderr_held_back
 
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -114,7 +115,7 @@ def do(job: Job, reporter: Reporter) -> dict[str, Any]:
     except SsaeError:
         raise
     except Exception as error:
-        raise UnforeseenError(_one_line(error), traceback.format_exc()) from error
+        raise UnforeseenError(one_line(error), traceback.format_exc()) from error
     assert fitted.metrics is not None, "categories without test pictures are left out before"
     return fitted.metrics
 
@@ -175,7 +176,9 @@ def answer_to(text: str, *, quiet: bool) -> dict[str, Any]:
         `message`, the last with `details` as well.
     """
     try:
-        with _start_messages_held_back():
+        # TensorFlow's start-up messages would come once for each run.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with stderr_held_back():
             from ssae_tf.training.loop import TrainingInterrupted
             from ssae_tf.training.threads import use_cores
         use_cores()
@@ -218,27 +221,3 @@ def _passing_on(process: subprocess.Popen[str]) -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-@contextlib.contextmanager
-def _start_messages_held_back() -> Iterator[None]:
-    """Keeps TensorFlow's start-up messages, once for each run, off the terminal."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        os.close(nowhere)
-
-
-def _one_line(error: Exception) -> str:
-    """An exception nobody foresaw: TensorFlow's messages run to pages."""
-    lines = str(error).strip().splitlines()
-    first = lines[0].strip() if lines else ""
-    first = first if len(first) <= 300 else f"{first[:299]}…"
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ssae_tf.benchmark.plan import Plan
@@ -118,7 +118,7 @@ class Results:
                 name: dict(zip(("train", "test_good", "test_defective"), counts, strict=True))
                 for name, counts in self.pictures.items()
             },
-            "budgets": {name: _budget_dict(budget) for name, budget in self.budgets.items()},
+            "budgets": {name: asdict(budget) for name, budget in self.budgets.items()},
             "results": {
                 method.name: {
                     category: _outcome_dict(self.outcomes.get((method.name, category)))
@@ -127,19 +127,6 @@ class Results:
                 for method in plan.methods
             },
         }
-
-
-def _budget_dict(budget: Budget) -> dict[str, Any]:
-    stages = budget.stages
-    return {
-        "minutes": budget.minutes,
-        "method": budget.method,
-        "stages": None if stages is None else [_stage_dict(stage) for stage in stages],
-    }
-
-
-def _stage_dict(stage: Stage) -> dict[str, int]:
-    return {"size": stage.size, "batch_size": stage.batch_size, "steps": stage.steps}
 
 
 def _outcome_dict(outcome: Outcome | None) -> dict[str, Any]:

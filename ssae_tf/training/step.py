@@ -85,25 +85,24 @@ def make_step(
     """
     variables = model.trainable_variables
 
-    def gradients_of(
-        x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        with tf.GradientTape() as tape:
-            reconstruction = model(x_hat, training=True)
-            loss = loss_and_errors(reconstruction, x, x_hat, mask, config.objective)[0]
-        return reconstruction, tape.gradient(loss, variables)
-
     def update(x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor) -> Figures:
-        reconstructions, parts = [], []
+        reconstructions, losses, gradients = [], [], []
         count = x.shape[0]
         for first, last in itertools.pairwise(count * k // shards for k in range(shards + 1)):
-            share = (last - first) / count
-            reconstruction, gradients = gradients_of(*(p[first:last] for p in (x, x_hat, mask)))
+            clean, corrupted, region = (p[first:last] for p in (x, x_hat, mask))
+            with tf.GradientTape() as tape:
+                reconstruction = model(corrupted, training=True)
+                loss, *_ = loss_and_errors(
+                    reconstruction, clean, corrupted, region, config.objective
+                )
+                # So that the parts add up to the mean over the batch.
+                loss *= (last - first) / count
             reconstructions.append(reconstruction)
-            parts.append([share * gradient for gradient in gradients])
-        summed = [tf.add_n(each) for each in zip(*parts, strict=True)]
+            losses.append(loss)
+            gradients.append(tape.gradient(loss, variables))
+        summed = [tf.add_n(each) for each in zip(*gradients, strict=True)]
         optimizer.apply_gradients(zip(summed, variables, strict=True))
-        return loss_and_errors(tf.concat(reconstructions, 0), x, x_hat, mask, config.objective)
+        return tf.add_n(losses), *region_errors(tf.concat(reconstructions, 0), x, mask)
 
     def step(index: tf.Tensor, x: tf.Tensor) -> Figures:
         return step_of_pipeline(

@@ -7,6 +7,7 @@ operation and half of the batch on each core it took 122 ms (docs/training.md).
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import tensorflow as tf
@@ -15,24 +16,18 @@ from ssae_tf.config import TrainingConfig
 from ssae_tf.training.schedule import freeze_step
 
 
-def use_cores() -> int:
+def use_cores() -> None:
     """Gives every operation one core, so that parts of a batch run side by side.
 
     Only where TensorFlow sees no GPU, and before it has run anything in this process: later its
     threads can't be changed, and stay as they are. `TF_NUM_INTRAOP_THREADS` wins if it is set.
-
-    Returns:
-        Threads that an operation has now.
     """
     if tf.config.list_physical_devices("GPU") or "TF_NUM_INTRAOP_THREADS" in os.environ:
-        return tf.config.threading.get_intra_op_parallelism_threads()
-    try:
+        return
+    # RuntimeError: something ran before.
+    with contextlib.suppress(RuntimeError):
         tf.config.threading.set_inter_op_parallelism_threads(_cores())
         tf.config.threading.set_intra_op_parallelism_threads(1)
-    except RuntimeError:
-        # Something ran before.
-        pass
-    return tf.config.threading.get_intra_op_parallelism_threads()
 
 
 def side_by_side() -> int:

@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from ssae_tf import config as config_module
 from ssae_tf import detector as detector_module
-from ssae_tf import workflow
 from ssae_tf.benchmark.methods import METHODS, corruption_study
 from ssae_tf.benchmark.plan import Plan
 from ssae_tf.benchmark.results import Results
@@ -28,23 +27,9 @@ from ssae_tf.errors import ConfigError, RunError
 from ssae_tf.progress import Reporter
 from ssae_tf.training.loop import TrainingDiverged, TrainingInterrupted
 from ssae_tf.training.schedule import with_steps
+from stand_ins import Listener, put_grey_network
 
 MakePlan = Callable[..., Plan]
-
-
-class Listener(Reporter):
-    """Keeps what a person would be told."""
-
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
 
 
 @dataclasses.dataclass
@@ -70,8 +55,6 @@ class Machine:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """F(X) = 0.5 wherever a network would be trained or loaded; sheets are empty files."""
     machine = Machine()
-    inputs = tf.keras.Input((None, None, 3))
-    model = tf.keras.Model(inputs, tf.keras.layers.Rescaling(0.0, 0.5)(inputs))
 
     class Trainer:
         def __init__(
@@ -101,10 +84,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
                 raise error
             return model
 
-    def write_sheet(path: Path, *_: object, **__: object) -> None:
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"")
-
+    model = put_grey_network(monkeypatch, Trainer)
     # As many maps are traced as there are detectors.
     traced: list[Any] = []
 
@@ -114,21 +94,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
     compile_ = detector_module._compiled
     monkeypatch.setattr(detector_module, "_compiled", compiled)
-    monkeypatch.setattr(workflow, "Trainer", Trainer)
-    monkeypatch.setattr(workflow, "write_sheet", write_sheet)
-    for module in (workflow, detector_module):
-        monkeypatch.setattr(module, "load_network", lambda config, weights: model)
     return machine
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
-
-
-@pytest.fixture
-def listener() -> Listener:
-    return Listener()
 
 
 @pytest.fixture

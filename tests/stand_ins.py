@@ -1,0 +1,55 @@
+"""What stands in for a person who listens and for a network that is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from ssae_tf import detector, workflow
+from ssae_tf.progress import Reporter
+
+
+class Listener(Reporter):
+    """Keeps what a person would be told."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.said: list[str] = []
+        self.warned: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+    def warn(self, message: str) -> None:
+        self.warned.append(message)
+
+
+def grey_network() -> tf.keras.Model:
+    """F(X) = 0.5."""
+    inputs = tf.keras.Input((None, None, 3))
+    return tf.keras.Model(inputs, tf.keras.layers.Rescaling(0.0, 0.5)(inputs))
+
+
+def put_grey_network(monkeypatch: pytest.MonkeyPatch, trainer: type) -> tf.keras.Model:
+    """The grey network wherever a network would be loaded; sheets are empty files.
+
+    Args:
+        monkeypatch: of the test.
+        trainer: what `workflow` trains with.
+
+    Returns:
+        The network, for the trainer to return.
+    """
+
+    def write_sheet(path: Path, *_: object, **__: object) -> None:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+
+    model = grey_network()
+    monkeypatch.setattr(workflow, "write_sheet", write_sheet)
+    monkeypatch.setattr(workflow, "Trainer", trainer)
+    for module in (workflow, detector):
+        monkeypatch.setattr(module, "load_network", lambda config, weights: model)
+    return model
