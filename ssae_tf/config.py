@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     ConfigDict,
@@ -29,6 +30,10 @@ _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+# What `settle` goes by (docs/training.md): shares of the shorter side; pixels.
+_RESIDUAL_SHARE = 0.005
+_SMOOTHING_SHARE = 0.012
+_SMALLEST_SIDE, _MOST_SCALES = 64, 4
 # The network halves height and width three times.
 Size = Annotated[int, Field(ge=16, multiple_of=8)]
 
@@ -142,7 +147,9 @@ class ModelConfig:
 
     Attributes:
         width: scales every filter count; 1.0 is the paper.
-        start: "low_pass" begins with a network that answers with a coarse copy of its input.
+        start: "low_pass" begins with a network that answers with a coarse copy of its input,
+            "pretrained" with weights that come with the package, or as "low_pass" where it has
+            none for the width.
         momentum: of the moving averages of batch normalisation.
         reach: largest distance of a trained tap of a dilated kernel, as a share of the map's side;
             1.0 trains every tap that reads something.
@@ -150,7 +157,7 @@ class ModelConfig:
     """
 
     width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
-    start: Literal["random", "low_pass"] = "random"
+    start: Literal["random", "low_pass", "pretrained"] = "random"
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     reach: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     residual: bool = False
@@ -225,6 +232,14 @@ class TrainingConfig:
         return sum(stage.steps for stage in self.stages)
 
 
+class Settled(NamedTuple):
+    """Settings of scoring that may depend on the size of the pictures: see `ScoringConfig`."""
+
+    residual_sigma: float
+    smoothing_sigma: float
+    scales: tuple[int, ...]
+
+
 @dataclass(frozen=True, config=_STRICT)
 class ScoringConfig:
     """The anomaly map (sections 3.1, 4.2).
@@ -235,13 +250,41 @@ class ScoringConfig:
             crops in training reach as far.
         reading: "absolute" takes the channel mean of |F(X) − X|, "euclidean" the root mean
             square over channels.
+        residual_sigma: standard deviation of a Gaussian over F(X) − X, before its sign is taken
+            away, pixels; 0 is none. Structure that comes back blurred or moved by a pixel has
+            residuals of both signs, which cancel.
         smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none.
+            None is, for these two, 0.5 % and 1.2 % of the training pictures' shorter side (of the
+            inspection size, where there is one); `fit` writes the number.
+        scales: how many times smaller the network looks at a picture, one number for each look;
+            crops in training are of any of these scales. None is 1, 2, 4 … as far as the shorter
+            side of the training pictures stays at least 64 pixels, at most 8; `fit` writes the
+            numbers.
+        normalize: "location" divides the map by what is usual at its place in normal pictures.
     """
 
     inspection_size: InspectionSize = None
     margin: Annotated[int, Field(ge=0)] = 32
     reading: Literal["absolute", "euclidean"] = "absolute"
-    smoothing_sigma: Annotated[float, Field(ge=0.0)] = 4.0
+    residual_sigma: Annotated[float, Field(ge=0.0)] | None = 0.0
+    smoothing_sigma: Annotated[float, Field(ge=0.0)] | None = 4.0
+    scales: Annotated[tuple[Count, ...], Field(min_length=1)] | None = (1,)
+    normalize: Literal["none", "location"] = "none"
+
+    @property
+    def settled(self) -> Settled:
+        """What may depend on the size of the pictures, as numbers.
+
+        Raises:
+            ConfigError: some of it still waits for that size.
+        """
+        if self.residual_sigma is None or self.smoothing_sigma is None or self.scales is None:
+            raise ConfigError(
+                "`scoring.residual_sigma`, `scoring.smoothing_sigma` and `scoring.scales` depend "
+                "on the size of the pictures: expected numbers, as `settle` gives them, received "
+                "null."
+            )
+        return Settled(self.residual_sigma, self.smoothing_sigma, self.scales)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -264,6 +307,15 @@ class RunConfig:
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+
+    @property
+    def inspection_size(self) -> tuple[int, int] | None:
+        """(height, width) that pictures are resized to; None for their own size."""
+        size = self.scoring.inspection_size
+        if size is None and self.data.sampling == "resize":
+            side = self.training.stages[-1].size
+            return side, side
+        return size if isinstance(size, tuple) else None
 
 
 _ADAPTER = TypeAdapter(RunConfig)
@@ -335,6 +387,25 @@ def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
     return from_dict(values)
 
 
+def settle(config: RunConfig, side: float) -> RunConfig:
+    """A copy in which the smoothing and the scales are numbers.
+
+    Args:
+        config: settings; numbers in them stay.
+        side: shorter side of the pictures as the network sees them at scale 1, pixels.
+    """
+    count = math.floor(math.log2(side / _SMALLEST_SIDE)) + 1
+    count = max(1, min(_MOST_SCALES, count))
+    by_size: dict[str, Any] = {
+        "residual_sigma": round(_RESIDUAL_SHARE * side, 1),
+        "smoothing_sigma": round(_SMOOTHING_SHARE * side, 1),
+        "scales": tuple(2**k for k in range(count)),
+    }
+    waiting = {k: v for k, v in by_size.items() if getattr(config.scoring, k) is None}
+    scoring = dataclasses.replace(config.scoring, **waiting)
+    return dataclasses.replace(config, scoring=scoring)
+
+
 def field_names() -> list[str]:
     """Dotted names of all settings, in order."""
     names = []
@@ -402,6 +473,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "quick": {
         "model": {"width": 0.375, "reach": 0.25, "start": "low_pass"},
+        "scoring": {
+            "residual_sigma": None,
+            "smoothing_sigma": None,
+            "scales": None,
+            "normalize": "location",
+        },
         "objective": {"norm": "l1"},
         "corruption": {
             "patches": 2,

@@ -16,16 +16,18 @@ from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image, to_unit
 from ssae_tf.errors import DataError, RunError
-from ssae_tf.files import read_json, write_json, write_text
+from ssae_tf.files import atomic, read_json, write_json, write_text
 from ssae_tf.models.autoencoder import autoencoder
-from ssae_tf.models.weights import load_weights, save_weights
-from ssae_tf.scoring import anomaly_map, reconstruct
+from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
+from ssae_tf.scoring import inspect
 from ssae_tf.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.npz"
 CALIBRATION_FILE = "calibration.json"
+SPREAD_FILE = "spread.npz"
+_SPREAD = "spread"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,15 +124,22 @@ class Detector:
         model: F, a Keras model.
         config: the settings of the run.
         calibration: the threshold; None before calibration.
+        spread: what is usual at each place of a map (`ssae_tf.spread`); None for the same
+            everywhere.
     """
 
     def __init__(
-        self, model: tf.keras.Model, config: RunConfig, calibration: Calibration | None = None
+        self,
+        model: tf.keras.Model,
+        config: RunConfig,
+        calibration: Calibration | None = None,
+        spread: np.ndarray | None = None,
     ) -> None:
         self.model = model
         self.config = config
         self.calibration = calibration
-        self._map = _compiled(model, config)
+        self.spread = spread
+        self._map = _compiled(model, config, spread)
 
     @classmethod
     def load(cls, run: str | Path) -> Detector:
@@ -146,21 +155,21 @@ class Detector:
         folder = Path(run)
         if not folder.is_dir():
             raise RunError(f"{folder}: no such run folder.")
-        for name in (CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE):
-            if not (folder / name).is_file():
-                raise RunError(
-                    f"{folder}: has no {name}, so this is no finished run of `ssae-tf fit`."
-                )
+        _check_there(folder, CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE)
         config = config_module.load(folder / CONFIG_FILE)
         path = folder / CALIBRATION_FILE
         try:
             calibration = Calibration.from_dict(read_json(path))
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path}: not a calibration ({error!r}).") from None
-        return cls(load_network(config, folder / WEIGHTS_FILE), config, calibration)
+        spread = None
+        if config.scoring.normalize == "location":
+            _check_there(folder, SPREAD_FILE)
+            spread = _read_spread(folder / SPREAD_FILE)
+        return cls(load_network(config, folder / WEIGHTS_FILE), config, calibration, spread)
 
     def save(self, folder: str | Path) -> None:
-        """Writes config.json, weights.npz and calibration.json.
+        """Writes config.json, weights.npz, spread.npz where there is one, and calibration.json.
 
         Args:
             folder: made if it does not exist.
@@ -172,6 +181,9 @@ class Detector:
         calibration = self._calibrated()
         save_weights(self.model, folder / WEIGHTS_FILE)
         write_text(folder / CONFIG_FILE, config_module.to_json(self.config))
+        if self.spread is not None:
+            with atomic(folder / SPREAD_FILE) as temporary:
+                save_arrays(temporary, {_SPREAD: self.spread})
         # Last, because a run counts as finished when it is there.
         write_json(folder / CALIBRATION_FILE, calibration.to_dict())
 
@@ -232,11 +244,7 @@ class Detector:
     @property
     def inspection_size(self) -> tuple[int, int] | None:
         """(height, width) that pictures are resized to; None for their own size."""
-        size = self.config.scoring.inspection_size
-        if size is None and self.config.data.sampling == "resize":
-            side = self.config.training.stages[-1].size
-            return side, side
-        return size if isinstance(size, tuple) else None
+        return self.config.inspection_size
 
     def _as_unit(self, picture: str | Path | np.ndarray) -> np.ndarray:
         if not isinstance(picture, np.ndarray):
@@ -264,6 +272,19 @@ class Detector:
         return self.calibration
 
 
+def _check_there(folder: Path, *names: str) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise RunError(f"{folder}: has no {name}, so this is no finished run of `ssae-tf fit`.")
+
+
+def _read_spread(path: Path) -> np.ndarray:
+    spread = load_arrays(path).get(_SPREAD)
+    if spread is None or spread.ndim != 2 or spread.dtype != np.float32 or not (spread > 0).all():
+        raise RunError(f"{path}: expected an array {_SPREAD!r} of two dimensions, float32 above 0.")
+    return spread
+
+
 def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
     """The network of some settings with weights from a file, computing in float32.
 
@@ -280,7 +301,7 @@ def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
 
 
 def _compiled(
-    model: tf.keras.Model, config: RunConfig
+    model: tf.keras.Model, config: RunConfig, spread: np.ndarray | None
 ) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     channels = model.inputs[0].shape[-1]
 
@@ -289,7 +310,6 @@ def _compiled(
         autograph=False, input_signature=[tf.TensorSpec((None, None, None, channels), tf.float32)]
     )
     def run(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        reconstruction = reconstruct(lambda y: model(y, training=False), x, config.scoring.margin)
-        return reconstruction, anomaly_map(reconstruction, x, config.scoring)
+        return inspect(lambda y: model(y, training=False), x, config.scoring, spread)
 
     return run

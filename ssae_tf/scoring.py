@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from ssae_tf.config import ScoringConfig
-from ssae_tf.tensor_ops import gaussian_filter, pad_reflect
+from ssae_tf.tensor_ops import enlarge, gaussian_filter, pad_reflect, shrink
 
 # The network halves height and width three times.
 MULTIPLE = 8
@@ -34,7 +35,7 @@ def reconstruct(
 
 
 def anomaly_map(reconstruction: tf.Tensor, x: tf.Tensor, config: ScoringConfig) -> tf.Tensor:
-    """The smoothed residual.
+    """The smoothed residual at one scale.
 
     Args:
         reconstruction: F(X), (B, H, W, C) float32.
@@ -44,9 +45,54 @@ def anomaly_map(reconstruction: tf.Tensor, x: tf.Tensor, config: ScoringConfig) 
     Returns:
         (B, H, W) float32, at least 0; raw residuals in grey levels of [0, 1], never rescaled.
     """
-    error = reconstruction - x
+    settled = config.settled
+    residual = _residual(reconstruction - x, config, settled.residual_sigma)
+    return gaussian_filter(residual, settled.smoothing_sigma)[..., 0]
+
+
+def inspect(
+    model: Callable[[tf.Tensor], tf.Tensor],
+    x: tf.Tensor,
+    config: ScoringConfig,
+    spread: np.ndarray | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """F(X) and the anomaly map: everything between a picture and its map.
+
+    The same network looks at the picture at every one of `config.scales`. A scratch is seen at
+    full resolution, and a fold as wide as the network's view only where the picture is shrunk.
+
+    Args:
+        model: F, from (B, H, W, C) to the same, H and W multiples of 8.
+        x: X, (B, H, W, C) float32 in [0, 1], of any size from 1 × 1.
+        config: scales, margin, reading and smoothing.
+        spread: what is usual at each place, (h, w) float32 above 0, stretched over the picture;
+            None for 1 everywhere.
+
+    Returns:
+        F(X) at the finest of the scales, (B, H, W, C) float32, and the map, (B, H, W) float32, at
+        least 0: the smoothed mean of the residuals of all scales, divided by the spread, in grey
+        levels of [0, 1] where the spread is 1.
+    """
+    residual_sigma, smoothing_sigma, scales = config.settled
+    size = tf.shape(x)[1:3]
+    reconstructions, residuals = [], []
+    for scale in sorted(scales):
+        seen = shrink(x, scale)
+        answer = reconstruct(model, seen, config.margin)
+        reconstructions.append(answer)
+        residual = _residual(answer - seen, config, residual_sigma / scale)
+        residuals.append(enlarge(residual, scale)[:, : size[0], : size[1], :])
+    finest = enlarge(reconstructions[0], min(scales))[:, : size[0], : size[1], :]
+    map_ = gaussian_filter(tf.add_n(residuals) / len(residuals), smoothing_sigma)
+    if spread is not None:
+        # A constant of the caller's graph, as in `gaussian_filter`.
+        map_ /= tf.image.resize(tf.constant(spread[None, ..., None]), size)
+    return finest, map_[..., 0]
+
+
+def _residual(error: tf.Tensor, config: ScoringConfig, sigma: float) -> tf.Tensor:
+    """(B, H, W, 1), at least 0, of F(X) − X."""
+    error = gaussian_filter(error, sigma)
     if config.reading == "absolute":
-        residual = tf.reduce_mean(tf.abs(error), axis=-1, keepdims=True)
-    else:
-        residual = tf.sqrt(tf.reduce_mean(tf.square(error), axis=-1, keepdims=True))
-    return gaussian_filter(residual, config.smoothing_sigma)[..., 0]
+        return tf.reduce_mean(tf.abs(error), axis=-1, keepdims=True)
+    return tf.sqrt(tf.reduce_mean(tf.square(error), axis=-1, keepdims=True))

@@ -14,6 +14,8 @@ import tensorflow as tf
 
 # As in scipy.ndimage: a Gaussian kernel ends at this many standard deviations.
 TRUNCATE = 4.0
+# Pixels that `gaussian_filter` smooths with one product.
+_BLOCK = 32
 
 
 def split_seed(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
@@ -103,12 +105,42 @@ def pad_reflect(x: tf.Tensor, multiple: int, margin: int = 0) -> tf.Tensor:
         (B, H', W', C).
     """
     for axis in (1, 2):
-        size = x.shape[axis] if x.shape[axis] is not None else tf.shape(x)[axis]
+        size = _side(x, axis)
         padded = -(-(size + 2 * margin) // multiple) * multiple
         if isinstance(size, int) and padded == size:
             continue
         x = tf.gather(x, reflect_indices(-margin, padded - margin, size), axis=axis)
     return x
+
+
+def shrink(x: tf.Tensor, scale: int) -> tf.Tensor:
+    """Averages squares of scale × scale pixels, of the picture continued by reflection.
+
+    Args:
+        x: (B, H, W, C) float32.
+        scale: 1 returns `x`.
+
+    Returns:
+        (B, ⌈H / scale⌉, ⌈W / scale⌉, C) float32.
+    """
+    if scale == 1:
+        return x
+    return tf.nn.avg_pool2d(pad_reflect(x, scale), scale, scale, "VALID")
+
+
+def enlarge(x: tf.Tensor, scale: int) -> tf.Tensor:
+    """The way back from `shrink`: bilinear, pixel centres in place.
+
+    Args:
+        x: (B, H, W, C) float32.
+        scale: 1 returns `x`.
+
+    Returns:
+        (B, scale · H, scale · W, C) float32, within the range of `x`.
+    """
+    if scale == 1:
+        return x
+    return tf.image.resize(x, [scale * _side(x, axis) for axis in (1, 2)])
 
 
 def gaussian_kernel(sigma: float) -> np.ndarray:
@@ -123,23 +155,43 @@ def gaussian_filter(x: tf.Tensor, sigma: float) -> tf.Tensor:
     """Gaussian smoothing with one sigma; `scipy.ndimage.gaussian_filter` with its defaults.
 
     Args:
-        x: (B, H, W, 1) float32.
+        x: (B, H, W, C) float32; channels are smoothed each by itself.
         sigma: standard deviation, pixels; 0 returns `x`.
 
     Returns:
-        (B, H, W, 1) float32.
+        (B, H, W, C) float32.
     """
     if sigma == 0:
         return x
-    # A NumPy kernel, made a constant inside the caller's graph: converters would turn a captured
+    # NumPy kernels, made constants inside the caller's graph: converters would turn a captured
     # eager tensor into an input of the exported graph.
     kernel = gaussian_kernel(sigma)
-    radius = len(kernel) // 2
-    for axis, shape in ((1, (-1, 1, 1, 1)), (2, (1, -1, 1, 1))):
-        size = tf.shape(x)[axis]
-        padded = tf.gather(x, reflect_indices(-radius, size + radius, size), axis=axis)
-        x = tf.nn.conv2d(padded, tf.constant(kernel.reshape(shape)), strides=1, padding="VALID")
-    return x
+    taps, radius = len(kernel) + _BLOCK - 1, len(kernel) // 2
+    # Column k holds the weights of pixel k of a block. As the channels of a convolution with the
+    # block's stride they cost a fraction of one output channel at stride 1.
+    blocks = np.zeros((taps, _BLOCK), np.float32)
+    for k in range(_BLOCK):
+        blocks[k : k + len(kernel), k] = kernel
+    height, width, channels = _side(x, 1), _side(x, 2), x.shape[-1]
+    planes = tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (-1, height, width, 1))
+
+    rows = -(-height // _BLOCK) * _BLOCK
+    planes = tf.gather(planes, reflect_indices(-radius, rows + radius, height), axis=1)
+    weights = tf.constant(blocks[:, None, None, :])
+    planes = tf.nn.conv2d(planes, weights, (1, _BLOCK, 1, 1), "VALID")
+    planes = tf.reshape(tf.transpose(planes, (0, 1, 3, 2)), (-1, rows, width, 1))[:, :height]
+
+    columns = -(-width // _BLOCK) * _BLOCK
+    planes = tf.gather(planes, reflect_indices(-radius, columns + radius, width), axis=2)
+    weights = tf.constant(blocks[None, :, None, :])
+    planes = tf.nn.conv2d(planes, weights, (1, 1, _BLOCK, 1), "VALID")
+    planes = tf.reshape(planes, (-1, height, columns))[:, :, :width]
+    return tf.transpose(tf.reshape(planes, (-1, channels, height, width)), (0, 2, 3, 1))
+
+
+def _side(x: tf.Tensor, axis: int) -> int | tf.Tensor:
+    """A side's length, as a number where it is known."""
+    return tf.shape(x)[axis] if x.shape[axis] is None else x.shape[axis]
 
 
 def gaussian_filter_each(

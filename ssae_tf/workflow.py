@@ -41,6 +41,7 @@ from ssae_tf.files import read_json, write_json, write_text
 from ssae_tf.models.autoencoder import DOWNSAMPLING
 from ssae_tf.models.weights import save_weights
 from ssae_tf.progress import Reporter, Task, duration
+from ssae_tf.spread import location_spread
 from ssae_tf.threshold import calibrate as threshold_of
 from ssae_tf.threshold import default_min_area, image_score
 from ssae_tf.training.loop import STATE_FILE, Trainer
@@ -51,6 +52,9 @@ SPLIT_FILE = "split.json"
 METRICS_FILE = "metrics.json"
 ENVIRONMENT_FILE = "environment.json"
 SHEETS_FOLDER = "sheets"
+
+# Enough for every place, and no long wait.
+_SPREAD_PICTURES = 40
 
 _T = TypeVar("_T")
 
@@ -172,7 +176,7 @@ def calibrate(
     detector = Detector.load(folder)
     if min_area is not None:
         changed = config_module.override(detector.config, {"min_area": min_area})
-        detector = Detector(detector.model, changed, detector.calibration)
+        detector = Detector(detector.model, changed, detector.calibration, detector.spread)
     if data is not None:
         samples: Sequence[Sample] = load_category(data, None).train
     else:
@@ -335,7 +339,14 @@ def _prepare(
             f"{small} of {len(pictures)} training pictures are smaller than crops of {largest}²: "
             "they are continued by reflection."
         )
+    config = config_module.settle(config, _side(config, pictures))
     return found, split, Trainer(caches["train"], caches["select"], config, reporter)
+
+
+def _side(config: RunConfig, pictures: Sequence[np.ndarray]) -> float:
+    """Shorter side of a typical picture as the network will see it, pixels."""
+    size = config.inspection_size
+    return float(np.median([min(size or picture.shape[:2]) for picture in pictures]))
 
 
 def _checked(
@@ -388,7 +399,9 @@ def _finish(
     save_weights(trainer.train(folder, resume=go_on), folder / WEIGHTS_FILE)
     # The network as it will be loaded: training may compute in bfloat16, which gives other scores.
     model = load_network(trainer.config, folder / WEIGHTS_FILE)
-    detector = calibrated(Detector(model, trainer.config), split.calibrate, reporter)
+    spread = _spread(Detector(model, trainer.config), split, reporter)
+    detector = Detector(model, trainer.config, spread=spread)
+    detector = calibrated(detector, split.calibrate, reporter)
     detector.save(folder)
     metrics = None
     if found.test:
@@ -412,9 +425,8 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
     height, width = (round(side) for side in np.median([map_.shape for map_ in maps], axis=0))
     # The map is smoothed at the inspection size, and min_area counts pixels of the picture.
     inspected = detector.inspection_size or (height, width)
-    sigma = detector.config.scoring.smoothing_sigma * max(
-        height / inspected[0], width / inspected[1]
-    )
+    sigma = detector.config.scoring.settled.smoothing_sigma
+    sigma *= max(height / inspected[0], width / inspected[1])
     min_area = detector.config.min_area or default_min_area(height, width, sigma)
     scores = tuple(image_score(map_, min(min_area, map_.size)) for map_ in maps)
     calibration = Calibration(threshold_of(scores), min_area, scores)
@@ -422,7 +434,31 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
         f"Threshold {calibration.threshold:.4g} from {len(scores)} normal pictures, "
         f"min_area {min_area} pixels."
     )
-    return Detector(detector.model, detector.config, calibration)
+    return Detector(detector.model, detector.config, calibration, detector.spread)
+
+
+def _spread(detector: Detector, split: Split, reporter: Reporter) -> np.ndarray | None:
+    """What is usual at each place, in pictures that the threshold does not come from.
+
+    Those that training has seen will do: the places are compared with each other.
+    """
+    settings = detector.config.data
+    if detector.config.scoring.normalize == "none":
+        return None
+    samples = list(dict.fromkeys((*split.select, *split.train)))[:_SPREAD_PICTURES]
+    with reporter.task("Looking at normal pictures", len(samples)) as task:
+        maps, _ = _each(
+            lambda sample: detector.inspect(read_image(sample.path, settings.white_level))[1],
+            samples,
+            task,
+            settings.skip_unreadable,
+        )
+    return location_spread(
+        maps,
+        left_right=settings.flip_horizontal,
+        top_bottom=settings.flip_vertical,
+        turned=settings.rotate,
+    )
 
 
 def _evaluate(

@@ -61,7 +61,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "corruption.noise": SHARE,
     "model.width": ([0.0625, 4.0], [0.0, -1.0, 4.1, INFINITY, "wide"]),
     "model.momentum": ([0.0, 0.99], [1.0, -0.1, "slow"]),
-    "model.start": (["random", "low_pass"], ["zero"]),
+    "model.start": (["random", "low_pass", "pretrained"], ["zero"]),
     "model.reach": ([0.01, 1.0], [0.0, 1.5, "far"]),
     "model.residual": FLAG,
     "objective.equation": ([1, 2, 3], [0, 4, "one", None]),
@@ -83,7 +83,10 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "scoring.inspection_size": ([None, "native", [16, 512]], ["half", [10, 16], [16], [8, 16], 16]),
     "scoring.margin": ([0, 16], [-1, 1.5, "wide"]),
     "scoring.reading": (["absolute", "euclidean"], ["l2"]),
-    "scoring.smoothing_sigma": ([0.0, 4.0], [-1.0, INFINITY, "soft"]),
+    "scoring.smoothing_sigma": ([0.0, 4.0, None], [-1.0, INFINITY, "soft"]),
+    "scoring.residual_sigma": ([0.0, 1.0, None], [-1.0, INFINITY, "soft"]),
+    "scoring.normalize": (["none", "location"], ["global", None]),
+    "scoring.scales": ([[1], [2, 4], None], [[], [0], [1.5], 1, "all"]),
 }
 ACCEPTED = [(name, value) for name, (values, _) in FIELDS.items() for value in values]
 REFUSED = [(name, value) for name, (_, values) in FIELDS.items() for value in values]
@@ -94,6 +97,53 @@ def _value(config: RunConfig, name: str) -> Any:
     for part in name.split("."):
         value = getattr(value, part)
     return value
+
+
+class TestSettle:
+    WAITING = from_dict({"scoring": dict.fromkeys(("residual_sigma", "smoothing_sigma", "scales"))})
+
+    @pytest.mark.parametrize(
+        ("side", "expected"),
+        [
+            (1024, (5.1, 12.3, (1, 2, 4, 8))),
+            (1023, (5.1, 12.3, (1, 2, 4, 8))),
+            (512, (2.6, 6.1, (1, 2, 4, 8))),
+            (511, (2.6, 6.1, (1, 2, 4))),
+            (256, (1.3, 3.1, (1, 2, 4))),
+            (128, (0.6, 1.5, (1, 2))),
+            (100, (0.5, 1.2, (1,))),
+            (10, (0.1, 0.1, (1,))),
+        ],
+    )
+    def test_by_the_shorter_side(self, side, expected):
+        settled = config_module.settle(self.WAITING, side)
+        assert settled.scoring.settled == expected
+        assert dataclasses.replace(settled, scoring=self.WAITING.scoring) == self.WAITING
+
+    def test_numbers_stay(self):
+        config = from_dict(
+            {"scoring": {"residual_sigma": 0.5, "smoothing_sigma": 1.5, "scales": [4]}}
+        )
+        assert config_module.settle(config, 1024) == config
+
+    def test_each_by_itself(self):
+        config = from_dict({"scoring": {"smoothing_sigma": 0.0, "scales": None}})
+        assert config_module.settle(config, 512).scoring.settled == (0.0, 0.0, (1, 2, 4, 8))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, None),
+        ({"scoring": {"inspection_size": [32, 48]}}, (32, 48)),
+        ({"data": {"sampling": "resize"}, "training": {"stages": [
+            {"size": 16, "batch_size": 1, "steps": 1}, {"size": 32, "batch_size": 1, "steps": 1},
+        ]}}, (32, 32)),
+        ({"data": {"sampling": "resize"}, "scoring": {"inspection_size": "native"}}, None),
+    ],
+)  # fmt: skip
+def test_inspection_size(values: dict[str, Any], expected: tuple[int, int] | None) -> None:
+    assert from_dict(values).inspection_size == expected
 
 
 def test_every_field_is_listed_here() -> None:

@@ -55,7 +55,7 @@ def trained(run_folder: Path) -> Detector:
 @pytest.fixture(scope="module")
 def strict(trained: Detector) -> Detector:
     """The same network with a threshold that no picture passes."""
-    return Detector(trained.model, trained.config, Calibration(0.0, 3, (0.0,)))
+    return Detector(trained.model, trained.config, Calibration(0.0, 3, (0.0,)), trained.spread)
 
 
 @pytest.fixture
@@ -83,6 +83,48 @@ def _same(one: Any, other: Any) -> None:
 def _write(path: Path, pixels: np.ndarray) -> Path:
     assert cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
     return path
+
+
+# What is usual at each place.
+
+
+def test_the_map_is_divided_by_the_spread(grey: tf.keras.Model) -> None:
+    spread = np.linspace(0.5, 2.0, 12, dtype=np.float32).reshape(3, 4)
+    config = from_dict({"scoring": {"smoothing_sigma": 0.0, "normalize": "location"}})
+    detector = Detector(grey, config, Calibration(0.1, 1, (0.1,)), spread)
+    picture = np.full((30, 80, 3), 0.75, np.float32)
+    found = detector.predict(picture)
+    # |X − 0.5| over the spread, whose cells are 10 × 20 pixels here: it is reached at their middle.
+    middles = found.anomaly_map[5::10, 10::20], found.anomaly_map[4::10, 9::20]
+    np.testing.assert_allclose(np.mean(middles, axis=0), 0.25 / spread, rtol=0.05)
+    assert found.score == pytest.approx(0.5, rel=1e-3)
+
+
+def test_the_spread_is_saved_and_loaded(trained: Detector, tmp_path: Path) -> None:
+    assert trained.spread is not None
+    assert np.ptp(trained.spread) > 0
+    trained.save(tmp_path)
+    np.testing.assert_array_equal(Detector.load(tmp_path).spread, trained.spread)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (None, "has no spread.npz"),
+        ({"other": np.ones((2, 2), np.float32)}, "expected an array 'spread'"),
+        ({"spread": np.ones(4, np.float32)}, "of two dimensions"),
+        ({"spread": np.zeros((2, 2), np.float32)}, "above 0"),
+        ({"spread": np.ones((2, 2))}, "float32"),
+    ],
+)
+def test_a_run_with_a_damaged_spread(
+    run_copy: Path, arrays: dict[str, np.ndarray] | None, message: str
+) -> None:
+    (run_copy / "spread.npz").unlink()
+    if arrays is not None:
+        np.savez(run_copy / "spread.npz", **arrays)
+    with pytest.raises(RunError, match=message):
+        Detector.load(run_copy)
 
 
 # Loading and saving.
@@ -290,13 +332,17 @@ def test_padding_is_cropped_before_smoothing(trained: Detector, margin: int) -> 
     picture = np.random.default_rng(0).random((37, 53, 3), np.float32)
     config = override(trained.config, {"scoring.margin": margin})
     result = Detector(trained.model, config, trained.calibration).predict(picture)
+    residual_sigma, smoothing_sigma, _ = config.scoring.settled
+    assert residual_sigma > 0
     widths = [(margin, margin + -(side + 2 * margin) % 8) for side in (37, 53)]
     padded = np.pad(picture, [*widths, (0, 0)], mode="symmetric")
     answer = trained.model(padded[None], training=False).numpy()[0]
     answer = answer[margin : margin + 37, margin : margin + 53]
     np.testing.assert_allclose(result.reconstruction, answer, atol=1e-5)
-    raw = np.abs(answer.astype(np.float64) - picture).mean(axis=-1)
-    expected = ndimage.gaussian_filter(raw, config.scoring.smoothing_sigma)
+    error = ndimage.gaussian_filter(
+        answer.astype(np.float64) - picture, (residual_sigma, residual_sigma, 0)
+    )
+    expected = ndimage.gaussian_filter(np.abs(error).mean(axis=-1), smoothing_sigma)
     np.testing.assert_allclose(result.anomaly_map, expected, atol=1e-5)
 
 

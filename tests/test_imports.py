@@ -53,6 +53,7 @@ RULES = {
     "ssae_tf.config": Rule(_ours(), frozenset({"pydantic"})),
     "ssae_tf.files": Rule(_ours(), frozenset()),
     "ssae_tf.progress": Rule(_ours(), frozenset({"rich"})),
+    "ssae_tf.spread": Rule(_ours(), ARRAYS),
     "ssae_tf.streams": Rule(_ours(), frozenset()),
     "ssae_tf.tensor_ops": Rule(_ours(), TENSORS),
     "ssae_tf.corruption": Rule(_ours("tensor_ops"), TENSORS),

@@ -8,7 +8,9 @@ import tensorflow as tf
 from scipy import ndimage
 
 from ssae_tf.config import ScoringConfig
-from ssae_tf.scoring import MULTIPLE, anomaly_map, reconstruct
+from ssae_tf.errors import ConfigError
+from ssae_tf.scoring import MULTIPLE, anomaly_map, inspect, reconstruct
+from ssae_tf.tensor_ops import shrink
 
 SIZES = [(16, 24), (17, 23), (31, 8), (5, 40), (1, 1)]
 
@@ -126,3 +128,57 @@ class TestAnomalyMap:
         x, reconstruction = (rng.random((2, 13, 18, 3), np.float32) for _ in range(2))
         expected = anomaly_map(tf.constant(reconstruction), tf.constant(x), config)
         np.testing.assert_allclose(graph(reconstruction, x), expected, atol=1e-6)
+
+
+def halved(pictures):
+    """A network that answers with half of what it sees, and with a pattern of its own."""
+    rows = tf.cast(tf.range(tf.shape(pictures)[1])[:, None, None] % 2, tf.float32)
+    return 0.5 * pictures + 0.1 * rows
+
+
+class TestInspect:
+    @pytest.mark.parametrize("size", SIZES)
+    def test_one_scale_is_reconstruction_and_map(self, rng, size):
+        x = tf.constant(rng.random((2, *size, 3), np.float32))
+        config = ScoringConfig(margin=8, smoothing_sigma=1.5)
+        reconstruction, map_ = inspect(halved, x, config)
+        expected = reconstruct(halved, x, 8)
+        np.testing.assert_array_equal(reconstruction, expected)
+        np.testing.assert_allclose(map_, anomaly_map(expected, x, config), atol=1e-6)
+
+    def test_the_map_is_the_mean_over_scales(self, rng):
+        x = tf.constant(rng.random((1, 32, 48, 3), np.float32))
+        config = ScoringConfig(margin=0, smoothing_sigma=0.0, scales=(4, 1))
+        reconstruction, map_ = inspect(lambda y: 0.5 * y, x, config)
+        np.testing.assert_array_equal(reconstruction, 0.5 * x)
+        small = 0.5 * shrink(x, 4).numpy().mean(axis=-1)[0]
+        # Enlarged to values of the same mean inside, reached exactly between four centres.
+        large = 2.0 * map_.numpy()[0] - 0.5 * x.numpy()[0].mean(axis=-1)
+        between = small[:-1, :-1] + small[1:, :-1] + small[:-1, 1:] + small[1:, 1:]
+        meeting = [(4 * i + 3, 4 * j + 3) for i in range(7) for j in range(11)]
+        found = [large[i : i + 2, j : j + 2].mean() for i, j in meeting]
+        np.testing.assert_allclose(found, between.ravel() / 4, atol=1e-6)
+
+    def test_without_the_full_size_the_answer_is_enlarged(self):
+        x = tf.fill((1, 21, 30, 3), 0.4)
+        config = ScoringConfig(scales=(2,), smoothing_sigma=2.0)
+        reconstruction, map_ = inspect(lambda y: 0.75 * y, x, config)
+        np.testing.assert_allclose(reconstruction, tf.fill(x.shape, 0.3), atol=1e-6)
+        np.testing.assert_allclose(map_, tf.fill((1, 21, 30), 0.1), atol=1e-6)
+
+    def test_in_graphs_of_unknown_sizes(self, rng):
+        config = ScoringConfig(scales=(1, 2, 4), smoothing_sigma=1.0)
+        graph = tf.function(
+            lambda x: inspect(halved, x, config),
+            input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
+        )
+        for size in SIZES:
+            x = tf.constant(rng.random((2, *size, 3), np.float32))
+            for found, expected in zip(graph(x), inspect(halved, x, config), strict=True):
+                assert found.shape[:3] == (2, *size)
+                np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    @pytest.mark.parametrize("waiting", [{"scales": None}, {"smoothing_sigma": None}])
+    def test_settings_that_wait_for_the_pictures(self, waiting):
+        with pytest.raises(ConfigError, match=r"expected numbers, as `settle` gives them"):
+            inspect(halved, tf.zeros((1, 8, 8, 3)), ScoringConfig(**waiting))

@@ -23,10 +23,12 @@ from ssae_tf import config as config_module
 from ssae_tf import workflow
 from ssae_tf.config import RunConfig, from_dict
 from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import load_category
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.progress import Reporter
+from ssae_tf.spread import location_spread
 from ssae_tf.threshold import default_min_area
 from stand_ins import Listener, grey_network, put_grey_network
 
@@ -148,6 +150,7 @@ def test_a_run_holds_what_the_contract_says(run_folder: Path) -> None:
         "weights.npz",
         "checkpoints/best.npz",
         "checkpoints/state.npz",
+        "spread.npz",
         *(f"sheets/{kind}.png" for kind in kinds),
     }
     assert len(logs) == 1
@@ -182,7 +185,7 @@ def test_the_threshold_is_the_highest_score_of_the_calibration_pictures(
         "scores",
     }
     assert calibration["n_calibration"] == len(calibration["scores"]) == len(names) == 3
-    assert calibration["min_area"] == default_min_area(64, 64, 4.0) == 70
+    assert calibration["min_area"] == default_min_area(64, 64, 0.8) == 3
     assert calibration["threshold"] == max(calibration["scores"])
     detector = Detector.load(run_folder)
     results = [detector.predict(sample_root / "tile" / name) for name in names]
@@ -191,6 +194,44 @@ def test_the_threshold_is_the_highest_score_of_the_calibration_pictures(
     metrics = _json(run_folder / "metrics.json")
     assert metrics["threshold"] == calibration["threshold"]
     assert metrics["min_area"] == calibration["min_area"]
+
+
+def test_the_spread_is_that_of_other_pictures(run_folder: Path, sample_root: Path) -> None:
+    detector = Detector.load(run_folder)
+    split = _json(run_folder / "split.json")
+    plain = Detector(detector.model, detector.config)
+    names = (*split["select"], *split["train"])
+    maps = [plain.inspect(read_image(sample_root / "tile" / name))[1] for name in names]
+    expected = location_spread(maps, left_right=True, top_bottom=True, turned=True)
+    np.testing.assert_allclose(detector.spread, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("normalize", ["none", "location"])
+def test_a_spread_only_where_it_is_asked_for(
+    fit: Callable[..., workflow.Fitted],
+    config: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    normalize: str,
+) -> None:
+    monkeypatch.setattr(workflow, "_SPREAD_PICTURES", 4)
+    seen: list[int] = []
+
+    def spread(maps: list[np.ndarray], **symmetries: bool) -> np.ndarray:
+        seen.append(len(maps))
+        return np.full((2, 2), 0.5, np.float32)
+
+    monkeypatch.setattr(workflow, "location_spread", spread)
+    plain = fit()
+    fitted = fit(
+        config=config_module.override(config, {"scoring.normalize": normalize}), overwrite=True
+    )
+    assert seen == ([4] if normalize == "location" else [])
+    assert (fitted.folder / "spread.npz").is_file() == (normalize == "location")
+    # Maps divided by 0.5.
+    factor = 2.0 if normalize == "location" else 1.0
+    assert fitted.metrics is not None
+    assert plain.metrics is not None
+    assert fitted.metrics["threshold"] == pytest.approx(factor * plain.metrics["threshold"])
 
 
 def test_the_split_is_listed(run_folder: Path) -> None:
@@ -249,7 +290,9 @@ def test_the_default_settings(
     fit: Callable[..., workflow.Fitted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = fit(config=None).detector.config
-    assert config == config_module.preset("quick", "tile")
+    # What depends on the size of the pictures is settled.
+    assert config == config_module.settle(config_module.preset("quick", "tile"), 64)
+    assert config.scoring.settled == (0.3, 0.8, (1,))
 
 
 @pytest.mark.parametrize(("gpus", "name"), [([], "quick"), (["GPU:0"], "paper")])

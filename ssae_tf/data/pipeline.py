@@ -34,6 +34,7 @@ class CropSampler:
         data: DataConfig,
         seed: Sequence[int],
         margin: int = 0,
+        smaller: Sequence[Sequence[np.ndarray]] = (),
     ) -> None:
         """Keeps what batches are made from.
 
@@ -44,8 +45,11 @@ class CropSampler:
             data: the sampling and the augmentations.
             seed: any number of integers.
             margin: pixels of reflected picture that squares may reach into.
+            smaller: the same pictures shrunk, once for each further scale: every square is cut at
+                one of the scales, all equally likely.
         """
         self.pictures = list(pictures)
+        self.scales = [self.pictures, *map(list, smaller)]
         self.size = size
         self.batch_size = batch_size
         self.data = data
@@ -62,7 +66,8 @@ class CropSampler:
         result = np.empty((self.batch_size, self.size, self.size, 3), np.float32)
         for slot in range(self.batch_size):
             epoch, place = divmod(step * self.batch_size + slot, len(self.pictures))
-            picture = self.pictures[self._order(epoch)[place]]
+            pictures = self.scales[rng.integers(len(self.scales))]
+            picture = pictures[self._order(epoch)[place]]
             crop = self._augment(self._crop(picture, rng), rng)
             result[slot] = crop if crop.dtype == np.float32 else to_unit(crop)
         return result
@@ -76,7 +81,10 @@ class CropSampler:
 
     def _interval(self, side: int, rng: np.random.Generator) -> np.ndarray:
         """Indices of `size` neighbouring rows or columns, folded back at the picture's ends."""
-        first = -self.margin + rng.integers(max(1, side + 2 * self.margin - self.size + 1))
+        # Pushed back inside from anywhere that touches the picture: the border is then seen at
+        # least as often as the middle.
+        least, most = -self.margin, side + self.margin - self.size
+        first = max(least, min(most, int(rng.integers(1 - self.size, side))))
         index = np.arange(first, first + self.size) % (2 * side)
         return np.minimum(index, 2 * side - 1 - index)
 

@@ -6,7 +6,8 @@ Which they are follows from the seed, the purpose and the step alone.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -36,7 +37,7 @@ class Batches:
         """
         self._caches = {"train": train, "select": select}
         self._config = config
-        self._resized: dict[tuple[str, int], list[np.ndarray]] = {}
+        self._sizes: dict[tuple[Any, ...], list[np.ndarray]] = {}
 
     @functools.cached_property
     def mean_colour(self) -> np.ndarray:
@@ -77,15 +78,24 @@ class Batches:
             yield tf.constant(sampler.batch(k))
 
     def _sampler(self, split: str, stage: Stage, *purpose: int) -> CropSampler:
-        pictures: Sequence[np.ndarray] = self._caches[split].pictures
-        if self._config.data.sampling == "resize":
-            key = (split, stage.size)
-            if key not in self._resized:
-                self._resized[key] = self._caches[split].resized(stage.size, stage.size)
-            pictures = self._resized[key]
+        data, scoring = self._config.data, self._config.scoring
         seed = (self._config.training.seed, *purpose)
-        margin = self._config.scoring.margin
-        return CropSampler(pictures, stage.size, stage.batch_size, self._config.data, seed, margin)
+        if data.sampling == "resize":
+            pictures = self._kept(split, "resized", stage.size, stage.size)
+            return CropSampler(pictures, stage.size, stage.batch_size, data, seed)
+        size = self._config.inspection_size
+        scales = sorted(scoring.settled.scales)
+        first, *others = (self._kept(split, "shrunk", scale, size) for scale in scales)
+        return CropSampler(
+            first, stage.size, stage.batch_size, data, seed, scoring.margin, smaller=others
+        )
+
+    def _kept(self, split: str, method: str, *size: Any) -> list[np.ndarray]:
+        """Pictures of a split at another size, made once."""
+        key = (split, method, size)
+        if key not in self._sizes:
+            self._sizes[key] = getattr(self._caches[split], method)(*size)
+        return self._sizes[key]
 
 
 def _white(picture: np.ndarray) -> float:

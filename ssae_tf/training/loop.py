@@ -24,6 +24,7 @@ from ssae_tf.data.cache import PictureCache
 from ssae_tf.errors import SsaeError
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.initial import measure_statistics, start_as_low_pass
+from ssae_tf.models.pretrained import load_shipped, shipped_weights
 from ssae_tf.models.weights import load_weights, save_weights
 from ssae_tf.progress import Reporter, Task
 from ssae_tf.scoring import anomaly_map
@@ -212,7 +213,7 @@ class Trainer:
                 save_weights(self.model, checkpoints / BEST_FILE)
             x_hat = judge.examples
             reconstruction = self.model(x_hat, training=False)
-        maps = anomaly_map(reconstruction, x_hat, self.config.scoring)
+        maps = anomaly_map(reconstruction, x_hat, judge.scoring)
         board.sheet(done.step, x_hat.numpy(), reconstruction.numpy(), maps.numpy())
         loss, outside, inside = np.mean(recent, axis=0).tolist()
         row = HistoryRow(
@@ -257,11 +258,15 @@ class Trainer:
             mixed_precision=training.mixed_precision,
             mean_colour=self._batches.mean_colour,
         )
-        is_low_pass = self.config.model.start == "low_pass"
-        if is_low_pass or freeze_step(training) == 0:
+        start = self.config.model.start
+        shipped = shipped_weights(self.config.model) if start == "pretrained" else None
+        is_low_pass = start != "random" and not shipped
+        if shipped:
+            load_shipped(self.model, shipped)
+        elif is_low_pass or freeze_step(training) == 0:
             x = np.concatenate(list(self._batches.clean(training.stages[0])))
-            start = start_as_low_pass if is_low_pass else measure_statistics
-            start(self.model, x)
+            prepare = start_as_low_pass if is_low_pass else measure_statistics
+            prepare(self.model, x)
         self._optimizer = tf.keras.optimizers.Adam(training.learning_rate, epsilon=training.epsilon)
         self._optimizer.build(self.model.trainable_variables)
         self._estimate = normalization.make_estimate(self.model)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.config import RunConfig
+from ssae_tf.config import RunConfig, ScoringConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.corruption.held_out import held_out
 from ssae_tf.evaluation.metrics import auroc
@@ -22,6 +22,10 @@ from ssae_tf.objective import region_errors
 from ssae_tf.scoring import anomaly_map
 from ssae_tf.training import normalization
 from ssae_tf.training.step import loss_and_errors
+
+# Of the smoothing of a crop's residual and map, as shares of its side.
+_LARGEST_RESIDUAL_SIGMA = 1 / 32
+_LARGEST_SIGMA = 1 / 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +51,11 @@ class Judgement:
 
 
 class Judge:
-    """Judges a model on fixed corrupted pictures of the *select* split."""
+    """Judges a model on fixed corrupted pictures of the *select* split.
+
+    Attributes:
+        scoring: of the pictures' maps.
+    """
 
     def __init__(
         self, model: tf.keras.Model, batches: Sequence[np.ndarray], config: RunConfig
@@ -67,6 +75,7 @@ class Judge:
             # Seeds apart from those of training steps, which are (seed, step).
             seed = tf.constant([-1 - index, config.training.seed], tf.int32)
             self._batches.append((x, corrupt(x, seed, config.corruption), held_out(x, seed)))
+        self.scoring = _of_crops(config.scoring, batches[0].shape[1])
         self._compiled = tf.function(self._measure, autograph=False)
 
     @property
@@ -105,6 +114,16 @@ class Judge:
         """Loss, errors in inference mode and in training mode, and the maps of unseen defects."""
         reconstruction = self._model(x_hat, training=False)
         figures = loss_and_errors(reconstruction, x, x_hat, mask, self._config.objective)
-        maps = anomaly_map(self._model(unseen, training=False), unseen, self._config.scoring)
+        maps = anomaly_map(self._model(unseen, training=False), unseen, self.scoring)
         in_training = region_errors(self._model(x_hat, training=True), x, mask)
         return *figures, *in_training, maps
+
+
+def _of_crops(scoring: ScoringConfig, side: int) -> ScoringConfig:
+    """Smoothing for large pictures would leave nothing to see of a crop."""
+    residual_sigma, smoothing_sigma, _ = scoring.settled
+    return dataclasses.replace(
+        scoring,
+        residual_sigma=min(residual_sigma, _LARGEST_RESIDUAL_SIGMA * side),
+        smoothing_sigma=min(smoothing_sigma, _LARGEST_SIGMA * side),
+    )

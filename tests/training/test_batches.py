@@ -11,7 +11,7 @@ from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
 
-STAGE = Stage(16, 2, 4)
+STAGE, CROPS = Stage(16, 2, 4), Stage(16, 4, 1)
 
 
 @pytest.fixture
@@ -108,6 +108,23 @@ class TestSampling:
             list(batches.clean(stage))
             batches.judged(stage)
         assert sorted(sizes) == [(16, 16), (16, 16), (24, 24), (24, 24)]
+
+    def test_crops_are_of_what_inspection_sees(self, make, caches):
+        """Resized to the inspection size first, then shrunk by each scale."""
+        changes = {"scoring.inspection_size": [64, 96], "scoring.scales": [2, 4]}
+        changes |= {"data.rotate": False, "data.flip_horizontal": False}
+        changes |= {"data.flip_vertical": False, "scoring.margin": 0}
+        crops = np.concatenate([x for _, x in drawn(make(changes).training(0, CROPS, 0, 0, 8))])
+        found = []
+        for crop in crops:
+            for scale in (2, 4):
+                for picture in caches[0].shrunk(scale, (64, 96)):
+                    windows = np.lib.stride_tricks.sliding_window_view(picture, (16, 16), (0, 1))
+                    off = windows.transpose(0, 1, 3, 4, 2) / np.float32(255) - crop
+                    if np.abs(off).max(axis=(2, 3, 4)).min() < 1e-6:
+                        found.append(scale)
+        assert len(found) >= len(crops)
+        assert set(found) == {2, 4}
 
 
 def test_mean_colour_weighs_pictures_of_all_depths_and_sizes_alike(tmp_path, configure):
