@@ -166,7 +166,7 @@ def settings(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
     return click.option(
         "--preset",
-        type=click.Choice(["paper", "quick"]),
+        type=click.Choice(["paper", "quick", "best"]),
         help="Settings to start from. [default: paper with a GPU, else quick]",
     )(command)
 

@@ -251,11 +251,17 @@ def test_presets_survive_json(name: str, tmp_path: Path) -> None:
     assert from_dict(json.loads(to_json(config))) == config
 
 
-def test_every_preset_has_a_note_that_names_the_other() -> None:
-    assert set(config_module.PRESET_NOTES) == set(PRESETS)
+def test_the_default_presets_have_a_note_that_names_the_others() -> None:
+    assert set(config_module.PRESET_NOTES) == {"paper", "quick"}
     for name, note in config_module.PRESET_NOTES.items():
         for other in set(PRESETS) - {name}:
             assert f"--preset {other}" in note
+
+
+def test_preset_best_is_quick_for_longer() -> None:
+    quick, best = (config_module.preset(name, "tile") for name in ("quick", "best"))
+    assert best.training.steps == 16 * quick.training.steps
+    assert dataclasses.replace(quick, preset="best", training=best.training) == best
 
 
 def test_preset_paper_is_table_1() -> None:
@@ -266,7 +272,9 @@ def test_preset_paper_is_table_1() -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"Unknown preset 'quik'. Expected one of: paper, quick."):
+    with pytest.raises(
+        ConfigError, match=r"Unknown preset 'quik'. Expected one of: paper, quick, best."
+    ):
         config_module.preset("quik")
 
 
