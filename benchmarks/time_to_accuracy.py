@@ -23,7 +23,7 @@ from typing import Any
 from ssae_tf.files import read_json, write_json
 
 # Steps a minute on two idle cores: a step of `quick` took 122 ms there (docs/training.md).
-PACE = {"quick": 480}
+PACE = {"quick": 480, "best": 480}
 FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 
 

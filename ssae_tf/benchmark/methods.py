@@ -25,11 +25,14 @@ class Method:
         name: on the command line and in tables; its runs are in a folder of this name.
         about: one sentence for readers.
         changes: dotted setting -> value; whatever is not named stays as it is.
+        uses_shipped: whether training may begin with the shipped weights, which have learnt to
+            repair corruptions of every family.
     """
 
     name: str
     about: str
     changes: Mapping[str, Any]
+    uses_shipped: bool = False
 
     def __call__(self, config: RunConfig) -> RunConfig:
         """The settings of this method.
@@ -37,7 +40,10 @@ class Method:
         Raises:
             ConfigError: they do not fit together.
         """
-        return config_module.override(config, dict(self.changes))
+        changes = dict(self.changes)
+        if config.model.start == "pretrained" and not self.uses_shipped:
+            changes["model.start"] = "low_pass"
+        return config_module.override(config, changes)
 
 
 def _plain(norm: str) -> dict[str, Any]:
@@ -55,7 +61,7 @@ def _plain(norm: str) -> dict[str, Any]:
 METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
-        Method("ssae", "the self-supervised autoencoder, with the settings as given", {}),
+        Method("ssae", "the self-supervised autoencoder, with the settings as given", {}, True),
         Method("ae-l2", "a plain autoencoder: no corruption, squared error", _plain("l2_squared")),
         Method("ae-ssim", "a plain autoencoder: no corruption, SSIM loss", _plain("ssim")),
     )
