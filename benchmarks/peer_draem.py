@@ -52,7 +52,7 @@ try:
     import numpy as np
     import torch
 
-    from pretraining.surfaces import random_surface
+    from benchmarks.surfaces import random_surface
     from ssae_tf._version import __version__
     from ssae_tf.data import images
     from ssae_tf.data.mvtec import Category, Sample, load_category, read_sample_mask

@@ -33,7 +33,7 @@ Count = Annotated[int, Field(ge=1)]
 # What `settle` goes by (docs/training.md): shares of the shorter side; pixels.
 _RESIDUAL_SHARE = 0.005
 _SMOOTHING_SHARE = 0.012
-_SMALLEST_SIDE, _MOST_SCALES = 64, 4
+_SMALLEST_SIDE, _MOST_SCALES = 128, 4
 # The network halves height and width three times.
 Size = Annotated[int, Field(ge=16, multiple_of=8)]
 
@@ -147,9 +147,7 @@ class ModelConfig:
 
     Attributes:
         width: scales every filter count; 1.0 is the paper.
-        start: "low_pass" begins with a network that answers with a coarse copy of its input,
-            "pretrained" with weights that come with the package, or as "low_pass" where it has
-            none for the width.
+        start: "low_pass" begins with a network that answers with a coarse copy of its input.
         momentum: of the moving averages of batch normalisation.
         reach: largest distance of a trained tap of a dilated kernel, as a share of the map's side;
             1.0 trains every tap that reads something.
@@ -157,7 +155,7 @@ class ModelConfig:
     """
 
     width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
-    start: Literal["random", "low_pass", "pretrained"] = "random"
+    start: Literal["random", "low_pass"] = "random"
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     reach: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     residual: bool = False
@@ -258,9 +256,10 @@ class ScoringConfig:
             inspection size, where there is one); `fit` writes the number.
         scales: how many times smaller the network looks at a picture, one number for each look;
             crops in training are of any of these scales. None is 1, 2, 4 … as far as the shorter
-            side of the training pictures stays at least 64 pixels, at most 8; `fit` writes the
+            side of the training pictures stays at least 128 pixels, at most 8; `fit` writes the
             numbers.
-        normalize: "location" divides the map by what is usual at its place in normal pictures.
+        normalize: "location" weighs residuals by scale and by place: divided by what is usual
+            there in normal pictures, and scales the more the better the network has learnt them.
     """
 
     inspection_size: InspectionSize = None

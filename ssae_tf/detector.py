@@ -26,8 +26,8 @@ SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.npz"
 CALIBRATION_FILE = "calibration.json"
-SPREAD_FILE = "spread.npz"
-_SPREAD = "spread"
+WEIGHTING_FILE = "weighting.npz"
+_WEIGHTS = "weights"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +124,8 @@ class Detector:
         model: F, a Keras model.
         config: the settings of the run.
         calibration: the threshold; None before calibration.
-        spread: what is usual at each place of a map (`ssae_tf.spread`); None for the same
-            everywhere.
+        weights: of residuals by scale and place (`ssae_tf.weighting`), (scales, h, w) float32;
+            None for the mean over scales.
     """
 
     def __init__(
@@ -133,13 +133,13 @@ class Detector:
         model: tf.keras.Model,
         config: RunConfig,
         calibration: Calibration | None = None,
-        spread: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.model = model
         self.config = config
         self.calibration = calibration
-        self.spread = spread
-        self._map = _compiled(model, config, spread)
+        self.weights = weights
+        self._map = _compiled(model, config, weights)
 
     @classmethod
     def load(cls, run: str | Path) -> Detector:
@@ -162,14 +162,14 @@ class Detector:
             calibration = Calibration.from_dict(read_json(path))
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path}: not a calibration ({error!r}).") from None
-        spread = None
+        weights = None
         if config.scoring.normalize == "location":
-            _check_there(folder, SPREAD_FILE)
-            spread = _read_spread(folder / SPREAD_FILE)
-        return cls(load_network(config, folder / WEIGHTS_FILE), config, calibration, spread)
+            _check_there(folder, WEIGHTING_FILE)
+            weights = _read_weighting(folder / WEIGHTING_FILE, len(config.scoring.settled.scales))
+        return cls(load_network(config, folder / WEIGHTS_FILE), config, calibration, weights)
 
     def save(self, folder: str | Path) -> None:
-        """Writes config.json, weights.npz, spread.npz where there is one, and calibration.json.
+        """Writes config.json, weights.npz, weighting.npz where there is one, and calibration.json.
 
         Args:
             folder: made if it does not exist.
@@ -181,9 +181,9 @@ class Detector:
         calibration = self._calibrated()
         save_weights(self.model, folder / WEIGHTS_FILE)
         write_text(folder / CONFIG_FILE, config_module.to_json(self.config))
-        if self.spread is not None:
-            with atomic(folder / SPREAD_FILE) as temporary:
-                save_arrays(temporary, {_SPREAD: self.spread})
+        if self.weights is not None:
+            with atomic(folder / WEIGHTING_FILE) as temporary:
+                save_arrays(temporary, {_WEIGHTS: self.weights})
         # Last, because a run counts as finished when it is there.
         write_json(folder / CALIBRATION_FILE, calibration.to_dict())
 
@@ -278,11 +278,20 @@ def _check_there(folder: Path, *names: str) -> None:
             raise RunError(f"{folder}: has no {name}, so this is no finished run of `ssae-tf fit`.")
 
 
-def _read_spread(path: Path) -> np.ndarray:
-    spread = load_arrays(path).get(_SPREAD)
-    if spread is None or spread.ndim != 2 or spread.dtype != np.float32 or not (spread > 0).all():
-        raise RunError(f"{path}: expected an array {_SPREAD!r} of two dimensions, float32 above 0.")
-    return spread
+def _read_weighting(path: Path, scales: int) -> np.ndarray:
+    weights = load_arrays(path).get(_WEIGHTS)
+    if (
+        weights is None
+        or weights.ndim != 3
+        or len(weights) != scales
+        or weights.dtype != np.float32
+        or not (np.isfinite(weights) & (weights >= 0)).all()
+    ):
+        raise RunError(
+            f"{path}: expected an array {_WEIGHTS!r} of shape ({scales}, h, w), float32, at least "
+            "0."
+        )
+    return weights
 
 
 def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
@@ -301,7 +310,7 @@ def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
 
 
 def _compiled(
-    model: tf.keras.Model, config: RunConfig, spread: np.ndarray | None
+    model: tf.keras.Model, config: RunConfig, weights: np.ndarray | None
 ) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     channels = model.inputs[0].shape[-1]
 
@@ -310,6 +319,6 @@ def _compiled(
         autograph=False, input_signature=[tf.TensorSpec((None, None, None, channels), tf.float32)]
     )
     def run(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return inspect(lambda y: model(y, training=False), x, config.scoring, spread)
+        return inspect(lambda y: model(y, training=False), x, config.scoring, weights)
 
     return run

@@ -54,7 +54,7 @@ def inspect(
     model: Callable[[tf.Tensor], tf.Tensor],
     x: tf.Tensor,
     config: ScoringConfig,
-    spread: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """F(X) and the anomaly map: everything between a picture and its map.
 
@@ -65,29 +65,30 @@ def inspect(
         model: F, from (B, H, W, C) to the same, H and W multiples of 8.
         x: X, (B, H, W, C) float32 in [0, 1], of any size from 1 × 1.
         config: scales, margin, reading and smoothing.
-        spread: what is usual at each place, (h, w) float32 above 0, stretched over the picture;
-            None for 1 everywhere.
+        weights: what residuals are multiplied by, (scales, h, w) float32 at least 0, the scales in
+            ascending order, each stretched over the picture; None for the mean over scales.
 
     Returns:
         F(X) at the finest of the scales, (B, H, W, C) float32, and the map, (B, H, W) float32, at
-        least 0: the smoothed mean of the residuals of all scales, divided by the spread, in grey
-        levels of [0, 1] where the spread is 1.
+        least 0: the weighted sum of the residuals of all scales, smoothed.
     """
     residual_sigma, smoothing_sigma, scales = config.settled
     size = tf.shape(x)[1:3]
     reconstructions, residuals = [], []
-    for scale in sorted(scales):
+    for index, scale in enumerate(sorted(scales)):
         seen = shrink(x, scale)
         answer = reconstruct(model, seen, config.margin)
         reconstructions.append(answer)
         residual = _residual(answer - seen, config, residual_sigma / scale)
-        residuals.append(enlarge(residual, scale)[:, : size[0], : size[1], :])
+        residual = enlarge(residual, scale)[:, : size[0], : size[1], :]
+        if weights is None:
+            residual /= len(scales)
+        else:
+            # A constant of the caller's graph, as in `gaussian_filter`.
+            residual *= tf.image.resize(tf.constant(weights[index, None, ..., None]), size)
+        residuals.append(residual)
     finest = enlarge(reconstructions[0], min(scales))[:, : size[0], : size[1], :]
-    map_ = gaussian_filter(tf.add_n(residuals) / len(residuals), smoothing_sigma)
-    if spread is not None:
-        # A constant of the caller's graph, as in `gaussian_filter`.
-        map_ /= tf.image.resize(tf.constant(spread[None, ..., None]), size)
-    return finest, map_[..., 0]
+    return finest, gaussian_filter(tf.add_n(residuals), smoothing_sigma)[..., 0]
 
 
 def _residual(error: tf.Tensor, config: ScoringConfig, sigma: float) -> tf.Tensor:

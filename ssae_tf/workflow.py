@@ -41,12 +41,12 @@ from ssae_tf.files import read_json, write_json, write_text
 from ssae_tf.models.autoencoder import DOWNSAMPLING
 from ssae_tf.models.weights import save_weights
 from ssae_tf.progress import Reporter, Task, duration
-from ssae_tf.spread import location_spread
 from ssae_tf.threshold import calibrate as threshold_of
 from ssae_tf.threshold import default_min_area, image_score
 from ssae_tf.training.loop import STATE_FILE, Trainer
 from ssae_tf.training.step import corruption_seed
 from ssae_tf.training.threads import side_by_side
+from ssae_tf.weighting import residual_weights
 
 SPLIT_FILE = "split.json"
 METRICS_FILE = "metrics.json"
@@ -54,7 +54,7 @@ ENVIRONMENT_FILE = "environment.json"
 SHEETS_FOLDER = "sheets"
 
 # Enough for every place, and no long wait.
-_SPREAD_PICTURES = 40
+_WEIGHTING_PICTURES = 40
 
 _T = TypeVar("_T")
 
@@ -176,7 +176,7 @@ def calibrate(
     detector = Detector.load(folder)
     if min_area is not None:
         changed = config_module.override(detector.config, {"min_area": min_area})
-        detector = Detector(detector.model, changed, detector.calibration, detector.spread)
+        detector = Detector(detector.model, changed, detector.calibration, detector.weights)
     if data is not None:
         samples: Sequence[Sample] = load_category(data, None).train
     else:
@@ -399,8 +399,11 @@ def _finish(
     save_weights(trainer.train(folder, resume=go_on), folder / WEIGHTS_FILE)
     # The network as it will be loaded: training may compute in bfloat16, which gives other scores.
     model = load_network(trainer.config, folder / WEIGHTS_FILE)
-    spread = _spread(Detector(model, trainer.config), split, reporter)
-    detector = Detector(model, trainer.config, spread=spread)
+    weights = None
+    if trainer.config.scoring.normalize == "location":
+        found_at = trainer.held_out_by_scale()
+        weights = _weights(model, trainer.config, found_at, split, reporter)
+    detector = Detector(model, trainer.config, weights=weights)
     detector = calibrated(detector, split.calibrate, reporter)
     detector.save(folder)
     metrics = None
@@ -434,27 +437,42 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
         f"Threshold {calibration.threshold:.4g} from {len(scores)} normal pictures, "
         f"min_area {min_area} pixels."
     )
-    return Detector(detector.model, detector.config, calibration, detector.spread)
+    return Detector(detector.model, detector.config, calibration, detector.weights)
 
 
-def _spread(detector: Detector, split: Split, reporter: Reporter) -> np.ndarray | None:
-    """What is usual at each place, in pictures that the threshold does not come from.
+def _weights(
+    model: tf.keras.Model,
+    config: RunConfig,
+    found: Sequence[float],
+    split: Split,
+    reporter: Reporter,
+) -> np.ndarray:
+    """Weights by scale and place, from pictures that the threshold does not come from.
 
-    Those that training has seen will do: the places are compared with each other.
+    Those that training has seen will do: scales and places are compared with each other.
+
+    Args:
+        model, config: of the detector.
+        found: pixel AUROC of each scale for corruptions.
+        split: the pictures of the run.
+        reporter: where progress goes.
     """
-    settings = detector.config.data
-    if detector.config.scoring.normalize == "none":
-        return None
-    samples = list(dict.fromkeys((*split.select, *split.train)))[:_SPREAD_PICTURES]
+    settings = config.data
+    single = [
+        Detector(model, config_module.override(config, {"scoring.scales": [scale]}))
+        for scale in sorted(config.scoring.settled.scales)
+    ]
+
+    def maps_of(sample: Sample) -> list[np.ndarray]:
+        picture = read_image(sample.path, settings.white_level)
+        return [detector.inspect(picture)[1] for detector in single]
+
+    samples = list(dict.fromkeys((*split.select, *split.train)))[:_WEIGHTING_PICTURES]
     with reporter.task("Looking at normal pictures", len(samples)) as task:
-        maps, _ = _each(
-            lambda sample: detector.inspect(read_image(sample.path, settings.white_level))[1],
-            samples,
-            task,
-            settings.skip_unreadable,
-        )
-    return location_spread(
+        maps, _ = _each(maps_of, samples, task, settings.skip_unreadable)
+    return residual_weights(
         maps,
+        found,
         left_right=settings.flip_horizontal,
         top_bottom=settings.flip_vertical,
         turned=settings.rotate,

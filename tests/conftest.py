@@ -150,11 +150,11 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
             _networks[key] = build(config, weights)
         return _networks[key]
 
-    def compiled(model: Any, config: Any, spread: Any) -> object:
-        key = (id(model), config.scoring, None if spread is None else spread.tobytes())
+    def compiled(model: Any, config: Any, weights: Any) -> object:
+        key = (id(model), config.scoring, None if weights is None else weights.tobytes())
         if key not in _networks:
             # With the model, so that no other gets its id.
-            _networks[key] = (compile_(model, config, spread), model)
+            _networks[key] = (compile_(model, config, weights), model)
         return _networks[key][0]  # type: ignore[index]
 
     monkeypatch.setattr(detector, "_compiled", compiled)

@@ -61,7 +61,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "corruption.noise": SHARE,
     "model.width": ([0.0625, 4.0], [0.0, -1.0, 4.1, INFINITY, "wide"]),
     "model.momentum": ([0.0, 0.99], [1.0, -0.1, "slow"]),
-    "model.start": (["random", "low_pass", "pretrained"], ["zero"]),
+    "model.start": (["random", "low_pass"], ["zero"]),
     "model.reach": ([0.01, 1.0], [0.0, 1.5, "far"]),
     "model.residual": FLAG,
     "objective.equation": ([1, 2, 3], [0, 4, "one", None]),
@@ -106,11 +106,11 @@ class TestSettle:
         ("side", "expected"),
         [
             (1024, (5.1, 12.3, (1, 2, 4, 8))),
-            (1023, (5.1, 12.3, (1, 2, 4, 8))),
-            (512, (2.6, 6.1, (1, 2, 4, 8))),
-            (511, (2.6, 6.1, (1, 2, 4))),
-            (256, (1.3, 3.1, (1, 2, 4))),
-            (128, (0.6, 1.5, (1, 2))),
+            (4000, (20.0, 48.0, (1, 2, 4, 8))),
+            (1023, (5.1, 12.3, (1, 2, 4))),
+            (512, (2.6, 6.1, (1, 2, 4))),
+            (256, (1.3, 3.1, (1, 2))),
+            (255, (1.3, 3.1, (1,))),
             (100, (0.5, 1.2, (1,))),
             (10, (0.1, 0.1, (1,))),
         ],
@@ -128,7 +128,7 @@ class TestSettle:
 
     def test_each_by_itself(self):
         config = from_dict({"scoring": {"smoothing_sigma": 0.0, "scales": None}})
-        assert config_module.settle(config, 512).scoring.settled == (0.0, 0.0, (1, 2, 4, 8))
+        assert config_module.settle(config, 512).scoring.settled == (0.0, 0.0, (1, 2, 4))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def trained(run_folder: Path) -> Detector:
 @pytest.fixture(scope="module")
 def strict(trained: Detector) -> Detector:
     """The same network with a threshold that no picture passes."""
-    return Detector(trained.model, trained.config, Calibration(0.0, 3, (0.0,)), trained.spread)
+    return Detector(trained.model, trained.config, Calibration(0.0, 3, (0.0,)), trained.weights)
 
 
 @pytest.fixture
@@ -85,44 +85,57 @@ def _write(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
-# What is usual at each place.
+# Weights by scale and place.
 
 
-def test_the_map_is_divided_by_the_spread(grey: tf.keras.Model) -> None:
-    spread = np.linspace(0.5, 2.0, 12, dtype=np.float32).reshape(3, 4)
+def test_residuals_are_weighted_by_place(grey: tf.keras.Model) -> None:
+    weights = np.linspace(0.5, 2.0, 12, dtype=np.float32).reshape(1, 3, 4)
     config = from_dict({"scoring": {"smoothing_sigma": 0.0, "normalize": "location"}})
-    detector = Detector(grey, config, Calibration(0.1, 1, (0.1,)), spread)
-    picture = np.full((30, 80, 3), 0.75, np.float32)
-    found = detector.predict(picture)
-    # |X − 0.5| over the spread, whose cells are 10 × 20 pixels here: it is reached at their middle.
+    detector = Detector(grey, config, Calibration(0.1, 1, (0.1,)), weights)
+    found = detector.predict(np.full((30, 80, 3), 0.75, np.float32))
+    # |X − 0.5| times the weights, whose cells are 10 × 20 pixels here: reached at their middle.
     middles = found.anomaly_map[5::10, 10::20], found.anomaly_map[4::10, 9::20]
-    np.testing.assert_allclose(np.mean(middles, axis=0), 0.25 / spread, rtol=0.05)
+    np.testing.assert_allclose(np.mean(middles, axis=0), 0.25 * weights[0], rtol=0.05)
     assert found.score == pytest.approx(0.5, rel=1e-3)
 
 
-def test_the_spread_is_saved_and_loaded(trained: Detector, tmp_path: Path) -> None:
-    assert trained.spread is not None
-    assert np.ptp(trained.spread) > 0
+def test_residuals_are_weighted_by_scale(grey: tf.keras.Model) -> None:
+    scoring = {"smoothing_sigma": 0.0, "scales": [4, 1], "margin": 0, "normalize": "location"}
+    # In ascending order of the scales: nothing of the full size, twice what is shrunk by 4.
+    weights = np.array([[[0.0]], [[2.0]]], np.float32)
+    detector = Detector(grey, from_dict({"scoring": scoring}), Calibration(0.1, 1, ()), weights)
+    # Black and white pixels side by side: grey, as the network answers, once shrunk.
+    picture = np.tile(np.array([0.0, 1.0], np.float32), (16, 8))
+    assert detector.predict(picture).score == pytest.approx(0.0, abs=1e-6)
+    picture[:8] = 0.75
+    assert detector.predict(picture).score == pytest.approx(0.5, abs=1e-6)
+
+
+def test_weights_are_saved_and_loaded(trained: Detector, tmp_path: Path) -> None:
+    assert trained.weights is not None
+    assert np.ptp(trained.weights) > 0
     trained.save(tmp_path)
-    np.testing.assert_array_equal(Detector.load(tmp_path).spread, trained.spread)
+    np.testing.assert_array_equal(Detector.load(tmp_path).weights, trained.weights)
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (None, "has no spread.npz"),
-        ({"other": np.ones((2, 2), np.float32)}, "expected an array 'spread'"),
-        ({"spread": np.ones(4, np.float32)}, "of two dimensions"),
-        ({"spread": np.zeros((2, 2), np.float32)}, "above 0"),
-        ({"spread": np.ones((2, 2))}, "float32"),
+        (None, "has no weighting.npz"),
+        ({"other": np.ones((1, 2, 2), np.float32)}, "expected an array 'weights'"),
+        ({"weights": np.ones((2, 2), np.float32)}, r"of shape \(1, h, w\)"),
+        ({"weights": np.ones((2, 2, 2), np.float32)}, r"of shape \(1, h, w\)"),
+        ({"weights": -np.ones((1, 2, 2), np.float32)}, "at least 0"),
+        ({"weights": np.full((1, 2, 2), np.nan, np.float32)}, "at least 0"),
+        ({"weights": np.ones((1, 2, 2))}, "float32"),
     ],
 )
-def test_a_run_with_a_damaged_spread(
+def test_a_run_with_damaged_weights(
     run_copy: Path, arrays: dict[str, np.ndarray] | None, message: str
 ) -> None:
-    (run_copy / "spread.npz").unlink()
+    (run_copy / "weighting.npz").unlink()
     if arrays is not None:
-        np.savez(run_copy / "spread.npz", **arrays)
+        np.savez(run_copy / "weighting.npz", **arrays)
     with pytest.raises(RunError, match=message):
         Detector.load(run_copy)
 

@@ -48,12 +48,12 @@ def _ours(*names: str) -> frozenset[str]:
 # The longest name that fits a module decides.
 RULES = {
     "ssae_tf": Rule(),
+    "ssae_tf.weighting": Rule(_ours(), ARRAYS),
     "ssae_tf._version": Rule(_ours(), frozenset()),
     "ssae_tf.errors": Rule(_ours(), frozenset()),
     "ssae_tf.config": Rule(_ours(), frozenset({"pydantic"})),
     "ssae_tf.files": Rule(_ours(), frozenset()),
     "ssae_tf.progress": Rule(_ours(), frozenset({"rich"})),
-    "ssae_tf.spread": Rule(_ours(), ARRAYS),
     "ssae_tf.streams": Rule(_ours(), frozenset()),
     "ssae_tf.tensor_ops": Rule(_ours(), TENSORS),
     "ssae_tf.corruption": Rule(_ours("tensor_ops"), TENSORS),

@@ -28,8 +28,8 @@ from ssae_tf.data.mvtec import load_category
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.progress import Reporter
-from ssae_tf.spread import location_spread
 from ssae_tf.threshold import default_min_area
+from ssae_tf.weighting import residual_weights
 from stand_ins import Listener, grey_network, put_grey_network
 
 FIGURES = {
@@ -69,6 +69,9 @@ class Stub:
     def train(self, folder: Path, *, resume: bool = False) -> tf.keras.Model:
         self.resumed = resume
         return Stub.model
+
+    def held_out_by_scale(self) -> list[float]:
+        return [0.9, 0.8]
 
 
 @pytest.fixture
@@ -150,7 +153,7 @@ def test_a_run_holds_what_the_contract_says(run_folder: Path) -> None:
         "weights.npz",
         "checkpoints/best.npz",
         "checkpoints/state.npz",
-        "spread.npz",
+        "weighting.npz",
         *(f"sheets/{kind}.png" for kind in kinds),
     }
     assert len(logs) == 1
@@ -196,39 +199,39 @@ def test_the_threshold_is_the_highest_score_of_the_calibration_pictures(
     assert metrics["min_area"] == calibration["min_area"]
 
 
-def test_the_spread_is_that_of_other_pictures(run_folder: Path, sample_root: Path) -> None:
+def test_the_weights_are_those_of_other_pictures(run_folder: Path, sample_root: Path) -> None:
     detector = Detector.load(run_folder)
     split = _json(run_folder / "split.json")
     plain = Detector(detector.model, detector.config)
     names = (*split["select"], *split["train"])
-    maps = [plain.inspect(read_image(sample_root / "tile" / name))[1] for name in names]
-    expected = location_spread(maps, left_right=True, top_bottom=True, turned=True)
-    np.testing.assert_allclose(detector.spread, expected, rtol=1e-4)
+    maps = [[plain.inspect(read_image(sample_root / "tile" / name))[1]] for name in names]
+    # With one scale it does not matter what it finds.
+    expected = residual_weights(maps, [0.8], left_right=True, top_bottom=True, turned=True)
+    np.testing.assert_allclose(detector.weights, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("normalize", ["none", "location"])
-def test_a_spread_only_where_it_is_asked_for(
+def test_weights_only_where_they_are_asked_for(
     fit: Callable[..., workflow.Fitted],
     config: RunConfig,
     monkeypatch: pytest.MonkeyPatch,
     normalize: str,
 ) -> None:
-    monkeypatch.setattr(workflow, "_SPREAD_PICTURES", 4)
-    seen: list[int] = []
+    monkeypatch.setattr(workflow, "_WEIGHTING_PICTURES", 4)
+    seen: list[Any] = []
 
-    def spread(maps: list[np.ndarray], **symmetries: bool) -> np.ndarray:
-        seen.append(len(maps))
-        return np.full((2, 2), 0.5, np.float32)
+    def weights(maps: list[Any], found: list[float], **symmetries: bool) -> np.ndarray:
+        seen.append((len(maps), [len(scales) for scales in maps], found))
+        return np.full((2, 2, 2), 1.5, np.float32)
 
-    monkeypatch.setattr(workflow, "location_spread", spread)
-    plain = fit()
-    fitted = fit(
-        config=config_module.override(config, {"scoring.normalize": normalize}), overwrite=True
-    )
-    assert seen == ([4] if normalize == "location" else [])
-    assert (fitted.folder / "spread.npz").is_file() == (normalize == "location")
-    # Maps divided by 0.5.
-    factor = 2.0 if normalize == "location" else 1.0
+    monkeypatch.setattr(workflow, "residual_weights", weights)
+    changes = {"scoring.scales": [1, 2], "scoring.normalize": normalize}
+    plain = fit(config=config_module.override(config, {"scoring.scales": [1, 2]}))
+    fitted = fit(config=config_module.override(config, changes), overwrite=True)
+    assert seen == ([(4, [2, 2, 2, 2], [0.9, 0.8])] if normalize == "location" else [])
+    assert (fitted.folder / "weighting.npz").is_file() == (normalize == "location")
+    # Weighted by 1.5 each, instead of by 1 / 2.
+    factor = 3.0 if normalize == "location" else 1.0
     assert fitted.metrics is not None
     assert plain.metrics is not None
     assert fitted.metrics["threshold"] == pytest.approx(factor * plain.metrics["threshold"])

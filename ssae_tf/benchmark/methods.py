@@ -25,14 +25,11 @@ class Method:
         name: on the command line and in tables; its runs are in a folder of this name.
         about: one sentence for readers.
         changes: dotted setting -> value; whatever is not named stays as it is.
-        uses_shipped: whether training may begin with the shipped weights, which have learnt to
-            repair corruptions of every family.
     """
 
     name: str
     about: str
     changes: Mapping[str, Any]
-    uses_shipped: bool = False
 
     def __call__(self, config: RunConfig) -> RunConfig:
         """The settings of this method.
@@ -40,10 +37,7 @@ class Method:
         Raises:
             ConfigError: they do not fit together.
         """
-        changes = dict(self.changes)
-        if config.model.start == "pretrained" and not self.uses_shipped:
-            changes["model.start"] = "low_pass"
-        return config_module.override(config, changes)
+        return config_module.override(config, dict(self.changes))
 
 
 def _plain(norm: str) -> dict[str, Any]:
@@ -61,7 +55,7 @@ def _plain(norm: str) -> dict[str, Any]:
 METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
-        Method("ssae", "the self-supervised autoencoder, with the settings as given", {}, True),
+        Method("ssae", "the self-supervised autoencoder, with the settings as given", {}),
         Method("ae-l2", "a plain autoencoder: no corruption, squared error", _plain("l2_squared")),
         Method("ae-ssim", "a plain autoencoder: no corruption, SSIM loss", _plain("ssim")),
     )

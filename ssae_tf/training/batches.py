@@ -66,9 +66,14 @@ class Batches:
             batches = corrupt_in_pipeline(batches, self._config)
         return batches
 
-    def judged(self, stage: Stage) -> list[np.ndarray]:
-        """Clean pictures of the *select* split, always the same, of a stage's sizes."""
-        sampler = self._sampler("select", stage, _SELECT)
+    def judged(self, stage: Stage, scale: int | None = None) -> list[np.ndarray]:
+        """Clean pictures of the *select* split, always the same, of a stage's sizes.
+
+        Args:
+            stage: its picture size and batch size.
+            scale: one of `scoring.scales`, which all of them are from; None for any.
+        """
+        sampler = self._sampler("select", stage, _SELECT, scale=scale)
         return [sampler.batch(k) for k in range(JUDGED_BATCHES)]
 
     def clean(self, stage: Stage) -> Iterator[tf.Tensor]:
@@ -77,17 +82,25 @@ class Batches:
         for k in range(STATISTICS_BATCHES):
             yield tf.constant(sampler.batch(k))
 
-    def _sampler(self, split: str, stage: Stage, *purpose: int) -> CropSampler:
+    def _sampler(
+        self, split: str, stage: Stage, *purpose: int, scale: int | None = None
+    ) -> CropSampler:
         data, scoring = self._config.data, self._config.scoring
         seed = (self._config.training.seed, *purpose)
         if data.sampling == "resize":
             pictures = self._kept(split, "resized", stage.size, stage.size)
             return CropSampler(pictures, stage.size, stage.batch_size, data, seed)
         size = self._config.inspection_size
-        scales = sorted(scoring.settled.scales)
-        first, *others = (self._kept(split, "shrunk", scale, size) for scale in scales)
+        scales = sorted(scoring.settled.scales) if scale is None else [scale]
+        first, *others = ((s, self._kept(split, "shrunk", s, size)) for s in scales)
         return CropSampler(
-            first, stage.size, stage.batch_size, data, seed, scoring.margin, smaller=others
+            first[1],
+            stage.size,
+            stage.batch_size,
+            data,
+            seed,
+            scoring.margin,
+            smaller={s / first[0]: pictures for s, pictures in others},
         )
 
     def _kept(self, split: str, method: str, *size: Any) -> list[np.ndarray]:

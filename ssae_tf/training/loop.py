@@ -24,7 +24,6 @@ from ssae_tf.data.cache import PictureCache
 from ssae_tf.errors import SsaeError
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.initial import measure_statistics, start_as_low_pass
-from ssae_tf.models.pretrained import load_shipped, shipped_weights
 from ssae_tf.models.weights import load_weights, save_weights
 from ssae_tf.progress import Reporter, Task
 from ssae_tf.scoring import anomaly_map
@@ -165,6 +164,18 @@ class Trainer:
         load_weights(self.model, checkpoints / BEST_FILE)
         return self.model
 
+    def held_out_by_scale(self) -> list[float]:
+        """Pixel AUROC for corruptions that training never uses, at each scale, in their order.
+
+        The network is the one that `train` returned.
+        """
+        scales = self.config.scoring.settled.scales
+        judges = (
+            Judge(self.model, self._batches.judged(self._last_stage, scale), self.config)
+            for scale in sorted(scales)
+        )
+        return [judge.judge().held_out_auroc for judge in judges]
+
     def _steps(self, done: int) -> Iterator[tuple[Stage, Figures]]:
         """Runs the steps that are left, one at a time.
 
@@ -258,15 +269,11 @@ class Trainer:
             mixed_precision=training.mixed_precision,
             mean_colour=self._batches.mean_colour,
         )
-        start = self.config.model.start
-        shipped = shipped_weights(self.config.model) if start == "pretrained" else None
-        is_low_pass = start != "random" and not shipped
-        if shipped:
-            load_shipped(self.model, shipped)
-        elif is_low_pass or freeze_step(training) == 0:
+        is_low_pass = self.config.model.start == "low_pass"
+        if is_low_pass or freeze_step(training) == 0:
             x = np.concatenate(list(self._batches.clean(training.stages[0])))
-            prepare = start_as_low_pass if is_low_pass else measure_statistics
-            prepare(self.model, x)
+            start = start_as_low_pass if is_low_pass else measure_statistics
+            start(self.model, x)
         self._optimizer = tf.keras.optimizers.Adam(training.learning_rate, epsilon=training.epsilon)
         self._optimizer.build(self.model.trainable_variables)
         self._estimate = normalization.make_estimate(self.model)

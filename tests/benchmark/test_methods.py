@@ -116,13 +116,3 @@ def test_settings_without_effect() -> None:
     assert without_effect(["objective.norm"], choose_methods("ae-l2,ssae")) == []
     given = ["corruption.tint", "objective.norm", "objective.equation"]
     assert without_effect(given, corruption_study()) == ["corruption.tint", "objective.equation"]
-
-
-def test_only_the_method_itself_begins_with_shipped_weights(odd: RunConfig) -> None:
-    config = config_module.override(odd, {"model.start": "pretrained"})
-    assert METHODS["ssae"](config).model.start == "pretrained"
-    for method in (METHODS["ae-l2"], METHODS["ae-ssim"], *corruption_study()):
-        assert method(config).model.start == "low_pass"
-        for start in ("random", "low_pass"):
-            other = config_module.override(odd, {"model.start": start})
-            assert method(other).model.start == start

@@ -84,6 +84,18 @@ class TestOtherPurposes:
         assert not np.array_equal(judged, clean)
 
 
+class TestScales:
+    def test_judged_pictures_of_one_scale(self, make, caches):
+        changes = {"scoring.scales": [1, 2], "scoring.margin": 0}
+        flat = [np.full_like(picture, 255) for picture in caches[1].shrunk(2)]
+        batches = make(changes)
+        batches._sizes["select", "shrunk", (2, None)] = flat
+        assert all((x == 1).all() for x in batches.judged(STAGE, 2))
+        assert not any((x == 1).all(axis=(1, 2, 3)).any() for x in batches.judged(STAGE, 1))
+        mixed = np.concatenate(batches.judged(STAGE))
+        assert 0 < (mixed == 1).all(axis=(1, 2, 3)).sum() < len(mixed)
+
+
 class TestSampling:
     def test_resize_shows_whole_pictures(self, make, caches):
         changes = {"data.sampling": "resize", "data.rotate": False}

@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -316,6 +317,22 @@ class TestWhatItLeaves:
             assert found[row.step, "loss/train"] == np.float32(row.train_loss)
             # One picture: X̂, F(X̂) and the map.
             assert tf.io.decode_png(found[row.step, "select"][2]).shape == (24, 72, 3)
+
+
+def test_what_is_found_at_each_scale(trainer, tmp_path, monkeypatch):
+    one = trainer({"scoring.scales": [2, 1]})
+    one.train(tmp_path)
+    asked = []
+
+    def judge(model, batches, config):
+        asked.append(batches)
+        return SimpleNamespace(judge=lambda: SimpleNamespace(held_out_auroc=len(asked) / 10))
+
+    monkeypatch.setattr(loop, "Judge", judge)
+    assert one.held_out_by_scale() == [0.1, 0.2]
+    for found, scale in zip(asked, (1, 2), strict=True):
+        expected = one._batches.judged(one.config.training.stages[-1], scale)
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_figures_of_training_are_means_since_the_last_row(trainer, tmp_path, monkeypatch):

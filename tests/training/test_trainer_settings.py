@@ -149,8 +149,6 @@ def test_what_the_network_is_built_with(trainer, caches, small, monkeypatch):
         ("random", 0.0, ["measure_statistics"]),
         ("low_pass", 1.0, ["start_as_low_pass"]),
         ("low_pass", 0.0, ["start_as_low_pass"]),
-        # No weights are shipped for the width of these tests.
-        ("pretrained", 0.0, ["start_as_low_pass"]),
     ],
 )
 def test_where_it_starts(trainer, monkeypatch, start, share, expected):
@@ -163,14 +161,6 @@ def test_where_it_starts(trainer, monkeypatch, start, share, expected):
         assert model is one.model
         assert x.shape == (32, 16, 16, 3)
         assert x.dtype == np.float32
-
-
-def test_shipped_weights_are_where_it_starts(trainer, monkeypatch, tmp_path):
-    calls = []
-    monkeypatch.setattr(loop, "shipped_weights", lambda config: tmp_path / "shipped.npz")
-    monkeypatch.setattr(loop, "load_shipped", lambda *arguments: calls.append(arguments))
-    one = trainer({"model.start": "pretrained", "training.freeze_norm": 0.0})
-    assert calls == [(one.model, tmp_path / "shipped.npz")]
 
 
 @pytest.mark.parametrize(("share", "modes"), [(1.0, {"batch"}), (0.0, {"moving"})])

@@ -1,4 +1,4 @@
-"""Random procedural surfaces: what the shipped weights are pre-trained on.
+"""Random procedural surfaces: what nothing of a real surface can have leaked into.
 
 Every picture is another surface: noise of a random spectrum, brushed and grained lines, cells,
 cloth and grids, spots, leaves, rings, plain paint; in grey or in colour, under a random light,
