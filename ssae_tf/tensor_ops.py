@@ -87,7 +87,10 @@ def reflect_indices(
     Returns:
         (stop − start,) int32.
     """
-    index = tf.math.floormod(tf.range(start, stop), 2 * size)
+    index = tf.range(start, stop)
+    # −1 − i mirrors to the same place as i. Nothing negative is divided: in ONNX, integer division
+    # rounds towards zero.
+    index = tf.math.floormod(tf.maximum(index, -1 - index), 2 * size)
     return tf.minimum(index, 2 * size - 1 - index)
 
 
@@ -104,7 +107,7 @@ def pad_reflect(x: tf.Tensor, multiple: int, margin: int = 0) -> tf.Tensor:
     """
     for axis in (1, 2):
         size = x.shape[axis] if x.shape[axis] is not None else tf.shape(x)[axis]
-        padded = -(-(size + 2 * margin) // multiple) * multiple
+        padded = (size + 2 * margin + multiple - 1) // multiple * multiple
         if isinstance(size, int) and padded == size:
             continue
         x = tf.gather(x, reflect_indices(-margin, padded - margin, size), axis=axis)
