@@ -43,13 +43,72 @@ def convert(saved_model: str, out: str, threshold: float | None = None) -> None:
         # An input with an initial value may be left out by the caller.
         value = onnx.numpy_helper.from_array(np.array([threshold], np.float32), GIVEN_THRESHOLD)
         model.graph.initializer.append(value)
+    _save(model, Path(out))
+
+
+def quantize(folder: str, pictures: list[str]) -> None:
+    """Puts the network of both files into 8 bits, the scoring aside; for a process of its own.
+
+    Args:
+        folder: where `convert` wrote.
+        pictures: .npy files of (H, W, 3) uint8 pictures to calibrate on.
+    """
+    import onnx
+    from onnxruntime import quantization
+
+    from ssae_tf.export.network import FIRST_LAYER, LAST_LAYER, NAME
+
+    source = Path(folder) / FILES[FLOAT]
+    model = onnx.load(source)
+    nodes = [
+        node.name
+        for node in model.graph.node
+        if node.op_type in ("Conv", "ConvTranspose")
+        and NAME in node.name
+        and not any(layer in node.name for layer in (FIRST_LAYER, LAST_LAYER))
+    ]
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = list(pictures)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            if not self.left:
+                return None
+            return {PICTURE: np.load(self.left.pop(0))[None].astype(np.float32) / np.float32(255)}
+
+    with tempfile.TemporaryDirectory(prefix="ssae_tf_") as scratch:
+        quantized = Path(scratch) / source.name
+        quantization.quantize_static(
+            source,
+            quantized,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            nodes_to_quantize=nodes,
+            per_channel=True,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            # What TensorRT reads: no zero points, and biases as they are.
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+            },
+        )
+        _save(onnx.load(quantized), Path(folder))
+
+
+def _save(model: Any, folder: Path) -> None:
+    """Writes the model for floats and for pixels."""
+    import onnx
+
     for name, content in ((FLOAT, model), (PIXELS, _from_pixels(model))):
         # What tf2onnx can't convert it leaves as an operation that ONNX has not.
         try:
             onnx.checker.check_model(content, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise RunError(f"The ONNX graph is not valid ({_first_line(error)}).") from None
-        onnx.save(content, str(Path(out) / FILES[name]))
+        onnx.save(content, str(folder / FILES[name]))
 
 
 def _converted(saved_model: str, signature: str) -> Any:

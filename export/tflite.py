@@ -15,12 +15,6 @@ FILE = "model.tflite"
 PACKAGES = ("ai_edge_litert",)
 SIGNATURES = (FLOAT, PIXELS, FLOAT + WITH_THRESHOLD, PIXELS + WITH_THRESHOLD)
 
-# The name of the network, which stands in the names of its operations.
-_NETWORK = "ssae"
-# Its last layer stays in float, like the scoring: 8 bits would round the reconstruction to grey
-# levels, and the residual is a fraction of one.
-_LAST = "/reconstruction"
-
 
 def convert(saved_model: str, out: str, precision: str, pictures: list[str]) -> None:
     """Writes the file; for a process of its own.
@@ -81,6 +75,8 @@ def _outside_the_network(content: bytes) -> tuple[list[str], list[str]]:
     """What stays in float: kinds of operations the network has not, and names of those it has."""
     from ai_edge_litert import schema_py_generated as schema
 
+    from ssae_tf.export.network import LAST_LAYER, NAME
+
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     codes = [max(one.builtinCode, one.deprecatedBuiltinCode) for one in model.operatorCodes]
     kind_of = {value: name for name, value in vars(schema.BuiltinOperator).items()}
@@ -90,7 +86,7 @@ def _outside_the_network(content: bytes) -> tuple[list[str], list[str]]:
         for operation in subgraph.operators:
             name = subgraph.tensors[operation.outputs[0]].name.decode()
             kind = kind_of[codes[operation.opcodeIndex]]
-            is_inside = _NETWORK in name and _LAST not in name
+            is_inside = NAME in name and LAST_LAYER not in name
             (inside if is_inside else outside).add((kind, name))
     kinds = {kind for kind, _ in inside}
     operations = {kind for kind, _ in outside} - kinds
@@ -104,10 +100,8 @@ class TfliteRuntime:
         """Loads the file."""
         from ai_edge_litert.interpreter import Interpreter
 
-        # It tells of its delegate on stderr.
-        with stderr_held_back():
-            # The content, because a mapped file that changes crashes the process.
-            self._interpreter = Interpreter(model_content=(folder / FILE).read_bytes())
+        # The content, because a mapped file that changes crashes the process.
+        self._interpreter = Interpreter(model_content=(folder / FILE).read_bytes())
         self._runners: dict[str, Any] = {}
 
     def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -115,4 +109,7 @@ class TfliteRuntime:
         name = signature + (WITH_THRESHOLD if GIVEN_THRESHOLD in inputs else "")
         if name not in self._runners:
             self._runners[name] = self._interpreter.get_signature_runner(name)
+            # The first call tells of the interpreter's delegate on stderr.
+            with stderr_held_back():
+                return dict(self._runners[name](**inputs))
         return dict(self._runners[name](**inputs))
