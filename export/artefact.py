@@ -12,7 +12,7 @@ import numpy as np
 from ssae_tf.detector import Detector, Result, as_unit, judged
 from ssae_tf.errors import DataError, RunError, SsaeError, one_line
 from ssae_tf.export.formats import FORMATS, Format
-from ssae_tf.export.serving import (
+from ssae_tf.export.names import (
     ANOMALY_MAP,
     ENCODED,
     FLOAT,
@@ -20,8 +20,8 @@ from ssae_tf.export.serving import (
     PICTURE,
     PIXELS,
     RECONSTRUCTION,
-    float32_below,
 )
+from ssae_tf.export.serving import float32_below
 from ssae_tf.files import read_json
 
 METADATA_FILE = "metadata.json"

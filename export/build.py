@@ -30,16 +30,10 @@ from ssae_tf.export.artefact import (
     run_hash,
 )
 from ssae_tf.export.formats import FORMATS, Format
+from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
 from ssae_tf.export.parity import Parity, cases, compare
 from ssae_tf.export.place import choose_place, put, working_folder
-from ssae_tf.export.serving import (
-    FLOAT,
-    PIXELS,
-    SIGNATURES,
-    WITH_THRESHOLD,
-    Serving,
-    network_of,
-)
+from ssae_tf.export.serving import Serving, network_of
 from ssae_tf.export.tflite import SIGNATURES as TFLITE_SIGNATURES
 from ssae_tf.files import write_json
 from ssae_tf.progress import Reporter, duration
@@ -243,12 +237,17 @@ class _Work:
             self._call("onnx:quantize", folder=out, pictures=self._calibration())
         source, engine = out / onnx.FILES[FLOAT], out / tensorrt.ENGINE
         if builder is None:
-            flag = "" if self.precision == "fp32" else f" --{self.precision}"
             missing = (
                 f"No engine was built: {reason}. On the GPU host, `pip install 'ssae-tf[{name}]'` "
-                f"and this command again, or `trtexec --onnx={place / source.name} "
-                f"--saveEngine={place / engine.name} {profile.for_trtexec()}{flag}`."
+                "and this command again"
             )
+            if name == "trt":
+                flag = "" if self.precision == "fp32" else f" --{self.precision}"
+                missing += (
+                    f", or `trtexec --onnx={place / source.name} "
+                    f"--saveEngine={place / engine.name} {profile.for_trtexec()}{flag}`"
+                )
+            missing += "."
             return _Made("onnxruntime", (FLOAT, PIXELS), False, missing, extra)
         self._call(
             "tensorrt:build_engine",

@@ -20,7 +20,7 @@ from ssae_tf.data.images import read_pixels
 from ssae_tf.detector import Result, as_unit, judged
 from ssae_tf.errors import DataError, RunError, one_line
 from ssae_tf.export import tfserving
-from ssae_tf.export.serving import (
+from ssae_tf.export.names import (
     ANOMALY_MAP,
     ENCODED,
     FLOAT,
@@ -31,8 +31,8 @@ from ssae_tf.export.serving import (
     RECONSTRUCTION,
     THRESHOLD,
     WITH_THRESHOLD,
-    float32_below,
 )
+from ssae_tf.export.serving import float32_below
 
 # Bytes of a message; the default of gRPC is 4 MiB, a map and a reconstruction of 1024² have 16.
 _LARGEST_MESSAGE = 1 << 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from ssae_tf.errors import MissingExtraError
@@ -13,7 +14,7 @@ def listing() -> Table:
     """A row for each format: what it is for, its precisions, and what is missing here."""
     table = Table("format", "for", "precisions", "here", box=None)
     for one in FORMATS.values():
-        table.add_row(one.name, one.about, " ".join(one.precisions), _state(one.name))
+        table.add_row(one.name, one.about, " ".join(one.precisions), escape(_state(one.name)))
     return table
 
 

@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 
 from ssae_tf.errors import RunError
-from ssae_tf.export.serving import FLOAT, GIVEN_THRESHOLD, PICTURE, PIXELS, WITH_THRESHOLD
+from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, PICTURE, PIXELS, WITH_THRESHOLD
 
 OPSET = 17
 FILES = {FLOAT: "model.onnx", PIXELS: "model_u8.onnx"}

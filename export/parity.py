@@ -20,7 +20,7 @@ from ssae_tf.data.images import encode_png, read_pixels, to_unit
 from ssae_tf.detector import Detector, judged
 from ssae_tf.errors import RunError
 from ssae_tf.export.artefact import Artefact
-from ssae_tf.export.serving import ANOMALY_MAP, ENCODED, IS_ANOMALOUS, PIXELS, SCORE_BOUND
+from ssae_tf.export.names import ANOMALY_MAP, ENCODED, IS_ANOMALOUS, PIXELS, SCORE_BOUND
 from ssae_tf.progress import Reporter
 
 SCHEMA_VERSION = 1

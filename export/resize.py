@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+# Share of a pixel.
+_UNTOUCHED = 1e-3
+
 
 def resize(x: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tf.Tensor:
     """Resizes pictures as the detector does, to the rounding of float32.
@@ -29,13 +32,15 @@ def resize(x: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tf.
 
 def _weights(size: tf.Tensor, target: tf.Tensor | int) -> tf.Tensor:
     """(target, size): row i holds the weights of all pixels in the resized pixel i."""
-    index = tf.cast(tf.range(target), tf.float32)[:, None]
-    source = tf.cast(tf.range(size), tf.float32)[None, :]
+    index, source = tf.range(target)[:, None], tf.range(size)[None, :]
+    # The share of each pixel within i … i + 1 of the resized picture, in units of 1 / target.
+    last = tf.minimum((index + 1) * size, (source + 1) * target)
+    covered = tf.cast(last - tf.maximum(index * size, source * target), tf.float32)
+    # OpenCV leaves out what is hardly touched.
+    least = _UNTOUCHED * tf.cast(target, tf.float32)
+    averaging = tf.where(covered > least, covered, 0.0) / tf.cast(size, tf.float32)
     scale = tf.cast(size, tf.float32) / tf.cast(target, tf.float32)
-    # The share of each pixel that lies within i … i + 1 of the resized picture.
-    first, last = index * scale, (index + 1.0) * scale
-    covered = tf.minimum(last, source + 1.0) - tf.maximum(first, source)
-    averaging = tf.maximum(covered, 0.0) / scale
-    centre = tf.clip_by_value((index + 0.5) * scale - 0.5, 0.0, tf.cast(size - 1, tf.float32))
-    linear = tf.maximum(1.0 - tf.abs(centre - source), 0.0)
+    centre = (tf.cast(index, tf.float32) + 0.5) * scale - 0.5
+    centre = tf.clip_by_value(centre, 0.0, tf.cast(size - 1, tf.float32))
+    linear = tf.maximum(1.0 - tf.abs(centre - tf.cast(source, tf.float32)), 0.0)
     return tf.where(scale > 1.0, averaging, linear)

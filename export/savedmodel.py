@@ -11,13 +11,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.export.serving import (
-    GIVEN_THRESHOLD,
-    SIGNATURES,
-    WITH_THRESHOLD,
-    Serving,
-    endpoints,
-)
+from ssae_tf.export.names import GIVEN_THRESHOLD, SIGNATURES, WITH_THRESHOLD
+from ssae_tf.export.serving import Serving, endpoints
 
 
 def write(

@@ -13,19 +13,23 @@ from ssae_tf.config import RunConfig
 from ssae_tf.detector import Detector, inspection
 from ssae_tf.errors import RunError
 from ssae_tf.export.decode import decode
+from ssae_tf.export.names import (
+    ANOMALY_MAP,
+    ENCODED,
+    FLOAT,
+    GIVEN_THRESHOLD,
+    IS_ANOMALOUS,
+    MIN_AREA,
+    PICTURE,
+    PIXELS,
+    RECONSTRUCTION,
+    SCORE_BOUND,
+    THRESHOLD,
+    WITH_THRESHOLD,
+)
 from ssae_tf.export.network import folded
 from ssae_tf.export.resize import resize
 from ssae_tf.export.verdict import reaches_area
-
-FLOAT, PIXELS, ENCODED = "serving_default", "serve_u8", "serve_bytes"
-# The same with the threshold as a second input.
-WITH_THRESHOLD = "_at"
-SIGNATURES = tuple(name + at for name in (FLOAT, PIXELS, ENCODED) for at in ("", WITH_THRESHOLD))
-
-PICTURE, GIVEN_THRESHOLD = "picture", "given_threshold"
-ANOMALY_MAP, SCORE_BOUND = "anomaly_map", "score_bound"
-THRESHOLD, MIN_AREA = "threshold", "min_area"
-IS_ANOMALOUS, RECONSTRUCTION = "is_anomalous", "reconstruction"
 
 _Function = Callable[..., Any]
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from ssae_tf.errors import RunError
 from ssae_tf.export import child
-from ssae_tf.export.serving import FLOAT, PICTURE
+from ssae_tf.export.names import FLOAT, PICTURE
 
 ENGINE = "model.engine"
 # The first TensorFlow without TF-TRT.
@@ -229,12 +229,12 @@ def build_engine(
 
 def gpu_that_runs(module: str, engine: str) -> str:
     """Name of the GPU that an engine runs on here, "" where none does; for a process of its own."""
-    import tensorflow as tf
-
     tensorrt: Any = importlib.import_module(module)
     runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.INTERNAL_ERROR))
     if runtime is None or runtime.deserialize_cuda_engine(Path(engine).read_bytes()) is None:
         return ""
+    import tensorflow as tf
+
     for device in tf.config.list_physical_devices("GPU"):
         return str(tf.config.experimental.get_device_details(device).get("device_name", "GPU"))
     return "GPU"

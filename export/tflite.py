@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ssae_tf.export.serving import FLOAT, GIVEN_THRESHOLD, PICTURE, PIXELS, WITH_THRESHOLD
+from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, PICTURE, PIXELS, WITH_THRESHOLD
 from ssae_tf.streams import stderr_held_back
 
 FILE = "model.tflite"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ssae_tf.errors import MissingExtraError
-from ssae_tf.export.serving import ENCODED, FLOAT, PICTURE, PIXELS
+from ssae_tf.export.names import ENCODED, FLOAT, PICTURE, PIXELS
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 # It reads no more.
