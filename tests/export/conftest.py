@@ -11,6 +11,7 @@ from ssae_tf import workflow
 from ssae_tf.config import from_dict
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.export.build import Exported, Request, export
+from ssae_tf.export.formats import FORMATS
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.progress import Reporter
 from stand_ins import randomize
@@ -39,7 +40,7 @@ def make(
     made: dict[Request, Exported] = {}
 
     def exported(format_name: str, precision: str | None = None) -> Exported:
-        request = Request(format_name, precision)
+        request = Request(format_name, precision or FORMATS[format_name].precisions[0])
         if request not in made:
             out = tmp_path_factory.mktemp("artefacts") / "tile"
             made[request] = export(
