@@ -168,11 +168,11 @@ class Artefact:
 
 def find(path: Path) -> Path | None:
     """The folder of an artefact, as `Artefact.load` takes it; None where there is none."""
-    folder = path if path.is_dir() else path.parent
+    folder = path.parent if path.is_file() else path
     if (folder / METADATA_FILE).is_file():
         return folder
-    versions = [one for one in versions_in(folder) if (one / METADATA_FILE).is_file()]
-    return max(versions, key=lambda one: int(one.name)) if path.is_dir() and versions else None
+    versions = [one for one in versions_in(path) if (one / METADATA_FILE).is_file()]
+    return max(versions, key=lambda one: int(one.name), default=None)
 
 
 def versions_in(folder: Path) -> list[Path]:

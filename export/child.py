@@ -48,28 +48,31 @@ def call(
         answer = Path(scratch) / "answer.json"
         task = {"function": function, "arguments": arguments, "answer": str(answer)}
         with (Path(scratch) / "log").open("w+b") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", "from ssae_tf.export.child import main; main()"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Python looks for modules in the working folder first.
+                cwd=scratch,
+                env=_environment(),
+            )
             try:
-                done = subprocess.run(
-                    [sys.executable, "-c", "from ssae_tf.export.child import main; main()"],
-                    input=json.dumps(task, default=os.fspath).encode(),
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    # Python looks for modules in the working folder first.
-                    cwd=scratch,
-                    env=_environment(),
-                    timeout=time_limit,
-                    check=False,
-                )
+                process.communicate(json.dumps(task, default=os.fspath).encode(), time_limit)
             except subprocess.TimeoutExpired:
                 raise RunError(
                     f"{what} was stopped after {time_limit:g} s; --time-limit gives it longer."
                 ) from None
+            finally:
+                # Also after Ctrl-C.
+                process.kill()
+                process.wait()
             if answer.is_file():
                 return _answer(json.loads(answer.read_text(encoding="utf-8")), what)
             log.seek(0)
             lines = log.read().decode("utf-8", "replace").strip().splitlines()
     said = " / ".join(line.strip() for line in lines[-_LAST_LINES:])
-    raise RunError(f"{what} {_end(done.returncode)}{f': {said}' if said else '.'}")
+    raise RunError(f"{what} {_end(process.returncode)}{f': {said}' if said else '.'}")
 
 
 def main() -> None:

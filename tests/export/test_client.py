@@ -99,9 +99,9 @@ def test_refusals(client: Client, addresses: dict[str, str], tmp_path: Path) -> 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "http://127.0.0.1:9"])
 def test_nobody_there(address: str) -> None:
-    with Client(address, "tile", timeout=20) as client:
-        with pytest.raises(RunError, match=rf"^{address}: ") as caught:
-            client.predict(np.zeros((8, 8, 3), np.uint8))
+    client = Client(address, "tile", timeout=20)
+    with client, pytest.raises(RunError, match=rf"^{address}: ") as caught:
+        client.predict(np.zeros((8, 8, 3), np.uint8))
     assert "\n" not in str(caught.value)
 
 

@@ -43,7 +43,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with ai-edge-litert, what it requires, and nothing else."""
     folder = tmp_path_factory.mktemp("device")
     venv.create(folder, with_pip=False)
-    (site,) = folder.glob("lib*/python*/site-packages")
+    (site,) = folder.glob("lib/python*/site-packages")
     for path in _files("ai-edge-litert", set()) | _files("numpy", set()):
         if path.exists() and not (site / path.name).exists():
             (site / path.name).symlink_to(path)
