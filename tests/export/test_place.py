@@ -94,9 +94,14 @@ def test_a_read_only_folder(detector: Detector, tmp_path: Path) -> None:
 
 def test_the_working_folder_leaves_nothing(tmp_path: Path) -> None:
     place = tmp_path / "a" / "b" / "c"
-    with pytest.raises(KeyError), working_folder(place) as scratch:
-        (scratch / "half").write_text("written")
-        raise KeyError
+
+    def fail() -> None:
+        with working_folder(place) as scratch:
+            (scratch / "half").write_text("written")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "a").mkdir()
     with working_folder(place) as scratch:
