@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 DATA_VARIABLE = "SSAE_TF_DATA"
 
-_FILE_WIDTH = 200
+# Rich takes 80 columns for a file or a pipe, and would break the names of kinds.
+FILE_WIDTH = 200
 
 quiet = click.option("--quiet", is_flag=True, help="No progress, only warnings and results.")
 data = click.option(
@@ -101,8 +102,7 @@ def print_metrics(metrics: dict[str, object]) -> None:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        # Rich takes 80 columns for a file or a pipe, and would break the names of kinds.
-        console.width = _FILE_WIDTH
+        console.width = FILE_WIDTH
     console.print(metrics_table(metrics))
 
 

@@ -27,23 +27,34 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder for the map, the mask and an overlay of each picture.",
 )
+@click.option(
+    "--threshold",
+    type=float,
+    help="Score above which a picture is anomalous. [default: the run's]",
+)
 @options.quiet
 @click.pass_context
 def command(
-    ctx: click.Context, run: Path, pictures: tuple[Path, ...], out: Path | None, quiet: bool
+    ctx: click.Context,
+    run: Path,
+    pictures: tuple[Path, ...],
+    out: Path | None,
+    threshold: float | None,
+    quiet: bool,
 ) -> None:
     """Inspect pictures: one JSON line each.
 
-    RUN is a run folder. PICTURES are files and folders, in any mix; folders are searched through.
-    A picture that can't be read gives a line with `error`, the others are still inspected, and the
-    exit code is 3.
+    RUN is a run folder, or an artefact of `ssae-tf export`. PICTURES are files and folders, in any
+    mix; folders are searched through. A picture that can't be read gives a line with `error`, the
+    others are still inspected, and the exit code is 3.
     """
     report = options.reporter(quiet)
 
     from ssae_tf.data.mvtec import find_pictures
-    from ssae_tf.detector import SCHEMA_VERSION, Detector
+    from ssae_tf.detector import SCHEMA_VERSION
+    from ssae_tf.export.artefact import open_detector
 
-    detector = Detector.load(run)
+    detector = open_detector(run)
     paths = find_pictures(pictures)
     if not paths:
         raise DataError(f"{', '.join(map(str, pictures))}: no pictures found.")
@@ -54,7 +65,7 @@ def command(
     with report.task("Inspecting", len(paths)) as task:
         for path in paths:
             try:
-                result = detector.predict(path)
+                result = detector.predict(path, threshold=threshold)
             except DataError as error:
                 failed += 1
                 line = {"schema_version": SCHEMA_VERSION, "path": str(path), "error": str(error)}

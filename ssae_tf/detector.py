@@ -90,7 +90,7 @@ class Result:
         is_anomalous: the verdict.
         defects: components of the map above the threshold, the strongest first.
         picture: X, (H, W, 3) float32 in [0, 1].
-        reconstruction: F(X), like `picture`.
+        reconstruction: F(X), like `picture`; None from an artefact that was exported without.
         anomaly_map: (H, W) float32, grey levels.
         mask: (H, W) bool.
     """
@@ -101,7 +101,7 @@ class Result:
     is_anomalous: bool
     defects: tuple[Defect, ...]
     picture: np.ndarray = dataclasses.field(repr=False)
-    reconstruction: np.ndarray = dataclasses.field(repr=False)
+    reconstruction: np.ndarray | None = dataclasses.field(repr=False)
     anomaly_map: np.ndarray = dataclasses.field(repr=False)
     mask: np.ndarray = dataclasses.field(repr=False)
 
@@ -187,11 +187,14 @@ class Detector:
         # Last, because a run counts as finished when it is there.
         write_json(folder / CALIBRATION_FILE, calibration.to_dict())
 
-    def predict(self, picture: str | Path | np.ndarray) -> Result:
+    def predict(
+        self, picture: str | Path | np.ndarray, *, threshold: float | None = None
+    ) -> Result:
         """Inspects one picture.
 
         Args:
             picture: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+            threshold: None for the calibrated one.
 
         Returns:
             The verdict with score, defects, map and mask, in pixels of the picture.
@@ -202,23 +205,10 @@ class Detector:
         """
         calibration = self._calibrated()
         path = "" if isinstance(picture, np.ndarray) else str(picture)
-        x = self._as_unit(picture)
+        x = as_unit(picture, self.config.data.white_level)
         reconstruction, map_ = self.inspect(x)
-        # A picture smaller than min_area can still be defective as a whole.
-        min_area = min(calibration.min_area, map_.size)
-        score = image_score(map_, min_area)
-        threshold = calibration.threshold
-        return Result(
-            path=path,
-            score=score,
-            threshold=threshold,
-            is_anomalous=is_anomalous(score, threshold),
-            defects=tuple(defects(map_, threshold, min_area)),
-            picture=x,
-            reconstruction=reconstruction,
-            anomaly_map=map_,
-            mask=anomaly_mask(map_, threshold, min_area),
-        )
+        level = calibration.threshold if threshold is None else threshold
+        return judged(path, x, reconstruction, map_, level, calibration.min_area)
 
     def inspect(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """F(X) and the anomaly map, without a verdict.
@@ -246,26 +236,6 @@ class Detector:
         """(height, width) that pictures are resized to; None for their own size."""
         return self.config.inspection_size
 
-    def _as_unit(self, picture: str | Path | np.ndarray) -> np.ndarray:
-        if not isinstance(picture, np.ndarray):
-            return read_image(picture, self.config.data.white_level)
-        if picture.ndim == 2:
-            picture = np.repeat(picture[..., None], 3, axis=-1)
-        if picture.ndim != 3 or picture.shape[-1] != 3 or 0 in picture.shape:
-            raise DataError(
-                f"Expected a picture of shape (H, W, 3) or (H, W). Received: {picture.shape}."
-            )
-        if picture.dtype in (np.uint8, np.uint16):
-            return to_unit(picture, self.config.data.white_level)
-        if not np.issubdtype(picture.dtype, np.floating) or not (
-            picture.min() >= 0.0 and picture.max() <= 1.0
-        ):
-            raise DataError(
-                "Expected uint8, uint16, or float values in [0, 1]. Received: "
-                f"{picture.dtype} from {picture.min()} to {picture.max()}."
-            )
-        return picture.astype(np.float32)
-
     def _calibrated(self) -> Calibration:
         if self.calibration is None:
             raise RunError("This detector has no threshold yet: calibrate it first.")
@@ -292,6 +262,73 @@ def _read_weighting(path: Path, scales: int) -> np.ndarray:
             "0."
         )
     return weights
+
+
+def as_unit(picture: str | Path | np.ndarray, white_level: int) -> np.ndarray:
+    """A picture as the network takes it.
+
+    Args:
+        picture: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+        white_level: the uint16 value that becomes 1.0.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        DataError: the file can't be read, or the array is none of the above.
+    """
+    if not isinstance(picture, np.ndarray):
+        return read_image(picture, white_level)
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, axis=-1)
+    if picture.ndim != 3 or picture.shape[-1] != 3 or 0 in picture.shape:
+        raise DataError(
+            f"Expected a picture of shape (H, W, 3) or (H, W). Received: {picture.shape}."
+        )
+    if picture.dtype in (np.uint8, np.uint16):
+        return to_unit(picture, white_level)
+    if not np.issubdtype(picture.dtype, np.floating) or not (
+        picture.min() >= 0.0 and picture.max() <= 1.0
+    ):
+        raise DataError(
+            "Expected uint8, uint16, or float values in [0, 1]. Received: "
+            f"{picture.dtype} from {picture.min()} to {picture.max()}."
+        )
+    return picture.astype(np.float32)
+
+
+def judged(
+    path: str,
+    picture: np.ndarray,
+    reconstruction: np.ndarray | None,
+    anomaly_map: np.ndarray,
+    threshold: float,
+    min_area: int,
+) -> Result:
+    """The verdict on a map, wherever the map was computed.
+
+    Args:
+        path: of the picture; "" for an array.
+        picture: X, (H, W, 3) float32 in [0, 1].
+        reconstruction: F(X), like `picture`, or None.
+        anomaly_map: (H, W) float32, finite.
+        threshold: the score above which a picture is anomalous.
+        min_area: pixels that a defect must have, at least 1.
+    """
+    # A picture smaller than min_area can still be defective as a whole.
+    min_area = min(min_area, anomaly_map.size)
+    score = image_score(anomaly_map, min_area)
+    return Result(
+        path=path,
+        score=score,
+        threshold=threshold,
+        is_anomalous=is_anomalous(score, threshold),
+        defects=tuple(defects(anomaly_map, threshold, min_area)),
+        picture=picture,
+        reconstruction=reconstruction,
+        anomaly_map=anomaly_map,
+        mask=anomaly_mask(anomaly_map, threshold, min_area),
+    )
 
 
 def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:

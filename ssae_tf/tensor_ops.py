@@ -89,7 +89,10 @@ def reflect_indices(
     Returns:
         (stop − start,) int32.
     """
-    index = tf.math.floormod(tf.range(start, stop), 2 * size)
+    index = tf.range(start, stop)
+    # −1 − i mirrors to the same place as i. Nothing negative is divided: in ONNX, integer division
+    # rounds towards zero.
+    index = tf.math.floormod(tf.maximum(index, -1 - index), 2 * size)
     return tf.minimum(index, 2 * size - 1 - index)
 
 
@@ -106,7 +109,7 @@ def pad_reflect(x: tf.Tensor, multiple: int, margin: int = 0) -> tf.Tensor:
     """
     for axis in (1, 2):
         size = _side(x, axis)
-        padded = -(-(size + 2 * margin) // multiple) * multiple
+        padded = (size + 2 * margin + multiple - 1) // multiple * multiple
         if isinstance(size, int) and padded == size:
             continue
         x = tf.gather(x, reflect_indices(-margin, padded - margin, size), axis=axis)
@@ -175,13 +178,13 @@ def gaussian_filter(x: tf.Tensor, sigma: float) -> tf.Tensor:
     height, width, channels = _side(x, 1), _side(x, 2), x.shape[-1]
     planes = tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (-1, height, width, 1))
 
-    rows = -(-height // _BLOCK) * _BLOCK
+    rows = (height + _BLOCK - 1) // _BLOCK * _BLOCK
     planes = tf.gather(planes, reflect_indices(-radius, rows + radius, height), axis=1)
     weights = tf.constant(blocks[:, None, None, :])
     planes = tf.nn.conv2d(planes, weights, (1, _BLOCK, 1, 1), "VALID")
     planes = tf.reshape(tf.transpose(planes, (0, 1, 3, 2)), (-1, rows, width, 1))[:, :height]
 
-    columns = -(-width // _BLOCK) * _BLOCK
+    columns = (width + _BLOCK - 1) // _BLOCK * _BLOCK
     planes = tf.gather(planes, reflect_indices(-radius, columns + radius, width), axis=2)
     weights = tf.constant(blocks[None, :, None, :])
     planes = tf.nn.conv2d(planes, weights, (1, 1, _BLOCK, 1), "VALID")

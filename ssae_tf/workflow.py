@@ -563,6 +563,7 @@ def _write_sheets(
             for label, result in choices:
                 # Pictures and reconstructions of the whole test set would not fit in memory.
                 again = detector.predict(found.root / result.path)
+                assert again.reconstruction is not None
                 rows.append(SheetRow(label, result, again.picture, again.reconstruction))
                 task.advance()
             write_sheet(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -53,3 +54,13 @@ def put_grey_network(monkeypatch: pytest.MonkeyPatch, trainer: type) -> tf.keras
     for module in (workflow, detector):
         monkeypatch.setattr(module, "load_network", lambda config, weights: model)
     return model
+
+
+def randomize(model: tf.keras.Model) -> None:
+    """Gives batch normalisation and the last layer values that nobody starts with."""
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name.endswith("_norm"):
+            layer.set_weights([0.5 + rng.random(np.shape(w)) for w in layer.get_weights()])
+        elif layer.name == "reconstruction":
+            layer.set_weights([rng.normal(size=np.shape(w)) for w in layer.get_weights()])

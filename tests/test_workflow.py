@@ -188,7 +188,7 @@ def test_the_threshold_is_the_highest_score_of_the_calibration_pictures(
         "scores",
     }
     assert calibration["n_calibration"] == len(calibration["scores"]) == len(names) == 3
-    assert calibration["min_area"] == default_min_area(64, 64, 0.8) == 3
+    assert calibration["min_area"] == default_min_area(64, 64, 4.0) == 70
     assert calibration["threshold"] == max(calibration["scores"])
     detector = Detector.load(run_folder)
     results = [detector.predict(sample_root / "tile" / name) for name in names]

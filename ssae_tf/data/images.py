@@ -138,6 +138,27 @@ def write_png(path: Path, array: np.ndarray) -> None:
         ValueError: an array of another shape or dtype, or without pixels.
         DataError: the file can't be written.
     """
+    encoded = encode_png(array)
+    # mkstemp would leave a file that only its owner can read.
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        temporary.write_bytes(encoded)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: can't be written ({error.strerror}).") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def encode_png(array: np.ndarray) -> bytes:
+    """The content of a PNG.
+
+    Args:
+        array: as in `write_png`.
+
+    Raises:
+        ValueError: as in `write_png`.
+    """
     grey = array.ndim == 2
     if array.dtype == np.bool_ and grey:
         array = array.astype(np.uint8) * 255
@@ -147,15 +168,7 @@ def write_png(path: Path, array: np.ndarray) -> None:
             f"Received: {array.shape} {array.dtype}."
         )
     _, encoded = cv2.imencode(".png", array if grey else cv2.cvtColor(array, cv2.COLOR_RGB2BGR))
-    # mkstemp would leave a file that only its owner can read.
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
-    try:
-        temporary.write_bytes(encoded.tobytes())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: can't be written ({error.strerror}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    return encoded.tobytes()
 
 
 def _decode(path: str | Path) -> tuple[np.ndarray, bool]:

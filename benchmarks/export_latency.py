@@ -1,0 +1,228 @@
+"""What each artefact of a run costs and keeps: size, conversion, differences, verdicts, latency.
+
+Exports every format and precision, compares the verdicts with the detector's on the test set, and
+times all of them and the Keras model itself in turn, in one process, batch 1: in every round each
+is called once, so that a busy moment strikes all alike. Ratios are to Keras `predict`.
+
+    python benchmarks/export_latency.py RUN [--sizes 256 512] [--rounds 20] [--data ROOT]
+        [--formats savedmodel tflite:int8 …] [--out FILE.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf import workflow
+from ssae_tf.data.images import read_image
+from ssae_tf.data.mvtec import load_category
+from ssae_tf.detector import Detector, inspection
+from ssae_tf.evaluation.metrics import auroc
+from ssae_tf.export.artefact import Artefact
+from ssae_tf.export.build import Exported, Request, export
+from ssae_tf.export.names import IS_ANOMALOUS
+from ssae_tf.files import read_json, write_json
+from ssae_tf.progress import Reporter
+
+FORMATS = (
+    "savedmodel:float32",
+    "tflite:float32",
+    "tflite:float16",
+    "tflite:dynamic",
+    "tflite:int8",
+    "onnx:float32",
+    "openvino:float32",
+)
+Call = Callable[[np.ndarray], object]
+
+
+def calls(detector: Detector, artefacts: dict[str, Artefact]) -> dict[str, Call]:
+    """What is timed, by name: from a (1, H, W, 3) float32 picture to map and verdict."""
+    config, model = detector.config, detector.model
+
+    @tf.function(jit_compile=True, autograph=False)
+    def compiled(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return inspection(lambda y: model(y, training=False), x, config)
+
+    timed: dict[str, Call] = {
+        "Keras predict (network alone)": lambda x: model.predict(x, verbose=0),
+        "jit-compiled call (network and map)": lambda x: compiled(tf.constant(x))[1].numpy(),
+        "Detector.inspect": lambda x: detector.inspect(x[0]),
+    }
+    return timed | {name: artefact.run for name, artefact in artefacts.items()}
+
+
+def latencies(timed: dict[str, Call], size: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call in each round, interleaved; the first two calls are not counted."""
+    rng = np.random.default_rng(0)
+    # A multiple of 8, which Keras' own predict needs, of coarse noise.
+    x = np.repeat(np.repeat(rng.random((1, size // 8, size // 8, 3)), 8, 1), 8, 2)
+    x = x.astype(np.float32)
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for index in range(rounds + 2):
+        for name, call in timed.items():
+            begin = time.perf_counter()
+            call(x)
+            if index >= 2:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def verdict_cost(artefact: Artefact, size: int, rounds: int) -> dict[str, float]:
+    """Seconds of a normal picture, where the area rule stops at once, and of the worst one."""
+    x = np.full((1, size, size, 3), 0.5, np.float32)
+    found = {}
+    for name, threshold in (("normal", 1e9), ("all pixels above", -1.0)):
+        times = []
+        for _ in range(rounds + 1):
+            begin = time.perf_counter()
+            assert bool(artefact.run(x, threshold=threshold)[IS_ANOMALOUS][0]) == (threshold < 0)
+            times.append(time.perf_counter() - begin)
+        found[name] = statistics.median(times[1:])
+    return found
+
+
+def verdicts(
+    detector: Detector, artefacts: dict[str, Artefact], samples: Any, reporter: Reporter
+) -> dict[str, dict[str, Any]]:
+    """Verdicts other than the detector's on the test set, and image AUROC, by name."""
+    results: dict[str, list[Any]] = {name: [] for name in ("Detector", *artefacts)}
+    with reporter.task("Judging the test set", len(samples)) as task:
+        for sample in samples:
+            x = read_image(sample.path, detector.config.data.white_level)
+            for name, one in {"Detector": detector, **artefacts}.items():
+                result = one.predict(x)
+                results[name].append((result.score, result.is_anomalous))
+            task.advance()
+    labels = np.array([sample.is_anomalous for sample in samples])
+    found = {}
+    for name, pairs in results.items():
+        scores = np.array([score for score, _ in pairs])
+        flipped = [
+            pair[1] != expected[1]
+            for pair, expected in zip(pairs, results["Detector"], strict=True)
+        ]
+        found[name] = {
+            "n": len(pairs),
+            "flipped": int(sum(flipped)),
+            "image_auroc": auroc(labels, scores),
+        }
+    return found
+
+
+def row(name: str, made: Exported | None, record: dict[str, Any], sizes: list[int]) -> str:
+    """A line of the Markdown table."""
+    cells = [name]
+    if made is None:
+        cells += ["", "", "", ""]
+    else:
+        cells += [
+            f"{record['bytes'] / 2**20:.2f}",
+            f"{made.seconds:.0f}",
+            f"{made.parity.map_largest:.1e}",
+            f"{made.parity.score_largest:.1e}",
+        ]
+    judged = record.get("verdicts")
+    cells.append("" if judged is None else f"{judged['flipped']} / {judged['n']}")
+    auc = None if judged is None else judged["image_auroc"]
+    cells.append("" if auc is None else f"{auc:.4f}")
+    for size in sizes:
+        one = record["latency"][str(size)]
+        cells.append(f"{1e3 * one['median']:.1f} ms ({one['ratio']:.2f})")
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Prints a Markdown table, and keeps the figures as JSON if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--data", type=Path, help="root of the test set; the run's by default")
+    parser.add_argument("--formats", nargs="+", default=list(FORMATS), metavar="FORMAT:PRECISION")
+    parser.add_argument("--pictures", type=int, help="test pictures to judge; all by default")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+
+    reporter = Reporter()
+    detector = Detector.load(arguments.run)
+    validation = [
+        one.path for one in workflow.run_split(arguments.run, detector.config)[1].calibrate
+    ]
+    data = arguments.data or read_json(arguments.run / workflow.ENVIRONMENT_FILE)["data"]
+    samples = load_category(data, detector.config.category).test
+    if arguments.pictures:
+        # From all kinds, good ones among them.
+        samples = samples[:: max(1, len(samples) // arguments.pictures)][: arguments.pictures]
+    with tempfile.TemporaryDirectory() as folder:
+        made, artefacts = {}, {}
+        for name in arguments.formats:
+            kind, _, precision = name.partition(":")
+            request = Request(kind, precision or None)
+            out = Path(folder) / name.replace(":", "-")
+            made[name] = export(arguments.run, request, validation, out=out, reporter=reporter)
+            artefacts[name] = Artefact.load(made[name].folder)
+        timed = calls(detector, artefacts)
+        records: dict[str, dict[str, Any]] = {name: {"latency": {}} for name in timed}
+        for size in arguments.sizes:
+            seconds = latencies(timed, size, arguments.rounds)
+            base = statistics.median(seconds["Keras predict (network alone)"])
+            for name, times in seconds.items():
+                median = statistics.median(times)
+                records[name]["latency"][str(size)] = {
+                    "median": median,
+                    "ratio": median / base,
+                    "lowest": min(times),
+                    "highest": max(times),
+                }
+        judged = verdicts(detector, artefacts, samples, reporter)
+        for name, artefact in artefacts.items():
+            files = [path for path in artefact.folder.rglob("*") if path.is_file()]
+            records[name] |= {
+                "bytes": sum(path.stat().st_size for path in files),
+                "conversion_seconds": made[name].seconds,
+                "parity": made[name].parity.to_dict(),
+                "verdicts": judged[name],
+            }
+            if artefact.format.takes_threshold:
+                records[name]["verdict_cost"] = verdict_cost(
+                    artefact, arguments.sizes[0], min(5, arguments.rounds)
+                )
+        records["Detector.inspect"]["verdicts"] = judged["Detector"]
+
+    sizes = [f"{size}²" for size in arguments.sizes]
+    heads = ["", "MiB", "conversion, s", "map", "score", "flipped", "image AUROC", *sizes]
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for name, record in records.items():
+        print(row(name, made.get(name), record, arguments.sizes))
+    if arguments.out:
+        machine = {
+            "platform": platform.platform(),
+            "cpu_count": os.cpu_count(),
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+        }
+        write_json(
+            arguments.out,
+            {
+                "command": " ".join(["python", *sys.argv]),
+                "config": {"width": detector.config.model.width},
+                "machine": machine,
+                "results": records,
+            },
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,431 @@
+"""From a run folder to an artefact: written aside, compared with the detector, put in place."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import platform
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf import __version__
+from ssae_tf.data.cache import resize
+from ssae_tf.data.images import read_pixels, to_unit
+from ssae_tf.detector import (
+    CALIBRATION_FILE,
+    CONFIG_FILE,
+    WEIGHTING_FILE,
+    WEIGHTS_FILE,
+    Detector,
+)
+from ssae_tf.errors import DataError, RunError
+from ssae_tf.export import child, onnx, savedmodel, tensorrt, tfserving
+from ssae_tf.export.artefact import (
+    METADATA_FILE,
+    PARITY_FILE,
+    SCHEMA_VERSION,
+    Artefact,
+    file_hashes,
+    run_hash,
+)
+from ssae_tf.export.formats import FORMATS, Format
+from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
+from ssae_tf.export.parity import Parity, cases, compare
+from ssae_tf.export.place import choose_place, put, working_folder
+from ssae_tf.export.serving import Serving, network_of
+from ssae_tf.export.tflite import SIGNATURES as TFLITE_SIGNATURES
+from ssae_tf.files import write_json
+from ssae_tf.progress import Reporter, duration
+
+# Pictures that int8 is calibrated on.
+_CALIBRATION = 64
+# Of an engine's default profile.
+_SMALLEST_SIDE, _LARGEST_BATCH = 32, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be exported, and how.
+
+    Attributes:
+        format: one of `FORMATS`.
+        precision: one of the format's; None for its first.
+        image_size: (height, width) of all pictures; None for any.
+        has_reconstruction: whether F(X) is an output.
+        warmup: requests for TF Serving to replay on loading; SavedModel only.
+        profile: of an engine; None for 32² to the pictures' own size, batches of up to 4.
+        seed: of the corrupted pictures in the comparison.
+        time_limit: seconds that each converter may take.
+    """
+
+    format: str
+    precision: str | None = None
+    image_size: tuple[int, int] | None = None
+    has_reconstruction: bool = True
+    warmup: int = 0
+    profile: tensorrt.Profile | None = None
+    seed: int = 0
+    time_limit: float = child.TIME_LIMIT
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What `export` made.
+
+    Attributes:
+        folder: of the artefact.
+        parity: how it compares with the detector.
+        missing: what could not be made or checked here, and how it is; "" where nothing is.
+        seconds: that the conversion took.
+    """
+
+    folder: Path
+    parity: Parity
+    missing: str
+    seconds: float
+
+
+def export(
+    run: str | Path,
+    request: Request,
+    pictures: Sequence[Path],
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    keep_failed: bool = False,
+    reporter: Reporter | None = None,
+) -> Exported:
+    """Exports a run and proves that the artefact judges as the run's detector does.
+
+    Args:
+        run: a finished run folder.
+        request: what to make.
+        pictures: good ones that training has not seen, at least one: those of the run's
+            validation. The artefact is compared on them, and int8 calibrated.
+        out: the artefact's folder, for SavedModel that of its versions; None for
+            RUN/export/FORMAT, and RUN/export/savedmodel/CATEGORY.
+        overwrite: replace an artefact, for SavedModel the newest version; without, a SavedModel
+            becomes the next version.
+        keep_failed: keep what fails the comparison beside `out`, as NAME.failed.
+        reporter: where progress goes; None for stderr.
+
+    Raises:
+        MissingExtraError: the format needs packages that are not installed.
+        RunError: the run is incomplete, `out` exists or can't be written to, the converter fails,
+            or the artefact does not judge as the detector does. Nothing is left behind then.
+        DataError: a picture can't be read.
+    """
+    reporter = reporter or Reporter()
+    run = Path(run)
+    wanted = FORMATS[request.format]
+    precision = request.precision or wanted.precisions[0]
+    if precision not in wanted.tolerances:
+        raise RunError(
+            f"--format {wanted.name} has the precisions {', '.join(wanted.precisions)}. "
+            f"Received: {precision}."
+        )
+    wanted.check()
+    if request.warmup:
+        tfserving.check()
+    if not pictures:
+        raise DataError("Expected at least one good picture to compare on. Received none.")
+    detector = Detector.load(run)
+    place = choose_place(run, detector, request.format, precision, out, overwrite)
+    with working_folder(place) as scratch:
+        work = _Work(run, detector, request, wanted, precision, tuple(pictures), scratch, reporter)
+        result = scratch / "artefact"
+        begin = time.monotonic()
+        made = work.make(result, place)
+        seconds = time.monotonic() - begin
+        reporter.say(f"Converted in {duration(seconds)}.")
+        metadata = work.metadata(result, made, seconds)
+        parity = work.compare(result, metadata)
+        metadata["parity"] = {
+            key: value for key, value in parity.to_dict().items() if key != "schema_version"
+        }
+        write_json(result / PARITY_FILE, parity.to_dict())
+        write_json(result / METADATA_FILE, metadata)
+        if not parity.passed:
+            _refuse(result, place, parity, keep_failed)
+        put(result, place)
+    return Exported(place, parity, made.missing, seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """What a converter left.
+
+    Attributes:
+        runtime: what runs it, a key of `artefact._RUNTIMES`.
+        signatures: that it has.
+        has_own_process: whether running it can end the process.
+        missing: as in `Exported`.
+        extra: for metadata.json.
+    """
+
+    runtime: str
+    signatures: Sequence[str]
+    has_own_process: bool = False
+    missing: str = ""
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    run: Path
+    detector: Detector
+    request: Request
+    format: Format
+    precision: str
+    pictures: tuple[Path, ...]
+    scratch: Path
+    reporter: Reporter
+
+    def make(self, out: Path, place: Path) -> _Made:
+        """Writes the artefact's own files into `out`."""
+        if self.format.name == "savedmodel":
+            self._saved_model(out, SIGNATURES)
+            if self.request.warmup:
+                count = min(self.request.warmup, tfserving.MOST_WARMUP)
+                chosen = [self.pictures[index % len(self.pictures)] for index in range(count)]
+                pixels = [self._pixels(path) for path in chosen]
+                tfserving.write_warmup(out, place.parent.name, pixels)
+            return _Made("savedmodel", SIGNATURES)
+        out.mkdir()
+        saved = self.scratch / "saved_model"
+        if self.format.name == "tflite":
+            self._saved_model(saved, TFLITE_SIGNATURES)
+            self._call(
+                "tflite:convert",
+                saved_model=saved,
+                out=out,
+                precision=self.precision,
+                pictures=self._calibration() if self.precision == "int8" else [],
+            )
+            return _Made("litert", TFLITE_SIGNATURES)
+        if self.format.name == "onnx":
+            self._saved_model(saved, (FLOAT + WITH_THRESHOLD,))
+            threshold = self.detector.calibration.threshold  # type: ignore[union-attr]
+            self._call("onnx:convert", saved_model=saved, out=out, threshold=threshold)
+            return _Made("onnxruntime", (FLOAT, PIXELS))
+        self._saved_model(saved, (FLOAT,))
+        if self.format.name == "openvino":
+            self._call("openvino:convert", saved_model=saved, out=out)
+            return _Made("openvino", (FLOAT, PIXELS))
+        return self._tensorrt(saved, out, place)
+
+    def _tensorrt(self, saved: Path, out: Path, place: Path) -> _Made:
+        name = self.format.name
+        builder, reason = tensorrt.find_builder(name)
+        profile = self.request.profile or self._profile()
+        extra: dict[str, Any] = {"profile": profile.to_dict()}
+        if builder is not None and builder.kind == "tf-trt":
+            shutil.rmtree(out)
+            self._call(
+                "tensorrt:convert_with_tftrt",
+                saved_model=saved,
+                out=out,
+                precision=self.precision,
+                profile=profile.to_dict(),
+                pictures=self._calibration() if self.precision == "int8" else [],
+            )
+            extra["builder"] = dataclasses.asdict(builder)
+            return _Made("savedmodel", (FLOAT,), True, "", extra)
+        self._call("onnx:convert", saved_model=saved, out=out)
+        if self.precision == "int8":
+            self._call("onnx:quantize", folder=out, pictures=self._calibration())
+        source, engine = out / onnx.FILES[FLOAT], out / tensorrt.ENGINE
+        if builder is None:
+            missing = (
+                f"No engine was built: {reason}. On the GPU host, `pip install 'ssae-tf[{name}]'` "
+                "and this command again"
+            )
+            if name == "trt":
+                flag = "" if self.precision == "fp32" else f" --{self.precision}"
+                missing += (
+                    f", or `trtexec --onnx={place / source.name} "
+                    f"--saveEngine={place / engine.name} {profile.for_trtexec()}{flag}`"
+                )
+            missing += "."
+            return _Made("onnxruntime", (FLOAT, PIXELS), False, missing, extra)
+        self._call(
+            "tensorrt:build_engine",
+            module=builder.module,
+            onnx=source,
+            out=engine,
+            precision=self.precision,
+            profile=profile.to_dict(),
+        )
+        gpu = self._call("tensorrt:gpu_that_runs", module=builder.module, engine=engine)
+        extra |= {"builder": dataclasses.asdict(builder), "gpu": gpu}
+        if gpu:
+            return _Made("tensorrt", (FLOAT,), True, "", extra)
+        missing = (
+            f"{place / engine.name} was built but not checked, because no GPU here runs it; "
+            "the ONNX file it was built from was."
+        )
+        return _Made("onnxruntime", (FLOAT, PIXELS), False, missing, extra)
+
+    def metadata(self, folder: Path, made: _Made, seconds: float) -> dict[str, Any]:
+        """The content of metadata.json, the comparison aside."""
+        config, calibration = self.detector.config, self.detector.calibration
+        assert calibration is not None
+        size, inspected = self.request.image_size, self.detector.inspection_size
+        names = [CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE]
+        if self.detector.weights is not None:
+            names.append(WEIGHTING_FILE)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "format": self.format.name,
+            "precision": self.precision,
+            "runtime": made.runtime,
+            "signatures": list(made.signatures),
+            "inputs": {
+                "layout": "NHWC",
+                "colour_order": "RGB",
+                "image_size": None if size is None else list(size),
+                "inspection_size": None if inspected is None else list(inspected),
+                "white_level": config.data.white_level,
+            },
+            "outputs": list(self._serving().outputs),
+            "threshold": calibration.threshold,
+            "min_area": calibration.min_area,
+            "category": config.category,
+            "run_hash": run_hash(self.run, names),
+            "files": file_hashes(folder),
+            "versions": _versions(self.format),
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "conversion_seconds": round(seconds, 1),
+            **made.extra,
+        }
+
+    def compare(self, folder: Path, metadata: dict[str, Any]) -> Parity:
+        """Reloads the artefact from its files and compares it with the detector."""
+        write_json(folder / METADATA_FILE, metadata)
+        tolerance = self.format.tolerances[self.precision]
+        arguments = {
+            "run": str(self.run.resolve()),
+            "folder": str(folder.resolve()),
+            "pictures": [str(path.resolve()) for path in self.pictures],
+            "image_size": self.request.image_size,
+            "seed": self.request.seed,
+            "tolerance": tolerance,
+        }
+        if metadata["runtime"] == "tensorrt" or self._is_tftrt(metadata):
+            return Parity(**self._call("build:compare_apart", **arguments))
+        compared = cases(
+            self.pictures,
+            self.detector.config.data.white_level,
+            self.request.image_size,
+            self.request.seed,
+        )
+        artefact = Artefact.load(folder)
+        return compare(self.detector, artefact, compared, tolerance, self.reporter)
+
+    @staticmethod
+    def _is_tftrt(metadata: dict[str, Any]) -> bool:
+        return metadata["format"] == "trt" and metadata["runtime"] == "savedmodel"
+
+    def _serving(self) -> Serving:
+        serving = Serving.of(self.detector, has_reconstruction=self.request.has_reconstruction)
+        return dataclasses.replace(serving, has_verdict=self.format.has_verdict)
+
+    def _saved_model(self, folder: Path, signatures: Sequence[str]) -> None:
+        self.reporter.say("Writing the graph …")
+        savedmodel.write(
+            folder,
+            self._serving(),
+            network_of(self.detector),
+            self.request.image_size,
+            signatures,
+        )
+
+    def _call(self, function: str, **arguments: Any) -> Any:
+        module, name = function.split(":")
+        self.reporter.say(f"{self.format.name} {self.precision}: {name.replace('_', ' ')} …")
+        return child.call(
+            f"ssae_tf.export.{module}:{name}",
+            time_limit=self.request.time_limit,
+            what="The converter",
+            **{
+                key: str(value.resolve()) if isinstance(value, Path) else value
+                for key, value in arguments.items()
+            },
+        )
+
+    def _pixels(self, path: Path) -> np.ndarray:
+        """A picture as uint8, of the artefact's size."""
+        unit = to_unit(read_pixels(path), self.detector.config.data.white_level)
+        if self.request.image_size is not None:
+            unit = resize(unit, *self.request.image_size)
+        return np.round(255.0 * unit).astype(np.uint8)
+
+    def _calibration(self) -> list[str]:
+        folder = self.scratch / "calibration"
+        folder.mkdir()
+        paths = [folder / f"{index}.npy" for index, _ in enumerate(self.pictures[:_CALIBRATION])]
+        for path, picture in zip(paths, self.pictures, strict=False):
+            np.save(path, self._pixels(picture))
+        return [str(path.resolve()) for path in paths]
+
+    def _profile(self) -> tensorrt.Profile:
+        if self.request.image_size is not None:
+            size = self.request.image_size
+            return tensorrt.Profile((1, *size), (1, *size), (_LARGEST_BATCH, *size))
+        height, width = np.max([read_pixels(path).shape[:2] for path in self.pictures], axis=0)
+        side = min(_SMALLEST_SIDE, int(height), int(width))
+        return tensorrt.Profile(
+            (1, side, side),
+            (1, int(height), int(width)),
+            (_LARGEST_BATCH, int(height), int(width)),
+        )
+
+
+def compare_apart(
+    run: str,
+    folder: str,
+    pictures: list[str],
+    image_size: list[int] | None,
+    seed: int,
+    tolerance: float,
+) -> dict[str, Any]:
+    """What `compare` finds, as the fields of `Parity`; for a process of its own."""
+    detector = Detector.load(run)
+    size = None if image_size is None else (image_size[0], image_size[1])
+    compared = cases(
+        [Path(path) for path in pictures], detector.config.data.white_level, size, seed
+    )
+    parity = compare(detector, Artefact.load(folder), compared, tolerance, Reporter(quiet=True))
+    return dataclasses.asdict(parity)
+
+
+def _refuse(result: Path, place: Path, parity: Parity, keep_failed: bool) -> None:
+    """Ends an export whose artefact does not judge as the detector does."""
+    first, *others = parity.failures
+    more = f" (and {len(others)} more)" if others else ""
+    kept = "nothing was written; --keep-failed keeps it."
+    if keep_failed:
+        failed = place.with_name(f"{place.name}.failed")
+        put(result, failed)
+        kept = f"it is kept in {failed}, marked as failed."
+    raise RunError(
+        f"The artefact does not judge as the detector does: {first.rstrip('.')}{more}; {kept}"
+    )
+
+
+def _versions(wanted: Format) -> dict[str, str]:
+    """Of what the artefact was made with."""
+    names = ["keras", "numpy", *(name.replace("_", "-") for name in wanted.packages)]
+    return {
+        "ssae_tf": __version__,
+        "tensorflow": tf.__version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in names},
+    }

@@ -1,0 +1,120 @@
+"""Work in a process of its own: what converters and builders do can end it, and only it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ssae_tf
+from ssae_tf import errors
+from ssae_tf.errors import RunError, SsaeError, one_line
+
+# Seconds.
+TIME_LIMIT = 1800.0
+# Of what the child printed, as much as may say why it failed.
+_LAST_LINES = 3
+
+
+def call(
+    function: str,
+    *,
+    time_limit: float = TIME_LIMIT,
+    what: str = "The converter",
+    **arguments: Any,
+) -> Any:
+    """Calls a function in a new Python process.
+
+    Args:
+        function: "module:name".
+        time_limit: seconds.
+        what: the process in messages.
+        arguments: of the function: what JSON can hold, and paths, which arrive as text.
+
+    Returns:
+        What the function returned, through JSON.
+
+    Raises:
+        SsaeError: what the function raised of this package's errors.
+        RunError: it raised anything else, took too long, or the process died.
+    """
+    with tempfile.TemporaryDirectory(prefix="ssae_tf_") as scratch:
+        answer = Path(scratch) / "answer.json"
+        task = {"function": function, "arguments": arguments, "answer": str(answer)}
+        with (Path(scratch) / "log").open("w+b") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", "from ssae_tf.export.child import main; main()"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Python looks for modules in the working folder first.
+                cwd=scratch,
+                env=_environment(),
+            )
+            try:
+                process.communicate(json.dumps(task, default=os.fspath).encode(), time_limit)
+            except subprocess.TimeoutExpired:
+                raise RunError(
+                    f"{what} was stopped after {time_limit:g} s; --time-limit gives it longer."
+                ) from None
+            finally:
+                # Also after Ctrl-C.
+                process.kill()
+                process.wait()
+            if answer.is_file():
+                return _answer(json.loads(answer.read_text(encoding="utf-8")), what)
+            log.seek(0)
+            lines = log.read().decode("utf-8", "replace").strip().splitlines()
+    said = " / ".join(line.strip() for line in lines[-_LAST_LINES:])
+    raise RunError(f"{what} {_end(process.returncode)}{f': {said}' if said else '.'}")
+
+
+def main() -> None:
+    """What the child runs: the task comes on standard input, the answer goes to a file."""
+    task = json.loads(sys.stdin.buffer.read())
+    module, name = task["function"].split(":")
+    try:
+        value = getattr(importlib.import_module(module), name)(**task["arguments"])
+        answer: dict[str, Any] = {"value": value}
+    except SsaeError as error:
+        answer = {"error": type(error).__name__, "message": str(error)}
+    except Exception as error:
+        answer = {"error": "", "message": one_line(error)}
+    Path(task["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+    sys.stdout.flush()
+    # Libraries that crash while they are unloaded have done their work.
+    os._exit(0)
+
+
+def _answer(answer: dict[str, Any], what: str) -> Any:
+    if "error" not in answer:
+        return answer["value"]
+    if answer["error"]:
+        raise getattr(errors, answer["error"])(answer["message"])
+    raise RunError(f"{what} failed: {answer['message']}")
+
+
+def _end(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"died ({name})"
+
+
+def _environment() -> dict[str, str]:
+    """That of this process, in which this package is found from every folder."""
+    folders = [str(Path(ssae_tf.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(folder for folder in folders if folder),
+    }

@@ -1,0 +1,104 @@
+"""The formats by name: what each takes, how close it must come, and what it needs to be made."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from ssae_tf.errors import MissingExtraError
+
+# Largest difference of the map from the detector's, grey levels of [0, 1]: what the number format
+# explains, and an eighth of a grey level of 8 bits at most where it is float32.
+_FLOAT32, _FLOAT16, _EIGHT_BIT_WEIGHTS, _INT8 = 5e-5, 2e-3, 1e-2, 2e-2
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way of storing a detector.
+
+    Attributes:
+        name: on the command line.
+        about: what it is for.
+        tolerances: precision -> largest difference of the map from the detector's, grey levels; the
+            first precision is the default.
+        extra: of this package, which installs what the format needs; "" where nothing is.
+        packages: what the extra installs, as it is imported.
+        takes_threshold: whether the graph has a form that takes the threshold.
+        has_verdict: whether `is_anomalous` is in the graph.
+    """
+
+    name: str
+    about: str
+    tolerances: dict[str, float]
+    extra: str = ""
+    packages: tuple[str, ...] = ()
+    takes_threshold: bool = True
+    has_verdict: bool = True
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Names of the precisions, the default first."""
+        return tuple(self.tolerances)
+
+    def check(self) -> None:
+        """Makes sure that the format's packages are installed.
+
+        Raises:
+            MissingExtraError: one is not.
+        """
+        missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
+        if missing:
+            raise MissingExtraError(
+                f"--format {self.name} needs {', '.join(missing)}: "
+                f"pip install 'ssae-tf[{self.extra}]'"
+            )
+
+
+_ONNX = ("onnx", "onnxruntime", "tf2onnx")
+
+FORMATS = {
+    one.name: one
+    for one in (
+        Format("savedmodel", "TF Serving and TensorFlow", {"float32": _FLOAT32}),
+        Format(
+            "tflite",
+            "edge devices, with LiteRT",
+            {
+                "float32": _FLOAT32,
+                "float16": _FLOAT16,
+                "dynamic": _EIGHT_BIT_WEIGHTS,
+                "int8": _INT8,
+            },
+            "tflite",
+            ("ai_edge_litert",),
+        ),
+        Format("onnx", "ONNX Runtime", {"float32": _FLOAT32}, "onnx", _ONNX),
+        Format(
+            "openvino",
+            "Intel processors",
+            {"float32": _FLOAT32},
+            "openvino",
+            ("openvino", *_ONNX),
+            takes_threshold=False,
+            has_verdict=False,
+        ),
+        Format(
+            "trt",
+            "NVIDIA GPUs: TF-TRT, or an engine of TensorRT",
+            {"fp32": _FLOAT32, "fp16": _FLOAT16, "int8": _INT8},
+            "onnx",
+            _ONNX,
+            takes_threshold=False,
+            has_verdict=False,
+        ),
+        Format(
+            "trt-rtx",
+            "NVIDIA GPUs of desktops: an engine of TensorRT for RTX",
+            {"fp32": _FLOAT32, "int8": _INT8},
+            "onnx",
+            _ONNX,
+            takes_threshold=False,
+            has_verdict=False,
+        ),
+    )
+}

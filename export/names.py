@@ -1,0 +1,15 @@
+"""Names that all formats share: signatures, inputs and outputs. TensorFlow is not imported here."""
+
+from __future__ import annotations
+
+# Pictures as float32 in [0, 1], as uint8, or as the bytes of their files.
+FLOAT, PIXELS, ENCODED = "serving_default", "serve_u8", "serve_bytes"
+# The same with the threshold as a second input.
+WITH_THRESHOLD = "_at"
+SIGNATURES = tuple(name + at for name in (FLOAT, PIXELS, ENCODED) for at in ("", WITH_THRESHOLD))
+
+PICTURE, GIVEN_THRESHOLD = "picture", "given_threshold"
+
+ANOMALY_MAP, SCORE_BOUND = "anomaly_map", "score_bound"
+THRESHOLD, MIN_AREA = "threshold", "min_area"
+IS_ANOMALOUS, RECONSTRUCTION = "is_anomalous", "reconstruction"

@@ -1,0 +1,211 @@
+"""ONNX: one file for float pictures and one for uint8, opset 17, run with ONNX Runtime."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from ssae_tf.errors import RunError
+from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, PICTURE, PIXELS, WITH_THRESHOLD
+
+OPSET = 17
+FILES = {FLOAT: "model.onnx", PIXELS: "model_u8.onnx"}
+PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
+
+# The axes of inputs and outputs by rank.
+_AXES = {1: ("batch",), 3: ("batch", "height", "width"), 4: ("batch", "height", "width", "")}
+
+
+def convert(saved_model: str, out: str, threshold: float | None = None) -> None:
+    """Writes both files; for a process of its own.
+
+    Args:
+        saved_model: what `savedmodel.write` made.
+        out: an existing folder.
+        threshold: the default of the optional input `given_threshold`; None leaves the input out,
+            and the graph keeps its own.
+
+    Raises:
+        RunError: tf2onnx left something that is no ONNX.
+    """
+    import onnx
+
+    signature = FLOAT if threshold is None else FLOAT + WITH_THRESHOLD
+    model = _converted(saved_model, signature)
+    _pad_explicitly(model)
+    _name_axes(model)
+    if threshold is not None:
+        # An input with an initial value may be left out by the caller.
+        value = onnx.numpy_helper.from_array(np.array([threshold], np.float32), GIVEN_THRESHOLD)
+        model.graph.initializer.append(value)
+    _save(model, Path(out))
+
+
+def quantize(folder: str, pictures: list[str]) -> None:
+    """Puts the network of both files into 8 bits, the scoring aside; for a process of its own.
+
+    Args:
+        folder: where `convert` wrote.
+        pictures: .npy files of (H, W, 3) uint8 pictures to calibrate on.
+    """
+    import onnx
+    from onnxruntime import quantization
+
+    from ssae_tf.export.network import FIRST_LAYER, LAST_LAYER, NAME
+
+    source = Path(folder) / FILES[FLOAT]
+    model = onnx.load(source)
+    nodes = [
+        node.name
+        for node in model.graph.node
+        if node.op_type in ("Conv", "ConvTranspose")
+        and NAME in node.name
+        and not any(layer in node.name for layer in (FIRST_LAYER, LAST_LAYER))
+    ]
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = list(pictures)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            if not self.left:
+                return None
+            return {PICTURE: np.load(self.left.pop(0))[None].astype(np.float32) / np.float32(255)}
+
+    with tempfile.TemporaryDirectory(prefix="ssae_tf_") as scratch:
+        quantized = Path(scratch) / source.name
+        quantization.quantize_static(
+            source,
+            quantized,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            nodes_to_quantize=nodes,
+            per_channel=True,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            # What TensorRT reads: no zero points, and biases as they are.
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+            },
+        )
+        _save(onnx.load(quantized), Path(folder))
+
+
+def _save(model: Any, folder: Path) -> None:
+    """Writes the model for floats and for pixels."""
+    import onnx
+
+    for name, content in ((FLOAT, model), (PIXELS, _from_pixels(model))):
+        # What tf2onnx can't convert it leaves as an operation that ONNX has not.
+        try:
+            onnx.checker.check_model(content, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise RunError(f"The ONNX graph is not valid ({_first_line(error)}).") from None
+        onnx.save(content, str(folder / FILES[name]))
+
+
+def _converted(saved_model: str, signature: str) -> Any:
+    import onnx
+    from tf2onnx import convert as tf2onnx_convert
+
+    with tempfile.TemporaryDirectory(prefix="ssae_tf_") as folder:
+        path = Path(folder) / "model.onnx"
+        # The command, because only it names inputs and outputs as the signature does.
+        command = ["tf2onnx.convert", "--saved-model", saved_model, "--signature_def", signature]
+        command += ["--opset", str(OPSET), "--output", str(path)]
+        with mock.patch.object(sys, "argv", command):
+            tf2onnx_convert.main()
+        return onnx.load(path)
+
+
+def _pad_explicitly(model: Any) -> None:
+    """Writes out what "same" padding means: ONNX Runtime knows it not for dilated convolutions."""
+    import onnx
+
+    for node in model.graph.node:
+        if node.op_type != "Conv":
+            continue
+        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        if not attributes.get("auto_pad", b"NOTSET").startswith(b"SAME"):
+            continue
+        if any(stride != 1 for stride in attributes.get("strides", [1])):
+            raise RunError(f"The ONNX graph has a convolution with strides, {node.name!r}.")
+        kernel = attributes["kernel_shape"]
+        dilations = attributes.get("dilations", [1] * len(kernel))
+        pads = [rate * (side - 1) // 2 for side, rate in zip(kernel, dilations, strict=True)]
+        kept = [one for one in node.attribute if one.name not in ("auto_pad", "pads")]
+        del node.attribute[:]
+        node.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads * 2)])
+
+
+def _name_axes(model: Any) -> None:
+    """Names the sizes that are not fixed; tf2onnx numbers them."""
+    for value in (*model.graph.input, *model.graph.output):
+        dimensions = value.type.tensor_type.shape.dim
+        for dimension, axis in zip(dimensions, _AXES[len(dimensions)], strict=True):
+            if not dimension.HasField("dim_value"):
+                dimension.dim_param = axis
+
+
+def _from_pixels(model: Any) -> Any:
+    """The same graph with uint8 pictures, 0 … 255."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name == PICTURE:
+                node.input[index] = f"{PICTURE}_float"
+    (picture,) = (value for value in graph.input if value.name == PICTURE)
+    picture.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    white = onnx.numpy_helper.from_array(np.array(255.0, np.float32), f"{PICTURE}_white")
+    graph.initializer.append(white)
+    make = onnx.helper.make_node
+    cast = make("Cast", [PICTURE], [f"{PICTURE}_cast"], to=onnx.TensorProto.FLOAT)
+    divide = make("Div", [f"{PICTURE}_cast", white.name], [f"{PICTURE}_float"])
+    nodes = [cast, divide, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return copy
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+class OnnxRuntime:
+    """Runs both files with ONNX Runtime on the CPU."""
+
+    def __init__(self, folder: Path) -> None:
+        """Loads the files when they are first needed."""
+        self._folder = folder
+        self._sessions: dict[str, Any] = {}
+
+    def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs of one call, by name."""
+        session = self._session(signature)
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    def _session(self, signature: str) -> Any:
+        if signature not in self._sessions:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            # Errors come as exceptions.
+            options.log_severity_level = 4
+            self._sessions[signature] = onnxruntime.InferenceSession(
+                str(self._folder / FILES[signature]),
+                options,
+                providers=["CPUExecutionProvider"],
+            )
+        return self._sessions[signature]

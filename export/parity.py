@@ -1,0 +1,249 @@
+"""The gate that every artefact passes: reloaded in its own runtime, it must judge as the detector.
+
+Compared are the run's validation pictures and corrupted ones of them, at their own size and at
+another, odd one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf.corruption.held_out import held_out
+from ssae_tf.data.cache import resize
+from ssae_tf.data.images import encode_png, read_pixels, to_unit
+from ssae_tf.detector import Detector, judged
+from ssae_tf.errors import RunError
+from ssae_tf.export.artefact import Artefact
+from ssae_tf.export.names import ANOMALY_MAP, ENCODED, IS_ANOMALOUS, PIXELS, SCORE_BOUND
+from ssae_tf.progress import Reporter
+
+SCHEMA_VERSION = 1
+# Of the first so many pictures a corrupted copy is compared too, and both at the other size.
+CORRUPTED = 8
+# Share of height and width that the other size keeps; made odd.
+_SHARES = 0.625, 0.75
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture to compare on.
+
+    Attributes:
+        name: of the picture and what was done to it.
+        picture: (H, W, 3) float32 in [0, 1].
+    """
+
+    name: str
+    picture: np.ndarray
+
+
+@dataclass
+class Parity:
+    """What the comparison found; the content of parity.json.
+
+    Attributes:
+        tolerance: largest difference of the map that passes, grey levels.
+        passed: whether the artefact may be used.
+        failures: one sentence for each thing that may not be.
+        n: pictures compared.
+        sizes: (height, width) of them.
+        map_largest, map_mean: absolute differences of the map, grey levels.
+        score_largest, score_mean: those of the image score.
+        flipped: names of the pictures with another verdict, most often because their score lies at
+            the threshold.
+    """
+
+    tolerance: float
+    passed: bool = False
+    failures: list[str] = field(default_factory=list)
+    n: int = 0
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    map_largest: float = 0.0
+    map_mean: float = 0.0
+    score_largest: float = 0.0
+    score_mean: float = 0.0
+    flipped: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of parity.json."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "passed": self.passed,
+            "tolerance": self.tolerance,
+            "n": self.n,
+            "sizes": [list(size) for size in self.sizes],
+            "map_largest": self.map_largest,
+            "map_mean": self.map_mean,
+            "score_largest": self.score_largest,
+            "score_mean": self.score_mean,
+            "n_flipped": len(self.flipped),
+            "flipped": self.flipped,
+            "failures": self.failures,
+        }
+
+    def sentence(self) -> str:
+        """The figures for a person."""
+        sizes = " and ".join(f"{height}×{width}" for height, width in self.sizes)
+        return (
+            f"{self.n} pictures of {sizes}: map differs by {self.map_largest:.1e} at most "
+            f"(tolerance {self.tolerance:g}), score by {self.score_largest:.1e}, "
+            f"{len(self.flipped)} of {self.n} verdicts flipped."
+        )
+
+
+def cases(
+    pictures: Sequence[Path],
+    white_level: int,
+    image_size: tuple[int, int] | None = None,
+    seed: int = 0,
+) -> list[Case]:
+    """What artefacts are compared on.
+
+    Args:
+        pictures: normal ones, at least one.
+        white_level: the value of a 16-bit file that becomes 1.0.
+        image_size: (height, width) that all are resized to, for artefacts that take no other; None
+            for their own size and, for some, another.
+        seed: of the corruption.
+
+    Returns:
+        The pictures, then corrupted copies of the first 8, then these 16 at the other size.
+
+    Raises:
+        DataError: a picture can't be read.
+    """
+    normal, corrupted = [], []
+    for index, path in enumerate(pictures):
+        picture = to_unit(read_pixels(path), white_level)
+        if image_size is not None:
+            picture = resize(picture, *image_size)
+        normal.append(Case(path.name, picture))
+        if index < CORRUPTED:
+            x_hat, _ = held_out(tf.constant(picture[None]), tf.constant((seed, index)))
+            # Blending rounds beyond white.
+            corrupted.append(Case(f"{path.name}, corrupted", np.clip(x_hat[0], 0.0, 1.0)))
+    smaller = [] if image_size is not None else [*normal[:CORRUPTED], *corrupted]
+    return [*normal, *corrupted, *(_cropped(case) for case in smaller)]
+
+
+def compare(
+    detector: Detector,
+    artefact: Artefact,
+    compared: Sequence[Case],
+    tolerance: float,
+    reporter: Reporter,
+) -> Parity:
+    """Compares an artefact with the detector it was made of.
+
+    Args:
+        detector: calibrated.
+        artefact: reloaded from its files.
+        compared: what `cases` gave.
+        tolerance: largest difference of the map that passes, grey levels. A verdict may flip where
+            the detector's score is no further from the threshold.
+        reporter: where progress goes.
+    """
+    parity = Parity(tolerance)
+    calibration = detector.calibration
+    assert calibration is not None
+    differences = []
+    with reporter.task("Comparing", len(compared)) as task:
+        for case in compared:
+            try:
+                found = artefact.run(case.picture[None])
+            except RunError as error:
+                parity.failures.append(f"{case.name}: {error}")
+                break
+            expected = detector.predict(case.picture)
+            difference = _difference(parity, case, expected, found, calibration.min_area)
+            if difference is not None:
+                differences.append(difference)
+            size = case.picture.shape[0], case.picture.shape[1]
+            if size not in parity.sizes:
+                parity.sizes.append(size)
+                _check_other_inputs(parity, artefact, case, found)
+            parity.n += 1
+            task.advance()
+    if differences:
+        largest, mean, score = np.transpose(differences)
+        parity.map_largest, parity.map_mean = float(largest.max()), float(mean.mean())
+        parity.score_largest, parity.score_mean = float(score.max()), float(score.mean())
+    if parity.map_largest > tolerance:
+        parity.failures.append(
+            f"The map differs by {parity.map_largest:.2g}, more than {tolerance:g}."
+        )
+    parity.passed = not parity.failures
+    return parity
+
+
+def _difference(
+    parity: Parity, case: Case, expected: Any, found: dict[str, np.ndarray], min_area: int
+) -> tuple[float, float, float] | None:
+    """Largest and mean difference of the map, and the score's; None without a usable map."""
+    map_ = found[ANOMALY_MAP][0]
+    if map_.shape != expected.anomaly_map.shape:
+        parity.failures.append(
+            f"{case.name}: the map has shape {map_.shape}, not {expected.anomaly_map.shape}."
+        )
+        return None
+    if not all(np.isfinite(value).all() for value in found.values()):
+        parity.failures.append(f"{case.name}: NaN or infinity.")
+        return None
+    threshold = float(expected.threshold)
+    own = judged("", case.picture, None, map_, threshold, min_area)
+    if float(found[SCORE_BOUND][0]) < own.score:
+        parity.failures.append(f"{case.name}: the score exceeds score_bound.")
+    if IS_ANOMALOUS in found and bool(found[IS_ANOMALOUS][0]) != own.is_anomalous:
+        parity.failures.append(f"{case.name}: the graph's verdict is not that of its own map.")
+    if own.is_anomalous != expected.is_anomalous:
+        parity.flipped.append(case.name)
+        distance = abs(expected.score - threshold)
+        if distance > parity.tolerance:
+            parity.failures.append(
+                f"{case.name}: flipped, its score {distance:.2g} from the threshold."
+            )
+    apart = np.abs(map_ - expected.anomaly_map)
+    return float(apart.max()), float(apart.mean()), abs(own.score - expected.score)
+
+
+def _check_other_inputs(
+    parity: Parity, artefact: Artefact, case: Case, found: dict[str, np.ndarray]
+) -> None:
+    """Pixels, files, batches and thresholds: once for each size, because the network is one."""
+    pixels = np.round(255.0 * case.picture).astype(np.uint8)
+    others = {PIXELS: pixels[None], ENCODED: np.array([encode_png(pixels)], object)}
+    try:
+        batch = artefact.run(np.stack([case.picture, to_unit(pixels)]))[ANOMALY_MAP]
+        _expect_equal(parity, f"{case.name}, in a batch", found[ANOMALY_MAP][0], batch[0])
+        for signature in set(others) & set(artefact.metadata["signatures"]):
+            map_ = artefact.run(others[signature])[ANOMALY_MAP][0]
+            _expect_equal(parity, f"{case.name}, {signature}", batch[1], map_)
+        if artefact.format.takes_threshold:
+            for threshold, expected in ((-1.0, True), (2.0 * float(batch.max()) + 1.0, False)):
+                given = artefact.run(case.picture[None], threshold=threshold)
+                if bool(given[IS_ANOMALOUS][0]) != expected:
+                    parity.failures.append(f"{case.name}: a given threshold is without effect.")
+    except RunError as error:
+        parity.failures.append(f"{case.name}: {error}")
+
+
+def _expect_equal(parity: Parity, what: str, expected: np.ndarray, map_: np.ndarray) -> None:
+    difference = float(np.abs(map_ - expected).max()) if map_.shape == expected.shape else np.inf
+    # Not `>`, which NaN would pass.
+    if not difference <= parity.tolerance:
+        parity.failures.append(f"{what}: the map differs by {difference:.2g}.")
+
+
+def _cropped(case: Case) -> Case:
+    """The upper left corner, height and width odd, which no network's multiple fits."""
+    height, width = (
+        max(1, int(share * side) // 2 * 2 - 1)
+        for share, side in zip(_SHARES, case.picture.shape[:2], strict=True)
+    )
+    return Case(f"{case.name}, {height}×{width}", case.picture[:height, :width])

@@ -1,0 +1,207 @@
+"""Everything between pixels and verdict as one function of tensors, which every format exports."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf.config import RunConfig
+from ssae_tf.detector import Detector
+from ssae_tf.errors import RunError
+from ssae_tf.export.decode import decode
+from ssae_tf.export.names import (
+    ANOMALY_MAP,
+    ENCODED,
+    FLOAT,
+    GIVEN_THRESHOLD,
+    IS_ANOMALOUS,
+    MIN_AREA,
+    PICTURE,
+    PIXELS,
+    RECONSTRUCTION,
+    SCORE_BOUND,
+    THRESHOLD,
+    WITH_THRESHOLD,
+)
+from ssae_tf.export.network import folded
+from ssae_tf.export.resize import resize
+from ssae_tf.export.verdict import reaches_area
+from ssae_tf.scoring import inspect
+
+_Function = Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Serving:
+    """What an exported graph computes, apart from its weights.
+
+    Attributes:
+        config: the settings of the run.
+        inspection_size: (height, width) that pictures are resized to; None for their own size.
+        threshold: the score above which a picture is anomalous, unless the caller gives another.
+        min_area: pixels of the picture that a defect must have.
+        weights: of residuals by scale and place, (scales, h, w) float32; None for the mean over
+            scales.
+        has_reconstruction: whether F(X) is an output.
+        has_verdict: whether `is_anomalous` is an output; the area rule needs a loop, which not
+            every format has.
+    """
+
+    config: RunConfig
+    inspection_size: tuple[int, int] | None
+    threshold: float
+    min_area: int
+    weights: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
+    has_reconstruction: bool = True
+    has_verdict: bool = True
+
+    @classmethod
+    def of(cls, detector: Detector, *, has_reconstruction: bool = True) -> Serving:
+        """What a detector computes.
+
+        Raises:
+            RunError: the detector has no threshold.
+        """
+        calibration = detector.calibration
+        if calibration is None:
+            raise RunError("This detector has no threshold yet: calibrate it first.")
+        return cls(
+            detector.config,
+            detector.inspection_size,
+            calibration.threshold,
+            calibration.min_area,
+            detector.weights,
+            has_reconstruction,
+        )
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        names = [ANOMALY_MAP, SCORE_BOUND, THRESHOLD, MIN_AREA]
+        names += [IS_ANOMALOUS] if self.has_verdict else []
+        return (*names, RECONSTRUCTION) if self.has_reconstruction else tuple(names)
+
+    def __call__(
+        self, network: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, threshold: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Inspects pictures of one size.
+
+        Args:
+            network: F, from (B, H, W, 3) to the same, H and W multiples of 8.
+            x: X, (B, H, W, 3) float32 in [0, 1], H and W from 1.
+            threshold: (B,) or (1,) float32.
+
+        Returns:
+            anomaly_map: (B, H, W) float32, at least 0, never clamped, in pixels of X.
+            score_bound: (B,) float32, the map's maximum. The image score is no higher, so that a
+                picture whose bound does not exceed the threshold is normal.
+            threshold: (B,) float32, the one that was used.
+            min_area: (B,) int32.
+            is_anomalous: (B,) bool, whether {map > threshold} has a component of min_area pixels.
+            reconstruction: F(X), (B, H, W, 3) float32.
+        """
+        shape = tf.shape(x)
+        batch, height, width = shape[0], shape[1], shape[2]
+        inspected = x if self.inspection_size is None else resize(x, *self.inspection_size)
+        reconstruction, map_ = inspect(network, inspected, self.config.scoring, self.weights)
+        if self.inspection_size is not None:
+            reconstruction = resize(reconstruction, height, width)
+            map_ = resize(map_[..., None], height, width)[..., 0]
+        threshold = tf.broadcast_to(threshold, tf.reshape(batch, (1,)))
+        # A picture smaller than min_area can still be defective as a whole.
+        min_area = tf.minimum(self.min_area, height * width)
+        found = {
+            ANOMALY_MAP: map_,
+            SCORE_BOUND: tf.reduce_max(map_, axis=(1, 2)),
+            THRESHOLD: threshold,
+            MIN_AREA: tf.broadcast_to(min_area, tf.reshape(batch, (1,))),
+            RECONSTRUCTION: reconstruction,
+        }
+        if self.has_verdict:
+            mask = map_ > threshold[:, None, None]
+            found[IS_ANOMALOUS] = reaches_area(mask, min_area)
+        return {name: found[name] for name in self.outputs}
+
+
+def float32_below(threshold: float) -> np.float32:
+    """The largest float32 that is no greater: maps exceed it exactly when they exceed `threshold`.
+
+    Rounding to the nearest would lift 0.1 to 0.10000000149, which maps of float32 can equal.
+    """
+    nearest = np.float32(threshold)
+    return nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-np.inf))
+
+
+def endpoints(
+    serving: Serving,
+    network: Callable[[tf.Tensor], tf.Tensor],
+    image_size: tuple[int, int] | None = None,
+) -> dict[str, tuple[_Function, list[tf.TensorSpec]]]:
+    """The signatures of an artefact, those of `SIGNATURES`: name -> function and what it takes.
+
+    `serving_default` takes pictures as float32 in [0, 1], `serve_u8` as uint8, `serve_bytes` as
+    the bytes of their files, which must decode to one size. Those that end in `_at` also take the
+    threshold, (B,) or (1,) float32.
+
+    Args:
+        serving: what they compute.
+        network: as in `Serving.__call__`.
+        image_size: (height, width) of all pictures; None for any.
+    """
+    height, width = image_size or (None, None)
+    size = (None, height, width, 3)
+    limit = tf.TensorSpec((None,), tf.float32, name=GIVEN_THRESHOLD)
+
+    # Traced once for all signatures.
+    @tf.function(
+        autograph=False, input_signature=[tf.TensorSpec(size, tf.float32, name=PICTURE), limit]
+    )
+    def inspect(picture: tf.Tensor, given_threshold: tf.Tensor) -> dict[str, tf.Tensor]:
+        return serving(network, picture, given_threshold)
+
+    def from_pixels(picture: tf.Tensor) -> tf.Tensor:
+        return tf.cast(picture, tf.float32) / 255.0
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None,), tf.string)])
+    def from_files(picture: tf.Tensor) -> tf.Tensor:
+        white_level = serving.config.data.white_level
+        return tf.map_fn(
+            lambda content: tf.ensure_shape(decode(content, white_level), size[1:]),
+            picture,
+            fn_output_signature=tf.TensorSpec(size[1:], tf.float32),
+        )
+
+    prepare = {
+        FLOAT: (lambda picture: picture, tf.TensorSpec(size, tf.float32, name=PICTURE)),
+        PIXELS: (from_pixels, tf.TensorSpec(size, tf.uint8, name=PICTURE)),
+        ENCODED: (from_files, tf.TensorSpec((None,), tf.string, name=PICTURE)),
+    }
+    found = {}
+    for name, (function, spec) in prepare.items():
+        found[name] = (_at_own_threshold(inspect, function, serving.threshold), [spec])
+        found[name + WITH_THRESHOLD] = (_at_given_threshold(inspect, function), [spec, limit])
+    return found
+
+
+def _at_own_threshold(inspect: _Function, prepare: _Function, threshold: float) -> _Function:
+    def serve(picture: tf.Tensor) -> dict[str, tf.Tensor]:
+        # A constant of this graph: converters turn captured tensors into inputs.
+        return inspect(prepare(picture), tf.constant(float32_below(threshold), shape=(1,)))
+
+    return serve
+
+
+def _at_given_threshold(inspect: _Function, prepare: _Function) -> _Function:
+    def serve(picture: tf.Tensor, given_threshold: tf.Tensor) -> dict[str, tf.Tensor]:
+        return inspect(prepare(picture), given_threshold)
+
+    return serve
+
+
+def network_of(detector: Detector) -> tf.keras.Model:
+    """The detector's network as it is exported."""
+    return folded(detector.model)

@@ -1,0 +1,304 @@
+"""TensorRT: TF-TRT where TensorFlow has it, else an engine built from ONNX.
+
+Everything here that touches NVIDIA's libraries runs in a process of its own: without them, or with
+broken ones, a mere question for their version can abort the process that asks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssae_tf.errors import RunError
+from ssae_tf.export import child
+from ssae_tf.export.names import FLOAT, PICTURE
+
+ENGINE = "model.engine"
+# The first TensorFlow without TF-TRT.
+_LAST_TFTRT = (2, 17)
+_MODULES = {"trt": ("tensorrt",), "trt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
+_PROBE_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The pictures that an engine takes, and those it is tuned for.
+
+    Attributes:
+        smallest, usual, largest: (batch, height, width).
+    """
+
+    smallest: tuple[int, int, int]
+    usual: tuple[int, int, int]
+    largest: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        shapes = zip(self.smallest, self.usual, self.largest, strict=True)
+        if not all(1 <= low <= middle <= high for low, middle, high in shapes):
+            raise RunError(
+                "Expected shapes (batch, height, width) with smallest ≤ usual ≤ largest. "
+                f"Received: {self.smallest}, {self.usual}, {self.largest}."
+            )
+
+    def to_dict(self) -> dict[str, list[int]]:
+        """For metadata.json."""
+        return {
+            "smallest": list(self.smallest),
+            "usual": list(self.usual),
+            "largest": list(self.largest),
+        }
+
+    def for_trtexec(self) -> str:
+        """The options of `trtexec`."""
+        names = {"min": self.smallest, "opt": self.usual, "max": self.largest}
+        return " ".join(
+            f"--{name}Shapes={PICTURE}:{'x'.join(map(str, (*shape, 3)))}"
+            for name, shape in names.items()
+        )
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What can make an engine here.
+
+    Attributes:
+        kind: "tf-trt" or "engine".
+        module: that is imported.
+        version: of TensorRT.
+    """
+
+    kind: str
+    module: str
+    version: str
+
+
+def find_builder(name: str) -> tuple[Builder | None, str]:
+    """What builds for a format here, and if nothing does, why.
+
+    Args:
+        name: "trt" or "trt-rtx".
+    """
+    reasons = []
+    if name == "trt":
+        version, reason = _probe_tftrt()
+        if version:
+            return Builder("tf-trt", "tensorflow", version), ""
+        reasons.append(reason)
+    for module in _MODULES[name]:
+        if importlib.util.find_spec(module) is None:
+            continue
+        try:
+            version = child.call(
+                "ssae_tf.export.tensorrt:version_of",
+                module=module,
+                time_limit=_PROBE_SECONDS,
+                what=f"The probe of {module}",
+            )
+            return Builder("engine", module, version), ""
+        except RunError as error:
+            reasons.append(str(error).rstrip("."))
+    if not any(importlib.util.find_spec(module) for module in _MODULES[name]):
+        reasons.append(f"{' and '.join(_MODULES[name])} can't be imported")
+    return None, "; ".join(reasons)
+
+
+def _probe_tftrt() -> tuple[str, str]:
+    """The TensorRT version that TF-TRT finds, or "" and the reason."""
+    import tensorflow as tf
+
+    if tuple(int(part) for part in tf.__version__.split(".")[:2]) > _LAST_TFTRT:
+        return "", f"TensorFlow {tf.__version__} has no TF-TRT, the last with it is 2.17"
+    try:
+        version = child.call(
+            "ssae_tf.export.tensorrt:tftrt_version",
+            time_limit=_PROBE_SECONDS,
+            what="The probe of TF-TRT",
+        )
+    except RunError:
+        # Asked for its version, a library that is missing or broken ends the process.
+        version = ""
+    if version:
+        return version, ""
+    return "", f"TF-TRT of TensorFlow {tf.__version__} finds no TensorRT library"
+
+
+def tftrt_version() -> str:
+    """The version of the library that TF-TRT has loaded; for a process of its own."""
+    from tensorflow.compiler.tf2tensorrt import _pywrap_py_utils as tf2tensorrt
+
+    if not tf2tensorrt.is_tensorrt_enabled():
+        return ""
+    version = tuple(tf2tensorrt.get_loaded_tensorrt_version())
+    return ".".join(map(str, version)) if any(version) else ""
+
+
+def version_of(module: str) -> str:
+    """The version of a TensorRT package that can build; for a process of its own."""
+    tensorrt: Any = importlib.import_module(module)
+    if tensorrt.Builder(tensorrt.Logger(tensorrt.Logger.ERROR)) is None:
+        raise RunError(f"{module} {tensorrt.__version__} makes no builder")
+    return str(tensorrt.__version__)
+
+
+def convert_with_tftrt(
+    saved_model: str, out: str, precision: str, profile: dict[str, list[int]], pictures: list[str]
+) -> None:
+    """Writes a SavedModel with TensorRT engines in it; for a process of its own.
+
+    Args:
+        saved_model: what `savedmodel.write` made, with `serving_default`.
+        out: a folder to make.
+        precision: "fp32", "fp16" or "int8".
+        profile: smallest, usual and largest (batch, height, width).
+        pictures: .npy files of (H, W, 3) uint8 pictures that int8 is calibrated on.
+    """
+    from tensorflow.python.compiler.tensorrt import trt_convert
+
+    def examples() -> Iterator[tuple[np.ndarray]]:
+        for path in pictures:
+            yield (np.load(path)[None].astype(np.float32) / np.float32(255),)
+
+    def shapes() -> Iterator[tuple[np.ndarray]]:
+        for shape in profile.values():
+            yield (np.zeros((*shape, 3), np.float32),)
+
+    converter = trt_convert.TrtGraphConverterV2(
+        input_saved_model_dir=saved_model,
+        input_saved_model_signature_key=FLOAT,
+        precision_mode=precision.upper(),
+        use_dynamic_shape=True,
+        dynamic_shape_profile_strategy="Range",
+        use_calibration=precision == "int8",
+    )
+    converter.convert(calibration_input_fn=examples if precision == "int8" else None)
+    converter.build(input_fn=shapes)
+    converter.save(out)
+
+
+def build_engine(
+    module: str, onnx: str, out: str, precision: str, profile: dict[str, list[int]]
+) -> None:
+    """Writes an engine; for a process of its own.
+
+    Args:
+        module: `tensorrt` or one like it.
+        onnx: the file to parse.
+        out: the file to write.
+        precision: "fp32", "fp16", or "int8", for which the file says itself what is quantised.
+        profile: smallest, usual and largest (batch, height, width).
+
+    Raises:
+        RunError: TensorRT refuses the file, or builds nothing.
+    """
+    tensorrt: Any = importlib.import_module(module)
+    logger = tensorrt.Logger(tensorrt.Logger.ERROR)
+    builder = tensorrt.Builder(logger)
+    flags = 0
+    # TensorRT 8 and 9 have to be told; later ones know no other kind.
+    if hasattr(tensorrt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH"):
+        flags = 1 << int(tensorrt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
+    network = builder.create_network(flags)
+    parser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse(Path(onnx).read_bytes()):
+        reasons = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise RunError(f"TensorRT can't read the ONNX file ({reasons}).")
+    config = builder.create_builder_config()
+    # TensorFloat-32 keeps 10 of 23 bits.
+    config.clear_flag(tensorrt.BuilderFlag.TF32)
+    wanted = {"fp16": ("FP16",), "int8": ("INT8", "FP16")}.get(precision, ())
+    for flag in wanted:
+        if hasattr(tensorrt.BuilderFlag, flag):
+            config.set_flag(getattr(tensorrt.BuilderFlag, flag))
+        elif precision == "fp16":
+            raise RunError(f"{module} {tensorrt.__version__} builds in no other precision.")
+    shapes = builder.create_optimization_profile()
+    shapes.set_shape(PICTURE, *((*shape, 3) for shape in profile.values()))
+    config.add_optimization_profile(shapes)
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise RunError("TensorRT built no engine.")
+    Path(out).write_bytes(bytes(engine))
+
+
+def gpu_that_runs(module: str, engine: str) -> str:
+    """Name of the GPU that an engine runs on here, "" where none does; for a process of its own."""
+    tensorrt: Any = importlib.import_module(module)
+    runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.INTERNAL_ERROR))
+    if runtime is None or runtime.deserialize_cuda_engine(Path(engine).read_bytes()) is None:
+        return ""
+    import tensorflow as tf
+
+    for device in tf.config.list_physical_devices("GPU"):
+        return str(tf.config.experimental.get_device_details(device).get("device_name", "GPU"))
+    return "GPU"
+
+
+class EngineRuntime:
+    """Runs an engine on the first GPU, with the CUDA runtime of the package cuda-python."""
+
+    def __init__(self, folder: Path) -> None:
+        """Loads the engine.
+
+        Raises:
+            RunError: there is no GPU, or the engine is of another.
+        """
+        # With the driver this is all that an engine needs: no TensorFlow built for GPUs.
+        self._cuda: Any = importlib.import_module("cuda.bindings.runtime")
+        self._trt = self._module()
+        runtime = self._trt.Runtime(self._trt.Logger(self._trt.Logger.ERROR))
+        self._engine = runtime.deserialize_cuda_engine((folder / ENGINE).read_bytes())
+        if self._engine is None:
+            raise RunError(f"{folder / ENGINE}: runs on no GPU here; engines belong to theirs.")
+        self._context = self._engine.create_execution_context()
+
+    @staticmethod
+    def _module() -> Any:
+        for name in (module for modules in _MODULES.values() for module in modules):
+            if importlib.util.find_spec(name) is not None:
+                return importlib.import_module(name)
+        raise RunError("No TensorRT to run the engine with: pip install 'ssae-tf[trt]'")
+
+    def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs of one call, by name."""
+        assert signature == FLOAT
+        picture = np.ascontiguousarray(inputs[PICTURE])
+        if not self._context.set_input_shape(PICTURE, picture.shape):
+            raise RunError(f"pictures of shape {picture.shape} are outside the engine's profile")
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        arrays = {
+            name: np.empty(
+                tuple(self._context.get_tensor_shape(name)),
+                self._trt.nptype(self._engine.get_tensor_dtype(name)),
+            )
+            for name in names
+            if name != PICTURE
+        }
+        with contextlib.ExitStack() as stack:
+            places = {}
+            for name, array in {PICTURE: picture, **arrays}.items():
+                places[name] = self._call("cudaMalloc", max(1, array.nbytes))
+                stack.callback(self._call, "cudaFree", places[name])
+                self._context.set_tensor_address(name, int(places[name]))
+            kinds = self._cuda.cudaMemcpyKind
+            size = picture.nbytes
+            there, back = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
+            self._call("cudaMemcpy", places[PICTURE], picture.ctypes.data, size, there)
+            if not self._context.execute_async_v3(0):
+                raise RunError("the engine fails")
+            self._call("cudaDeviceSynchronize")
+            for name, array in arrays.items():
+                self._call("cudaMemcpy", array.ctypes.data, places[name], array.nbytes, back)
+        return arrays
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        code, *values = getattr(self._cuda, name)(*arguments)
+        if int(code) != 0:
+            raise RunError(f"{name}: CUDA error {int(code)}")
+        return values[0] if values else None

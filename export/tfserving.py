@@ -1,0 +1,83 @@
+"""What TF Serving takes beside a SavedModel: warm-up requests, its settings, the command."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ssae_tf.errors import MissingExtraError
+from ssae_tf.export.names import ENCODED, FLOAT, PICTURE, PIXELS
+
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+# It reads no more.
+MOST_WARMUP = 1000
+IMAGE = "tensorflow/serving:2.19.1"
+
+
+def check() -> None:
+    """Makes sure that TF Serving's protocol is installed.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
+    if importlib.util.find_spec("tensorflow_serving") is None:
+        raise MissingExtraError(
+            "Requests to TF Serving need tensorflow-serving-api: pip install 'ssae-tf[serving]'"
+        )
+
+
+def write_warmup(folder: Path, name: str, pictures: Sequence[np.ndarray]) -> None:
+    """Writes requests that TF Serving replays on loading, so that no user waits for the first.
+
+    Args:
+        folder: of the SavedModel.
+        name: of the model.
+        pictures: (H, W, 3) uint8; they go in turn to the signatures for floats, pixels and files.
+    """
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    from ssae_tf.export.client import predict_request
+
+    path = folder / WARMUP_FILE
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for index, pixels in enumerate(pictures):
+            signature = (FLOAT, PIXELS, ENCODED)[index % 3]
+            request = predict_request(name, signature, {PICTURE: _input(signature, pixels)})
+            log = prediction_log_pb2.PredictLog(request=request)
+            writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+
+
+def models_config(name: str) -> str:
+    """The content of TF Serving's models.config."""
+    return (
+        "model_config_list {\n"
+        "  config {\n"
+        f'    name: "{name}"\n'
+        f'    base_path: "/models/{name}"\n'
+        '    model_platform: "tensorflow"\n'
+        "  }\n"
+        "}\n"
+    )
+
+
+def docker_command(folder: Path, name: str) -> str:
+    """The command that serves the folder of versions, gRPC on port 8500 and REST on 8501."""
+    return (
+        f"docker run --rm -p 8500:8500 -p 8501:8501 -v '{folder.resolve()}:/models/{name}' "
+        f"-e MODEL_NAME={name} {IMAGE}"
+    )
+
+
+def _input(signature: str, pixels: np.ndarray) -> np.ndarray:
+    if signature == FLOAT:
+        return pixels[None].astype(np.float32) / np.float32(255)
+    if signature == PIXELS:
+        return pixels[None]
+    from ssae_tf.data.images import encode_png
+
+    return np.array([encode_png(pixels)], object)

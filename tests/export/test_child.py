@@ -1,0 +1,95 @@
+"""Work in a process of its own: whatever ends it, the caller gets one sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ssae_tf.errors import DataError, RunError
+from ssae_tf.export import child
+
+HERE = "test_child_functions"
+
+
+@pytest.fixture(autouse=True)
+def _functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module for the child to find."""
+    (tmp_path / f"{HERE}.py").write_text(
+        "import os, signal, sys, time\n"
+        "from ssae_tf.errors import DataError\n"
+        "def add(one, other): return [one + other, os.getcwd()]\n"
+        "def die(name):\n"
+        "    print('last words', flush=True)\n"
+        "    os.kill(os.getpid(), getattr(signal, name))\n"
+        "def leave(code):\n"
+        "    print('one\\ntwo\\nthree\\nfour', file=sys.stderr, flush=True)\n"
+        "    os._exit(code)\n"
+        "def sleep(): time.sleep(60)\n"
+        "def refuse(): raise DataError('no such picture.')\n"
+        "def fail(): raise ValueError('many\\nlines')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+def test_what_the_function_returns(tmp_path: Path) -> None:
+    value, folder = child.call(f"{HERE}:add", one=1, other=2)
+    assert value == 3
+    assert folder != os.getcwd()
+    assert child.call(f"{HERE}:add", one="a", other=str(tmp_path))[0] == f"a{tmp_path}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGKILL"])
+def test_death_by_a_signal(name: str) -> None:
+    with pytest.raises(RunError) as caught:
+        child.call(f"{HERE}:die", name=name, what="The builder")
+    assert str(caught.value) == f"The builder died ({name}): last words"
+
+
+def test_an_exit_code() -> None:
+    with pytest.raises(
+        RunError, match=r"^The converter ended with exit code 7: two / three / four$"
+    ):
+        child.call(f"{HERE}:leave", code=7)
+
+
+def test_time_is_limited() -> None:
+    begin = time.monotonic()
+    with pytest.raises(RunError, match=r"^The converter was stopped after 2 s; --time-limit"):
+        child.call(f"{HERE}:sleep", time_limit=2)
+    assert time.monotonic() - begin < 50
+
+
+def test_errors_arrive_as_what_they_are() -> None:
+    with pytest.raises(DataError, match=r"^no such picture\.$"):
+        child.call(f"{HERE}:refuse")
+    with pytest.raises(RunError, match=r"^The converter failed: ValueError: many$"):
+        child.call(f"{HERE}:fail")
+    with pytest.raises(RunError, match="failed: AttributeError"):
+        child.call(f"{HERE}:missing")
+    with pytest.raises(RunError, match="failed: ModuleNotFoundError"):
+        child.call("no_such_module:function")
+
+
+def test_interruption_ends_the_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("no timers")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 2.0)
+    begin = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            child.call(f"{HERE}:sleep")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - begin < 50

@@ -1,0 +1,42 @@
+"""The network without batch normalisation answers as the one with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssae_tf.config import ModelConfig
+from ssae_tf.export.network import folded
+from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.models.blocks import BatchNormalization
+from stand_ins import randomize
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_same_answer(residual: bool, rng: np.random.Generator) -> None:
+    model = autoencoder(ModelConfig(width=0.0625, residual=residual), training_size=16)
+    randomize(model)
+    copy = folded(model)
+    assert not any(isinstance(layer, BatchNormalization) for layer in copy.layers)
+    for shape in ((1, 8, 8), (2, 40, 48)):
+        x = tf.constant(rng.random((*shape, 3), dtype=np.float32))
+        expected = model(x, training=False).numpy()
+        # What the weights do shows.
+        assert expected.std() > 1e-3
+        np.testing.assert_allclose(copy(x), expected, atol=2e-6)
+
+
+def test_other_networks_stay_as_they_are(rng: np.random.Generator) -> None:
+    inputs = tf.keras.Input((None, None, 3))
+    layer = tf.keras.layers.Conv2D(3, 3, padding="same", strides=1)
+    model = tf.keras.Model(inputs, tf.keras.layers.Rescaling(0.5, 0.1)(layer(inputs)))
+    x = tf.constant(rng.random((1, 8, 8, 3), dtype=np.float32))
+    np.testing.assert_array_equal(folded(model)(x), model(x))
+
+
+def test_normalisation_of_anything_else_is_refused() -> None:
+    inputs = tf.keras.Input((None, None, 3))
+    outputs = BatchNormalization(0.9)(tf.keras.layers.ReLU(name="relu")(inputs))
+    with pytest.raises(ValueError, match="Received: 'relu'"):
+        folded(tf.keras.Model(inputs, outputs))

@@ -1,0 +1,222 @@
+"""The gate: what is broken on purpose does not pass, and nothing of it is left behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssae_tf.detector import Calibration, Detector
+from ssae_tf.errors import RunError
+from ssae_tf.export import build
+from ssae_tf.export.artefact import Artefact, file_hashes
+from ssae_tf.export.build import Exported, Request, export
+from ssae_tf.export.parity import Case, Parity, cases, compare
+from ssae_tf.progress import Reporter
+
+Make = Callable[..., Exported]
+QUIET = Reporter(quiet=True)
+
+
+@pytest.fixture
+def onnx_copy(make: Make, tmp_path: Path) -> Path:
+    """An ONNX artefact that may be changed."""
+    return shutil.copytree(make("onnx").folder, tmp_path / "artefact")
+
+
+@pytest.fixture(scope="module")
+def compared(validation: list[Path], trained: Detector) -> list[Case]:
+    """The pictures of the gate."""
+    return cases(validation, trained.config.data.white_level)
+
+
+def _change_weights(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Changes the kernel of one convolution in both files of an ONNX artefact."""
+    import onnx
+
+    for name in ("model.onnx", "model_u8.onnx"):
+        model = onnx.load(folder / name)
+        weights = {one.name: one for one in model.graph.initializer}
+        (kernel, *_) = (
+            weights[node.input[1]]
+            for node in model.graph.node
+            if node.op_type == "Conv" and "bridge" in node.name
+        )
+        value = change(onnx.numpy_helper.to_array(kernel))
+        kernel.CopyFrom(onnx.numpy_helper.from_array(value, kernel.name))
+        onnx.save(model, folder / name)
+    path = folder / "metadata.json"
+    metadata = json.loads(path.read_text()) | {"files": file_hashes(folder)}
+    path.write_text(json.dumps(metadata))
+
+
+def _compare(detector: Detector, folder: Path, compared: list[Case], tolerance: float) -> Parity:
+    return compare(detector, Artefact.load(folder), compared, tolerance, QUIET)
+
+
+def test_what_is_compared(validation: list[Path], compared: list[Case]) -> None:
+    names = [case.name for case in compared]
+    assert len(validation) == 3
+    assert len(set(names)) == len(names) == 12
+    assert [case.picture.shape for case in compared] == [(64, 64, 3)] * 6 + [(39, 47, 3)] * 6
+    for normal, corrupted in zip(compared[:3], compared[3:6], strict=True):
+        assert 0.0 <= corrupted.picture.min() < corrupted.picture.max() <= 1.0
+        assert not np.array_equal(normal.picture, corrupted.picture)
+    again = cases(validation, 65535)
+    other = cases(validation, 65535, seed=1)
+    np.testing.assert_array_equal(again[4].picture, compared[4].picture)
+    assert not np.array_equal(other[4].picture, compared[4].picture)
+    fixed = cases(validation, 65535, image_size=(24, 40))
+    assert [case.picture.shape for case in fixed] == [(24, 40, 3)] * 6
+
+
+def test_the_same_passes(onnx_copy: Path, trained: Detector, compared: list[Case]) -> None:
+    parity = _compare(trained, onnx_copy, compared, 1e-5)
+    assert parity.passed
+    assert 0.0 < parity.map_mean < parity.map_largest < 1e-5
+    assert "12 pictures of 64×64 and 39×47: map differs by" in parity.sentence()
+
+
+def test_other_weights_do_not_pass(
+    onnx_copy: Path, trained: Detector, compared: list[Case]
+) -> None:
+    _change_weights(onnx_copy, lambda kernel: kernel * 1.5)
+    parity = _compare(trained, onnx_copy, compared, 5e-5)
+    assert not parity.passed
+    assert parity.map_largest > 5e-5
+    assert any("The map differs by" in sentence for sentence in parity.failures)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_does_not_pass(
+    value: float, onnx_copy: Path, trained: Detector, compared: list[Case]
+) -> None:
+    _change_weights(onnx_copy, lambda kernel: np.full_like(kernel, value))
+    parity = _compare(trained, onnx_copy, compared, 1e9)
+    assert not parity.passed
+    assert "NaN or infinity" in parity.failures[0]
+
+
+def test_flipped_verdicts(onnx_copy: Path, trained: Detector, compared: list[Case]) -> None:
+    """A threshold that the detector has and the artefact has not, near the scores and far away."""
+    scores = [trained.predict(case.picture).score for case in compared]
+    artefact = Artefact.load(onnx_copy)
+    calibration = Calibration(artefact.threshold, artefact.min_area, ())
+    moved = Detector(_darker(trained), trained.config, calibration)
+    # The other network's scores pass the threshold, the artefact's do not.
+    flipped = [moved.predict(case.picture).score > artefact.threshold for case in compared]
+    flipped = [new != (old > artefact.threshold) for new, old in zip(flipped, scores, strict=True)]
+    assert any(flipped)
+    far = compare(moved, artefact, compared, 1e-5, QUIET)
+    assert len(far.flipped) == sum(flipped)
+    assert any("flipped, its score" in sentence for sentence in far.failures)
+    # What lies within the tolerance is told, and passes.
+    near = compare(moved, artefact, compared, 1.0, QUIET)
+    assert near.passed
+    assert near.flipped == far.flipped
+
+
+def _darker(detector: Detector) -> tf.keras.Model:
+    inputs = tf.keras.Input((None, None, 3))
+    return tf.keras.Model(inputs, tf.keras.layers.Rescaling(0.0, 0.0)(inputs))
+
+
+def test_a_verdict_that_is_not_the_maps(
+    onnx_copy: Path, trained: Detector, compared: list[Case]
+) -> None:
+    """The graph's own `is_anomalous` counts too."""
+    import onnx
+
+    # At this threshold all pictures are anomalous.
+    detector = Detector(trained.model, trained.config, Calibration(0.0, 3, ()))
+    path = onnx_copy / "model.onnx"
+    model = onnx.load(path)
+    (limit,) = (one for one in model.graph.initializer if one.name == "given_threshold")
+    limit.CopyFrom(onnx.numpy_helper.from_array(np.zeros(1, np.float32), limit.name))
+    _save(model, onnx_copy, threshold=0.0)
+    assert _compare(detector, onnx_copy, compared, 1e-5).passed
+    # Now none is.
+    for node in model.graph.node:
+        for index, name in enumerate(node.output):
+            if name == "is_anomalous":
+                node.output[index] = "hidden"
+    make = onnx.helper.make_node
+    model.graph.node.append(make("Xor", ["hidden", "hidden"], ["is_anomalous"]))
+    _save(model, onnx_copy)
+    failures = _compare(detector, onnx_copy, compared, 1e-5).failures
+    assert any("a given threshold is without effect" in one for one in failures)
+    wrong = [one for one in failures if "the graph's verdict is not that of its own map" in one]
+    assert len(wrong) == len(compared)
+
+
+def _save(model: Any, folder: Path, **metadata: Any) -> None:
+    import onnx
+
+    onnx.save(model, folder / "model.onnx")
+    path = folder / "metadata.json"
+    changed = json.loads(path.read_text()) | metadata | {"files": file_hashes(folder)}
+    path.write_text(json.dumps(changed))
+
+
+def test_an_artefact_that_fails_on_a_picture(onnx_copy: Path, trained: Detector) -> None:
+    broken = [Case("wrong channels", np.zeros((8, 8, 4), np.float32))]
+    parity = _compare(trained, onnx_copy, broken, 1.0)
+    assert not parity.passed
+    assert parity.failures[0].startswith("wrong channels: ")
+
+
+class _Sabotage:
+    """An export whose network has other weights than the detector's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        honest = build.network_of
+
+        def network_of(detector: Detector) -> tf.keras.Model:
+            network = honest(detector)
+            layer = network.get_layer("bridge_conv")
+            layer.set_weights([2.0 * weight for weight in layer.get_weights()])
+            return network
+
+        monkeypatch.setattr(build, "network_of", network_of)
+
+
+def test_a_failed_export_leaves_nothing(
+    run_folder: Path, validation: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _Sabotage(monkeypatch)
+    # Only the writing of other signatures is left out.
+    monkeypatch.setattr(build, "SIGNATURES", ("serving_default",))
+    out = tmp_path / "deep" / "tile"
+
+    def attempt(**settings: Any) -> str:
+        with pytest.raises(RunError) as caught:
+            export(
+                run_folder,
+                Request("savedmodel"),
+                validation,
+                out=out,
+                reporter=QUIET,
+                **settings,
+            )
+        return str(caught.value)
+
+    message = attempt()
+    assert message.startswith("The artefact does not judge as the detector does: ")
+    assert message.endswith("nothing was written; --keep-failed keeps it.")
+    assert list(tmp_path.iterdir()) == []
+
+    message = attempt(keep_failed=True)
+    assert message.endswith(f"it is kept in {out / '1.failed'}, marked as failed.")
+    assert [path.name for path in out.iterdir()] == ["1.failed"]
+    parity = json.loads((out / "1.failed" / "parity.json").read_text())
+    assert not parity["passed"]
+    assert parity["failures"]
+    with pytest.raises(RunError, match="failed its check"):
+        Artefact.load(out / "1.failed")
+    assert Artefact.load(out / "1.failed", even_failed=True).metadata["format"] == "savedmodel"
