@@ -84,6 +84,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
                 raise error
             return model
 
+        def held_out_by_scale(self) -> list[float]:
+            return [0.9] * len(self.config.scoring.settled.scales)
+
     model = put_grey_network(monkeypatch, Trainer)
     # As many maps are traced as there are detectors.
     traced: list[Any] = []
