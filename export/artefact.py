@@ -263,7 +263,7 @@ def _openvino(folder: Path) -> Runtime:
 def _engine(folder: Path) -> Runtime:
     from ssae_tf.export.tensorrt import EngineRuntime
 
-    return EngineRuntime(folder)
+    return EngineRuntime(folder, read_json(folder / METADATA_FILE)["builder"]["module"])
 
 
 _RUNTIMES: dict[str, Callable[[Path], Runtime]] = {

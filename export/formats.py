@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 
@@ -52,6 +53,21 @@ class Format:
                 f"--format {self.name} needs {', '.join(missing)}: "
                 f"pip install 'ssae-tf[{self.extra}]'"
             )
+        if "onnx" in self.packages:
+            _check_onnx()
+
+
+def _check_onnx() -> None:
+    """Refuses an onnx that can't be imported beside an old TensorFlow, which pip does not know."""
+    version, types = (
+        tuple(int(part) for part in importlib.metadata.version(name).split(".")[:2])
+        for name in ("onnx", "ml_dtypes")
+    )
+    if version >= (1, 19) and types < (0, 5):
+        raise MissingExtraError(
+            "onnx 1.19 and later can't be imported with this TensorFlow's ml_dtypes: "
+            "pip install 'onnx==1.18.0'"
+        )
 
 
 _ONNX = ("onnx", "onnxruntime", "tf2onnx")

@@ -243,27 +243,24 @@ def gpu_that_runs(module: str, engine: str) -> str:
 class EngineRuntime:
     """Runs an engine on the first GPU, with the CUDA runtime of the package cuda-python."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, module: str) -> None:
         """Loads the engine.
+
+        Args:
+            folder: of the artefact.
+            module: that the engine was built with.
 
         Raises:
             RunError: there is no GPU, or the engine is of another.
+            ImportError: the module or cuda-python is not installed.
         """
-        # With the driver this is all that an engine needs: no TensorFlow built for GPUs.
         self._cuda: Any = importlib.import_module("cuda.bindings.runtime")
-        self._trt = self._module()
+        self._trt: Any = importlib.import_module(module)
         runtime = self._trt.Runtime(self._trt.Logger(self._trt.Logger.ERROR))
         self._engine = runtime.deserialize_cuda_engine((folder / ENGINE).read_bytes())
         if self._engine is None:
             raise RunError(f"{folder / ENGINE}: runs on no GPU here; engines belong to theirs.")
         self._context = self._engine.create_execution_context()
-
-    @staticmethod
-    def _module() -> Any:
-        for name in (module for modules in _MODULES.values() for module in modules):
-            if importlib.util.find_spec(name) is not None:
-                return importlib.import_module(name)
-        raise RunError("No TensorRT to run the engine with: pip install 'ssae-tf[trt]'")
 
     def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs of one call, by name."""

@@ -34,7 +34,10 @@ def validation(run_folder: Path, trained: Detector) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def make(
-    run_folder: Path, validation: list[Path], tmp_path_factory: pytest.TempPathFactory
+    run_folder: Path,
+    trained: Detector,
+    validation: list[Path],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Make:
     """Exports the shared run; the same request gives the same artefact: copy it to change it."""
     made: dict[Request, Exported] = {}
@@ -43,9 +46,12 @@ def make(
         request = Request(format_name, precision or FORMATS[format_name].precisions[0])
         if request not in made:
             out = tmp_path_factory.mktemp("artefacts") / "tile"
-            made[request] = export(
-                run_folder, request, validation, out=out, reporter=Reporter(quiet=True)
-            )
+            with pytest.MonkeyPatch.context() as patch:
+                # Tracing the network again would take longer than comparing.
+                patch.setattr(Detector, "load", lambda _: trained)
+                made[request] = export(
+                    run_folder, request, validation, out=out, reporter=Reporter(quiet=True)
+                )
         return made[request]
 
     return exported

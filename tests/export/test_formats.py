@@ -264,3 +264,13 @@ def test_what_is_not_installed_is_named() -> None:
     absent = Format("tflite", "", {"float32": 1.0}, "tflite", ("no_such_package",))
     with pytest.raises(MissingExtraError, match=r"needs no_such_package: pip install 'ssae-tf\["):
         absent.check()
+
+
+def test_an_onnx_that_can_not_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pip makes of `ssae-tf[onnx]` beside TensorFlow 2.15."""
+    versions = {"onnx": "1.23.2", "ml_dtypes": "0.3.2"}
+    monkeypatch.setattr("importlib.metadata.version", versions.__getitem__)
+    with pytest.raises(MissingExtraError, match=r"pip install 'onnx==1\.18\.0'"):
+        FORMATS["onnx"].check()
+    versions["onnx"] = "1.18.0"
+    FORMATS["onnx"].check()

@@ -187,9 +187,15 @@ class _Sabotage:
 
 
 def test_a_failed_export_leaves_nothing(
-    run_folder: Path, validation: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_folder: Path,
+    trained: Detector,
+    validation: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _Sabotage(monkeypatch)
+    # Traced already.
+    monkeypatch.setattr(Detector, "load", lambda _: trained)
     # Only the writing of other signatures is left out.
     monkeypatch.setattr(build, "SIGNATURES", ("serving_default",))
     out = tmp_path / "deep" / "tile"
