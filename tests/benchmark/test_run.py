@@ -89,11 +89,13 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
     model = put_grey_network(monkeypatch, Trainer)
     # As many maps are traced as there are detectors.
-    traced: list[Any] = []
+    traced: dict[Any, Any] = {}
 
-    def compiled(model: Any, config: Any) -> Any:
-        traced.extend([] if traced else [compile_(model, config)])
-        return traced[0]
+    def compiled(model: Any, config: Any, weights: Any) -> Any:
+        key = (config.scoring, None if weights is None else weights.tobytes())
+        if key not in traced:
+            traced[key] = compile_(model, config, weights)
+        return traced[key]
 
     compile_ = detector_module._compiled
     monkeypatch.setattr(detector_module, "_compiled", compiled)
