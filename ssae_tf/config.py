@@ -33,7 +33,7 @@ Count = Annotated[int, Field(ge=1)]
 # What `settle` goes by (docs/training.md): shares of the shorter side; pixels.
 _RESIDUAL_SHARE = 0.005
 _SMOOTHING_SHARE = 0.012
-_SMALLEST_SIDE, _MOST_SCALES = 128, 4
+_SMALLEST_SIDE, _MOST_SCALES = 256, 4
 # The network halves height and width three times.
 Size = Annotated[int, Field(ge=16, multiple_of=8)]
 
@@ -256,7 +256,7 @@ class ScoringConfig:
             inspection size, where there is one); `fit` writes the number.
         scales: how many times smaller the network looks at a picture, one number for each look;
             crops in training are of any of these scales. None is 1, 2, 4 … as far as the shorter
-            side of the training pictures stays at least 128 pixels, at most 8; `fit` writes the
+            side of the training pictures stays at least 256 pixels, at most 8; `fit` writes the
             numbers.
         normalize: "location" weighs residuals by scale and by place: divided by what is usual
             there in normal pictures, and scales the more the better the network has learnt them.

@@ -105,12 +105,12 @@ class TestSettle:
     @pytest.mark.parametrize(
         ("side", "expected"),
         [
-            (1024, (5.1, 12.3, (1, 2, 4, 8))),
+            (1024, (5.1, 12.3, (1, 2, 4))),
             (4000, (20.0, 48.0, (1, 2, 4, 8))),
-            (1023, (5.1, 12.3, (1, 2, 4))),
-            (512, (2.6, 6.1, (1, 2, 4))),
-            (256, (1.3, 3.1, (1, 2))),
-            (255, (1.3, 3.1, (1,))),
+            (1023, (5.1, 12.3, (1, 2))),
+            (512, (2.6, 6.1, (1, 2))),
+            (511, (2.6, 6.1, (1,))),
+            (256, (1.3, 3.1, (1,))),
             (100, (0.5, 1.2, (1,))),
             (10, (0.1, 0.1, (1,))),
         ],
@@ -128,7 +128,7 @@ class TestSettle:
 
     def test_each_by_itself(self):
         config = from_dict({"scoring": {"smoothing_sigma": 0.0, "scales": None}})
-        assert config_module.settle(config, 512).scoring.settled == (0.0, 0.0, (1, 2, 4))
+        assert config_module.settle(config, 512).scoring.settled == (0.0, 0.0, (1, 2))
 
 
 @pytest.mark.parametrize(
