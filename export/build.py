@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import importlib.metadata
 import platform
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -215,19 +214,27 @@ class _Work:
             threshold = self.detector.calibration.threshold  # type: ignore[union-attr]
             self._call("onnx:convert", saved_model=saved, out=out, threshold=threshold)
             return _Made("onnxruntime", (FLOAT, PIXELS))
-        self._saved_model(saved, (FLOAT,))
         if self.format.name == "openvino":
-            self._call("openvino:convert", saved_model=saved, out=out)
+            self.onnx_without_verdict(out)
+            self._call("openvino:convert", folder=out)
             return _Made("openvino", (FLOAT, PIXELS))
-        return self._tensorrt(saved, out, place)
+        return self._tensorrt(out, place)
 
-    def _tensorrt(self, saved: Path, out: Path, place: Path) -> _Made:
+    def onnx_without_verdict(self, out: Path) -> None:
+        """Writes the ONNX files that other formats are made of, whose readers refuse loops."""
+        saved = self.scratch / "saved_model"
+        self._saved_model(saved, (FLOAT,))
+        self._call("onnx:convert", saved_model=saved, out=out)
+
+    def _tensorrt(self, out: Path, place: Path) -> _Made:
         name = self.format.name
         builder, reason = tensorrt.find_builder(name)
         profile = self.request.profile or self._profile()
         extra: dict[str, Any] = {"profile": profile.to_dict()}
         if builder is not None and builder.kind == "tf-trt":
-            shutil.rmtree(out)
+            saved = self.scratch / "saved_model"
+            self._saved_model(saved, (FLOAT,))
+            out.rmdir()
             self._call(
                 "tensorrt:convert_with_tftrt",
                 saved_model=saved,
@@ -238,7 +245,7 @@ class _Work:
             )
             extra["builder"] = dataclasses.asdict(builder)
             return _Made("savedmodel", (FLOAT,), True, "", extra)
-        self._call("onnx:convert", saved_model=saved, out=out)
+        self.onnx_without_verdict(out)
         if self.precision == "int8":
             self._call("onnx:quantize", folder=out, pictures=self._calibration())
         source, engine = out / onnx.FILES[FLOAT], out / tensorrt.ENGINE

@@ -14,23 +14,21 @@ FILES = {FLOAT: "model.xml", PIXELS: "model_u8.xml"}
 PACKAGES = ("openvino", *onnx.PACKAGES)
 
 
-def convert(saved_model: str, out: str) -> None:
-    """Writes both models; for a process of its own.
+def convert(folder: str) -> None:
+    """Makes both models of ONNX files, which it removes; for a process of its own.
 
     Args:
-        saved_model: what `savedmodel.write` made, without the area rule: OpenVINO's reader of ONNX
-            refuses its loop. Its reader of TFLite is no way round, since it gives wrong numbers for
+        folder: where `onnx.convert` wrote, without the area rule: OpenVINO's reader of ONNX refuses
+            its loop. Its reader of TFLite is no way round, since it gives wrong numbers for
             transposed convolutions.
-        out: an existing folder.
     """
     import openvino
 
-    onnx.convert(saved_model, out)
     for signature, name in FILES.items():
-        source = Path(out) / onnx.FILES[signature]
-        # It would halve the weights' precision.
+        source = Path(folder) / onnx.FILES[signature]
+        # Compressed, the weights would lose half of their bits.
         openvino.save_model(
-            openvino.convert_model(str(source)), str(Path(out) / name), compress_to_fp16=False
+            openvino.convert_model(str(source)), str(Path(folder) / name), compress_to_fp16=False
         )
         source.unlink()
 

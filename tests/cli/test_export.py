@@ -13,7 +13,6 @@ import pytest
 
 from ssae_tf.detector import Detector
 from ssae_tf.export import build, formats
-from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.parity import Parity
 from ssae_tf.export.tensorrt import Profile
 
@@ -81,31 +80,17 @@ def test_a_threshold_for_predict(invoke: Invoke, run_folder: Path, sample_root: 
         assert bool(line["defects"]) == (score > threshold)
 
 
-def test_without_a_builder_there_is_onnx(invoke: Invoke, run_folder: Path, tmp_path: Path) -> None:
-    import importlib.util
-
-    if importlib.util.find_spec("tensorrt") is not None:
-        pytest.skip("TensorRT is here")
-    run = shutil.copytree(run_folder, tmp_path / "run")
-    shapes = ("--min-shape", 1, 16, 16, "--opt-shape", 1, 64, 64, "--max-shape", 2, 96, 128)
-    done = invoke("export", run, "--format", "trt", "--quiet", *shapes)
-    folder = run / "export" / "trt"
-    assert (done.code, done.out) == (3, [str(folder)])
-    assert len(done.err) == 1
-    assert done.error.startswith("Warning: No engine was built: ")
-    assert "; tensorrt can't be imported. " in done.error
-    assert done.error.endswith(
-        "On the GPU host, `pip install 'ssae-tf[trt]'` and this command again, or `trtexec "
-        f"--onnx={folder / 'model.onnx'} --saveEngine={folder / 'model.engine'} "
-        "--minShapes=picture:1x16x16x3 --optShapes=picture:1x64x64x3 "
-        "--maxShapes=picture:2x96x128x3`."
+def test_what_is_missing_is_told(
+    invoke: Invoke, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = build.Exported(Path("made/here"), Parity(1.0, passed=True), "No engine was built.", 1.0)
+    monkeypatch.setattr(build, "export", lambda *_, **__: made)
+    done = invoke("export", run_folder, "--format", "trt", "--quiet")
+    assert (done.code, done.out, done.err) == (
+        3,
+        ["made/here"],
+        ["Warning: No engine was built."],
     )
-    artefact = Artefact.load(folder)
-    assert artefact.metadata["runtime"] == "onnxruntime"
-    assert artefact.metadata["profile"]["largest"] == [2, 96, 128]
-    picture = np.zeros((20, 20, 3), np.uint8)
-    expected = Detector.load(run).predict(picture)
-    assert artefact.predict(picture).score == pytest.approx(expected.score, abs=1e-6)
 
 
 def test_options_arrive(

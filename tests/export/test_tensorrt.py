@@ -108,6 +108,26 @@ def exported(make: Callable[..., Exported]) -> Exported:
     return make("trt-rtx", "int8")
 
 
+def test_without_a_builder_there_is_onnx(
+    make: Callable[..., Exported], trained: Detector, rng: np.random.Generator
+) -> None:
+    _without_tensorrt()
+    done = make("trt")
+    folder = done.folder
+    assert done.missing.startswith("No engine was built: ")
+    assert done.missing.endswith(
+        "; tensorrt can't be imported. On the GPU host, `pip install 'ssae-tf[trt]'` and this "
+        f"command again, or `trtexec --onnx={folder / 'model.onnx'} "
+        f"--saveEngine={folder / 'model.engine'} --minShapes=picture:1x32x32x3 "
+        "--optShapes=picture:1x64x64x3 --maxShapes=picture:4x64x64x3`."
+    )
+    artefact = Artefact.load(folder)
+    assert artefact.metadata["runtime"] == "onnxruntime"
+    picture = rng.random((20, 27, 3), dtype=np.float32)
+    score = trained.predict(picture).score
+    assert artefact.predict(picture).score == pytest.approx(score, abs=1e-6)
+
+
 @needs_rtx
 def test_an_engine_is_built_but_not_checked_without_a_gpu(exported: Exported) -> None:
     _without_tensorrt()
