@@ -136,7 +136,7 @@ def test_a_verdict_that_is_not_the_maps(
     import onnx
 
     # At this threshold all pictures are anomalous.
-    detector = Detector(trained.model, trained.config, Calibration(0.0, 3, ()))
+    detector = Detector(trained.model, trained.config, Calibration(0.0, 3, ()), trained.weights)
     path = onnx_copy / "model.onnx"
     model = onnx.load(path)
     (limit,) = (one for one in model.graph.initializer if one.name == "given_threshold")
