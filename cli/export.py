@@ -87,7 +87,7 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @options.quiet
 @click.pass_context
 def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any) -> None:
-    """Make an artefact that runs without this package, and prove it.
+    """Make an artefact that runs without this package.
 
     RUN is a run folder, by default the newest under runs/. The artefact is reloaded in its own
     runtime and compared with the run's detector; one that judges otherwise is not left behind.
