@@ -206,6 +206,9 @@ def main() -> None:
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for name, record in records.items():
         print(row(name, made.get(name), record, arguments.sizes))
+    for name, record in records.items():
+        for what, seconds in record.get("verdict_cost", {}).items():
+            print(f"{name}, {what}: {1e3 * seconds:.1f} ms at {sizes[0]}, the area rule included")
     if arguments.out:
         machine = {
             "platform": platform.platform(),

@@ -9,13 +9,12 @@ import click
 
 from ssae_tf.cli import options
 from ssae_tf.cli.main import ExitCode
+from ssae_tf.export.formats import FORMATS
 
 if TYPE_CHECKING:
     from ssae_tf.export.build import Exported
 
-# Written out, because the formats' own module is behind TensorFlow's import.
-_FORMATS = ("savedmodel", "tflite", "onnx", "openvino", "trt", "trt-rtx")
-_PRECISIONS = ("float32", "float16", "dynamic", "fp32", "fp16", "int8")
+_PRECISIONS = list(dict.fromkeys(name for one in FORMATS.values() for name in one.precisions))
 
 _SIZE = click.IntRange(min=1)
 
@@ -36,7 +35,7 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 @click.command("export", epilog="Example: ssae-tf export runs/tile --format savedmodel")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--format", "format_name", type=click.Choice(_FORMATS), help="What to make.")
+@click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="What to make.")
 @click.option(
     "--list",
     is_flag=True,
@@ -140,7 +139,7 @@ def _check(values: dict[str, Any]) -> None:
     """Refuses options that have no effect together."""
     name = values["format_name"]
     if name is None:
-        raise click.UsageError(f"Missing option --format: one of {', '.join(_FORMATS)}; or --list.")
+        raise click.UsageError(f"Missing option --format: one of {', '.join(FORMATS)}; or --list.")
     if values["warmup"] and name != "savedmodel":
         raise click.UsageError("--warmup is for --format savedmodel.")
     shapes = [values[one] is not None for one in ("min_shape", "opt_shape", "max_shape")]

@@ -356,7 +356,7 @@ class _Work:
 
     def _call(self, function: str, **arguments: Any) -> Any:
         module, name = function.split(":")
-        self.reporter.say(f"{self.format.name} {self.precision}: {name.replace('_', ' ')} …")
+        self.reporter.say(f"{module}: {name.replace('_', ' ')} …")
         return child.call(
             f"ssae_tf.export.{module}:{name}",
             time_limit=self.request.time_limit,

@@ -92,8 +92,9 @@ class Parity:
         sizes = " and ".join(f"{height}×{width}" for height, width in self.sizes)
         return (
             f"{self.n} pictures of {sizes}: map differs by {self.map_largest:.1e} at most "
-            f"(tolerance {self.tolerance:g}), score by {self.score_largest:.1e}, "
-            f"{len(self.flipped)} of {self.n} verdicts flipped."
+            f"(tolerance {self.tolerance:g}) and {self.map_mean:.1e} on average, score by "
+            f"{self.score_largest:.1e} and {self.score_mean:.1e}, {len(self.flipped)} of {self.n} "
+            "verdicts flipped."
         )
 
 

@@ -32,9 +32,9 @@ def write(
         signatures: those of `endpoints` to write.
     """
     # Not tf.saved_model.save: what it makes of a Keras 3 model reloads in Python only, and neither
-    # in the C++ loader nor in TFLite's converter.
+    # in the C++ loader nor in TFLite's converter. The archive finds the weights that endpoints use;
+    # its `track` would store them a second time under Keras 3.
     archive = tf.keras.export.ExportArchive()
-    archive.track(network)
     found = endpoints(serving, network, image_size)
     for name in signatures:
         function, taken = found[name]

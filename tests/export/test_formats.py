@@ -186,6 +186,12 @@ def test_signatures_of_a_saved_model(make: Make) -> None:
     assert shapes == {FLOAT: [-1, -1, -1, 3], PIXELS: [-1, -1, -1, 3], ENCODED: [-1]}
 
 
+def test_weights_are_stored_once(make: Make, trained: Detector) -> None:
+    folder = make("savedmodel").folder / "variables"
+    stored = sum(path.stat().st_size for path in folder.glob("*.data-*"))
+    assert stored < 4.4 * trained.model.count_params()
+
+
 def test_int8_is_integers_but_for_the_scoring(make: Make) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
