@@ -27,13 +27,14 @@ import tensorflow as tf
 from ssae_tf import workflow
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import load_category
-from ssae_tf.detector import Detector, inspection
+from ssae_tf.detector import Detector
 from ssae_tf.evaluation.metrics import auroc
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import Exported, Request, export
 from ssae_tf.export.names import IS_ANOMALOUS
 from ssae_tf.files import read_json, write_json
 from ssae_tf.progress import Reporter
+from ssae_tf.scoring import inspect
 
 FORMATS = (
     "savedmodel:float32",
@@ -53,7 +54,7 @@ def calls(detector: Detector, artefacts: dict[str, Artefact]) -> dict[str, Call]
 
     @tf.function(jit_compile=True, autograph=False)
     def compiled(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return inspection(lambda y: model(y, training=False), x, config)
+        return inspect(lambda y: model(y, training=False), x, config.scoring, detector.weights)
 
     timed: dict[str, Call] = {
         "Keras predict (network alone)": lambda x: model.predict(x, verbose=0),

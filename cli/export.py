@@ -22,14 +22,9 @@ _SIZE = click.IntRange(min=1)
 def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
-    from rich.console import Console
-
     from ssae_tf.export.listing import listing
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = options.FILE_WIDTH
-    console.print(listing())
+    options.print_table(listing())
     ctx.exit()
 
 
@@ -98,7 +93,7 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
 
     from ssae_tf import workflow
     from ssae_tf.data.mvtec import load_category
-    from ssae_tf.detector import Detector
+    from ssae_tf.detector import run_config
     from ssae_tf.export.build import Request, export
     from ssae_tf.export.tensorrt import Profile
 
@@ -116,7 +111,7 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
     if values["data"] is not None:
         samples = load_category(values["data"], None).train
     else:
-        samples = workflow.run_split(folder, Detector.load(folder).config)[1].calibrate
+        samples = workflow.run_split(folder, run_config(folder))[1].calibrate
     made = export(
         folder,
         request,

@@ -14,13 +14,14 @@ import click
 from ssae_tf.errors import DataError, RunError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ssae_tf.config import RunConfig
     from ssae_tf.progress import Reporter
 
 DATA_VARIABLE = "SSAE_TF_DATA"
 
-# Rich takes 80 columns for a file or a pipe, and would break the names of kinds.
-FILE_WIDTH = 200
+_FILE_WIDTH = 200
 
 quiet = click.option("--quiet", is_flag=True, help="No progress, only warnings and results.")
 data = click.option(
@@ -96,14 +97,20 @@ def resolve_run(run: Path | None, report: Reporter) -> Path:
 
 def print_metrics(metrics: dict[str, object]) -> None:
     """The table of metrics.json, on stdout."""
-    from rich.console import Console
-
     from ssae_tf.evaluation.tables import metrics_table
+
+    print_table(metrics_table(metrics))
+
+
+def print_table(table: Table) -> None:
+    """A table on stdout, never narrower than its words."""
+    from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = FILE_WIDTH
-    console.print(metrics_table(metrics))
+        # Rich takes 80 columns for a file or a pipe, and would break the names of kinds.
+        console.width = _FILE_WIDTH
+    console.print(table)
 
 
 # Option -> (setting it changes, click arguments). None of them has a default of its own: what is

@@ -10,12 +10,12 @@ from unittest import mock
 
 import numpy as np
 
+from ssae_tf.data.images import to_unit
 from ssae_tf.errors import RunError
 from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, PICTURE, PIXELS, WITH_THRESHOLD
 
 OPSET = 17
 FILES = {FLOAT: "model.onnx", PIXELS: "model_u8.onnx"}
-PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
 
 # The axes of inputs and outputs by rank.
 _AXES = {1: ("batch",), 3: ("batch", "height", "width"), 4: ("batch", "height", "width", "")}
@@ -75,7 +75,7 @@ def quantize(folder: str, pictures: list[str]) -> None:
         def get_next(self) -> dict[str, np.ndarray] | None:
             if not self.left:
                 return None
-            return {PICTURE: np.load(self.left.pop(0))[None].astype(np.float32) / np.float32(255)}
+            return {PICTURE: to_unit(np.load(self.left.pop(0)))[None]}
 
     with tempfile.TemporaryDirectory(prefix="ssae_tf_") as scratch:
         quantized = Path(scratch) / source.name

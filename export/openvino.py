@@ -11,7 +11,6 @@ from ssae_tf.export import onnx
 from ssae_tf.export.names import FLOAT, PIXELS
 
 FILES = {FLOAT: "model.xml", PIXELS: "model_u8.xml"}
-PACKAGES = ("openvino", *onnx.PACKAGES)
 
 
 def convert(folder: str) -> None:

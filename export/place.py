@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
 from ssae_tf.export.artefact import METADATA_FILE, versions_in
 from ssae_tf.export.formats import FORMATS
+from ssae_tf.files import check_can_be_made, open_to_others
 
 
 def choose_place(
@@ -48,11 +48,7 @@ def choose_place(
                 raise RunError(f"{place}: exists and is no artefact; choose another with --out.")
             if is_artefact and not overwrite:
                 raise RunError(f"{place}: exists; --overwrite replaces it, --out chooses another.")
-    nearest = next(one for one in (place, *place.absolute().parents) if one.exists())
-    if not nearest.is_dir():
-        raise RunError(f"{place}: can't be made, {nearest} is a file.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise RunError(f"{place}: can't be made or written to, {nearest} is read-only.")
+    check_can_be_made(place)
     return place
 
 
@@ -92,10 +88,7 @@ def put(result: Path, place: Path) -> None:
         RunError: it can't be renamed.
     """
     try:
-        # mkdtemp and what is in it may be for the owner only.
-        umask = os.umask(0)
-        os.umask(umask)
-        result.chmod(0o777 & ~umask)
+        open_to_others(result, 0o777)
         old = result.with_name("old")
         if place.exists():
             place.rename(old)

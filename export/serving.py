@@ -41,7 +41,6 @@ class Serving:
 
     Attributes:
         config: the settings of the run.
-        inspection_size: (height, width) that pictures are resized to; None for their own size.
         threshold: the score above which a picture is anomalous, unless the caller gives another.
         min_area: pixels of the picture that a defect must have.
         weights: of residuals by scale and place, (scales, h, w) float32; None for the mean over
@@ -52,7 +51,6 @@ class Serving:
     """
 
     config: RunConfig
-    inspection_size: tuple[int, int] | None
     threshold: float
     min_area: int
     weights: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
@@ -71,7 +69,6 @@ class Serving:
             raise RunError("This detector has no threshold yet: calibrate it first.")
         return cls(
             detector.config,
-            detector.inspection_size,
             calibration.threshold,
             calibration.min_area,
             detector.weights,
@@ -106,9 +103,10 @@ class Serving:
         """
         shape = tf.shape(x)
         batch, height, width = shape[0], shape[1], shape[2]
-        inspected = x if self.inspection_size is None else resize(x, *self.inspection_size)
+        size = self.config.inspection_size
+        inspected = x if size is None else resize(x, *size)
         reconstruction, map_ = inspect(network, inspected, self.config.scoring, self.weights)
-        if self.inspection_size is not None:
+        if size is not None:
             reconstruction = resize(reconstruction, height, width)
             map_ = resize(map_[..., None], height, width)[..., 0]
         threshold = tf.broadcast_to(threshold, tf.reshape(batch, (1,)))

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from ssae_tf.data.images import to_unit
 from ssae_tf.errors import RunError
 from ssae_tf.export import child
 from ssae_tf.export.names import FLOAT, PICTURE
 
 ENGINE = "model.engine"
-# The first TensorFlow without TF-TRT.
+# The last TensorFlow with TF-TRT.
 _LAST_TFTRT = (2, 17)
 _MODULES = {"trt": ("tensorrt",), "trt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 _PROBE_SECONDS = 300.0
@@ -163,7 +164,7 @@ def convert_with_tftrt(
 
     def examples() -> Iterator[tuple[np.ndarray]]:
         for path in pictures:
-            yield (np.load(path)[None].astype(np.float32) / np.float32(255),)
+            yield (to_unit(np.load(path))[None],)
 
     def shapes() -> Iterator[tuple[np.ndarray]]:
         for shape in profile.values():

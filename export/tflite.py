@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ssae_tf.data.images import to_unit
 from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, PICTURE, PIXELS, WITH_THRESHOLD
 from ssae_tf.streams import stderr_held_back
 
 FILE = "model.tflite"
-PACKAGES = ("ai_edge_litert",)
 SIGNATURES = (FLOAT, PIXELS, FLOAT + WITH_THRESHOLD, PIXELS + WITH_THRESHOLD)
 
 
@@ -53,7 +53,7 @@ def _in_int8(saved_model: str, pictures: list[str]) -> bytes:
         # Every signature has a copy of the network, which takes its ranges from its own calls.
         for path in pictures:
             pixels = np.load(path)[None]
-            inputs = {FLOAT: pixels.astype(np.float32) / np.float32(255), PIXELS: pixels}
+            inputs = {FLOAT: to_unit(pixels), PIXELS: pixels}
             for name, picture in inputs.items():
                 yield name, {PICTURE: picture}
                 limit = np.zeros(1, np.float32)

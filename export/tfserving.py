@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ssae_tf.data.images import encode_png, to_unit
 from ssae_tf.errors import MissingExtraError
 from ssae_tf.export.names import ENCODED, FLOAT, PICTURE, PIXELS
 
@@ -75,9 +76,7 @@ def docker_command(folder: Path, name: str) -> str:
 
 def _input(signature: str, pixels: np.ndarray) -> np.ndarray:
     if signature == FLOAT:
-        return pixels[None].astype(np.float32) / np.float32(255)
+        return to_unit(pixels)[None]
     if signature == PIXELS:
         return pixels[None]
-    from ssae_tf.data.images import encode_png
-
     return np.array([encode_png(pixels)], object)

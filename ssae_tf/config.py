@@ -395,13 +395,19 @@ def settle(config: RunConfig, side: float) -> RunConfig:
     """
     count = math.floor(math.log2(side / _SMALLEST_SIDE)) + 1
     count = max(1, min(_MOST_SCALES, count))
-    by_size: dict[str, Any] = {
-        "residual_sigma": round(_RESIDUAL_SHARE * side, 1),
-        "smoothing_sigma": round(_SMOOTHING_SHARE * side, 1),
-        "scales": tuple(2**k for k in range(count)),
-    }
-    waiting = {k: v for k, v in by_size.items() if getattr(config.scoring, k) is None}
-    scoring = dataclasses.replace(config.scoring, **waiting)
+    by_size = ScoringConfig(
+        residual_sigma=round(_RESIDUAL_SHARE * side, 1),
+        smoothing_sigma=round(_SMOOTHING_SHARE * side, 1),
+        scales=tuple(2**k for k in range(count)),
+    )
+    return settle_as(config, by_size)
+
+
+def settle_as(config: RunConfig, other: ScoringConfig) -> RunConfig:
+    """A copy in which what waits for the size of the pictures is as in other settings."""
+    waiting = [name for name in Settled._fields if getattr(config.scoring, name) is None]
+    taken: dict[str, Any] = {name: getattr(other, name) for name in waiting}
+    scoring = dataclasses.replace(config.scoring, **taken)
     return dataclasses.replace(config, scoring=scoring)
 
 

@@ -153,10 +153,7 @@ class Detector:
             ConfigError: config.json is not valid.
         """
         folder = Path(run)
-        if not folder.is_dir():
-            raise RunError(f"{folder}: no such run folder.")
-        _check_there(folder, CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE)
-        config = config_module.load(folder / CONFIG_FILE)
+        config = run_config(folder)
         path = folder / CALIBRATION_FILE
         try:
             calibration = Calibration.from_dict(read_json(path))
@@ -240,6 +237,19 @@ class Detector:
         if self.calibration is None:
             raise RunError("This detector has no threshold yet: calibrate it first.")
         return self.calibration
+
+
+def run_config(folder: Path) -> RunConfig:
+    """The settings of a finished run, without its network.
+
+    Raises:
+        RunError: no such folder, or something in it is missing.
+        ConfigError: config.json is not valid.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such run folder.")
+    _check_there(folder, CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE)
+    return config_module.load(folder / CONFIG_FILE)
 
 
 def _check_there(folder: Path, *names: str) -> None:

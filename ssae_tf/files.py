@@ -32,16 +32,38 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files that only their owner may read.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        open_to_others(temporary, 0o666)
         try:
             temporary.replace(path)
         except OSError as error:
             raise RunError(f"{path}: can't be written ({error.strerror}).") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def open_to_others(path: Path, mode: int) -> None:
+    """Gives what `tempfile` made for its owner alone the usual permissions.
+
+    Args:
+        path: of a file or folder.
+        mode: 0o666 or 0o777, of which the user's umask is taken away.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(mode & ~umask)
+
+
+def check_can_be_made(folder: Path) -> None:
+    """Refuses a folder that can't be made or written to.
+
+    Raises:
+        RunError: it or the nearest folder above it is a file, or read-only.
+    """
+    nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not nearest.is_dir():
+        raise RunError(f"{folder}: can't be made, {nearest} is a file.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise RunError(f"{folder}: can't be made or written to, {nearest} is read-only.")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -37,7 +37,7 @@ from ssae_tf.detector import (
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.evaluation.protocol import PictureResult, summarize
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
-from ssae_tf.files import read_json, write_json, write_text
+from ssae_tf.files import check_can_be_made, read_json, write_json, write_text
 from ssae_tf.models.autoencoder import DOWNSAMPLING
 from ssae_tf.models.weights import save_weights
 from ssae_tf.progress import Reporter, Task, duration
@@ -611,11 +611,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
             raise RunError(
                 f"{folder}: exists; --overwrite replaces it, --out chooses another{hint}."
             )
-    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not nearest.is_dir():
-        raise RunError(f"{folder}: can't be made, {nearest} is a file.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise RunError(f"{folder}: can't be made or written to, {nearest} is read-only.")
+    check_can_be_made(folder)
 
 
 def _clear(folder: Path) -> None:

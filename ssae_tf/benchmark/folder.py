@@ -6,7 +6,6 @@ index.html, and benchmark.json, which also marks the folder as a benchmark's.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import shutil
 from pathlib import Path
@@ -111,7 +110,8 @@ def difference(
         have = config_module.load(folder / CONFIG_FILE)
     except SsaeError:
         return "by another version"
-    wanted = _settled_as(wanted, have)
+    # What `fit` takes from the pictures, which are the same: their hash is compared too.
+    wanted = config_module.settle_as(wanted, have.scoring)
     if have != wanted:
         return f"with other settings ({_changes(have, wanted)})"
     if _environment(folder).get("data_hash") != data_hash(found):
@@ -126,13 +126,6 @@ def _environment(folder: Path) -> dict[str, Any]:
     except RunError:
         return {}
     return values if isinstance(values, dict) else {}
-
-
-def _settled_as(wanted: RunConfig, have: RunConfig) -> RunConfig:
-    """With what `fit` takes from the pictures, which are the same: their hash is compared too."""
-    names = ("residual_sigma", "smoothing_sigma", "scales")
-    taken = {f: getattr(have.scoring, f) for f in names if getattr(wanted.scoring, f) is None}
-    return dataclasses.replace(wanted, scoring=dataclasses.replace(wanted.scoring, **taken))
 
 
 def _changes(have: RunConfig, wanted: RunConfig) -> str:
