@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -71,22 +73,31 @@ def make(
     return exported
 
 
-@pytest.fixture(scope="session")
-def unusual() -> Detector:
-    """Settings far from the defaults: resized, no smoothing, small margin, single pixels count.
+_UNUSUAL: dict[str, dict[str, Any]] = {
+    # No smoothing, a small margin, single pixels count.
+    "resized": {
+        "inspection_size": [32, 48],
+        "smoothing_sigma": 0.0,
+        "margin": 8,
+        "reading": "euclidean",
+    },
+    "scales": {
+        "scales": [1, 2, 4],
+        "residual_sigma": 1.5,
+        "smoothing_sigma": 2.0,
+        "margin": 16,
+        "normalize": "location",
+    },
+}
+
+
+@pytest.fixture(scope="session", params=list(_UNUSUAL))
+def unusual(request: pytest.FixtureRequest) -> Detector:
+    """Settings far from the defaults.
 
     The network is small, so that it converts quickly: what predicts a repair, and halves once.
     """
-    config = from_dict(
-        {
-            "scoring": {
-                "inspection_size": [32, 48],
-                "smoothing_sigma": 0.0,
-                "margin": 8,
-                "reading": "euclidean",
-            },
-        }
-    )
+    config = from_dict({"scoring": _UNUSUAL[request.param]})
     layers = tf.keras.layers
     initial = tf.keras.initializers.RandomNormal(stddev=0.5, seed=1)
     inputs = tf.keras.Input((None, None, 3))
@@ -97,4 +108,7 @@ def unusual() -> Detector:
     x = layers.Conv2D(3, 1, activation="tanh", name="reconstruction")(x)
     model = tf.keras.Model(inputs, layers.Add()([inputs, x]), name="ssae")
     randomize(model)
-    return Detector(model, config, Calibration(0.5, 1, (0.5,)))
+    weights = None
+    if request.param == "scales":
+        weights = np.random.default_rng(2).uniform(0.2, 2.0, (3, 64, 64)).astype(np.float32)
+    return Detector(model, config, Calibration(0.5, 1, (0.5,)), weights)

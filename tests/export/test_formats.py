@@ -226,16 +226,16 @@ def unusual_run(
     unusual: Detector,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Callable[..., dict[str, np.ndarray]], float]:
-    """What runs these settings in one of the runtimes, and the tolerance."""
+    """What runs these settings in one of the runtimes; what the map may differ by, as a share."""
     folder = tmp_path_factory.mktemp("converted")
     if request.param == "savedmodel":
-        return savedmodel.SavedModelRuntime(unusual_model).run, 1e-5
+        return savedmodel.SavedModelRuntime(unusual_model).run, 1e-4
     if request.param == "onnx":
         onnx.convert(str(unusual_model), str(folder), 0.5)
-        return onnx.OnnxRuntime(folder).run, 1e-5
+        return onnx.OnnxRuntime(folder).run, 1e-4
     tflite.convert(str(unusual_model), str(folder), request.param, [])
-    tolerance = FORMATS["tflite"].tolerances[request.param]
-    return tflite.TfliteRuntime(folder).run, tolerance if tolerance > 1e-4 else 1e-5
+    share = {"float32": 1e-4, "float16": 2e-3, "dynamic": 2e-2}[request.param]
+    return tflite.TfliteRuntime(folder).run, share
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -244,17 +244,18 @@ def test_unusual_settings(
     unusual: Detector,
     rng: np.random.Generator,
 ) -> None:
-    """Resized both ways, the repair predicted, no smoothing, and single pixels count."""
-    run, tolerance = unusual_run
+    """Resized both ways, or weighed over three scales; the repair predicted, single pixels count."""
+    run, share = unusual_run
     for size in ((32, 48), (75, 41), (20, 90)):
         pixels = rng.integers(0, 256, (2, *size, 3)).astype(np.uint8)
         found = run(PIXELS, {PICTURE: pixels})
         for index in range(2):
             expected = unusual.predict(pixels[index])
             assert expected.anomaly_map.std() > 0.005
-            # Squares and roots enlarge what the weights lost.
             np.testing.assert_allclose(
-                found["anomaly_map"][index], expected.anomaly_map, atol=20 * tolerance
+                found["anomaly_map"][index],
+                expected.anomaly_map,
+                atol=share * expected.anomaly_map.max(),
             )
         # One pixel is above the second highest value.
         x = pixels.astype(np.float32) / np.float32(255)

@@ -44,13 +44,16 @@ def _function(detector: Detector, **changes: Any) -> Run:
         {"scoring.inspection_size": [24, 40], "scoring.margin": 0},
         # The size of the last stage.
         {"data.sampling": "resize", "scoring.smoothing_sigma": 0.0},
+        {"scoring.scales": [1, 2, 4], "scoring.residual_sigma": 1.0},
+        {"scoring.scales": [2, 1], "scoring.inspection_size": [56, 72]},
     ],
 )
 def test_same_as_the_detector(
     changes: dict[str, Any], trained: Detector, rng: np.random.Generator
 ) -> None:
     config = override(trained.config, changes)
-    detector = Detector(trained.model, config, Calibration(0.0, 9, (0.0,)))
+    weights = rng.uniform(0.2, 2.0, (len(config.scoring.settled.scales), 64, 64)).astype(np.float32)
+    detector = Detector(trained.model, config, Calibration(0.0, 9, (0.0,)), weights)
     x = rng.random((2, 37, 91, 3), dtype=np.float32)
     # Between the two, so that verdicts differ.
     threshold = float(np.mean([detector.predict(one).score for one in x]))
