@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf import __version__
+from ssae_tf.corruption.held_out import held_out
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_pixels, to_unit
 from ssae_tf.detector import (
@@ -25,7 +26,7 @@ from ssae_tf.detector import (
     Detector,
 )
 from ssae_tf.errors import DataError, RunError
-from ssae_tf.export import child, onnx, savedmodel, tensorrt, tfserving
+from ssae_tf.export import child, onnx, quantization, savedmodel, tensorrt, tfserving
 from ssae_tf.export.artefact import (
     METADATA_FILE,
     PARITY_FILE,
@@ -42,9 +43,13 @@ from ssae_tf.export.serving import Serving, network_of
 from ssae_tf.export.tflite import SIGNATURES as TFLITE_SIGNATURES
 from ssae_tf.files import write_json
 from ssae_tf.progress import Reporter, duration
+from ssae_tf.tensor_ops import pad_reflect, shrink
 
-# Pictures that int8 is calibrated on.
-_CALIBRATION = 64
+# Pictures that int8 is calibrated on, and as many corrupted copies.
+_CALIBRATION = 24
+# Precisions whose weights are rounded, and the crops of pictures that this goes by, pixels.
+_EIGHT_BITS = ("dynamic", "int8")
+_CROPS, _CROP = 32, 128
 # Of an engine's default profile.
 _SMALLEST_SIDE, _LARGEST_BATCH = 32, 4
 
@@ -60,7 +65,7 @@ class Request:
         has_reconstruction: whether F(X) is an output.
         warmup: requests for TF Serving to replay on loading; SavedModel only.
         profile: of an engine; None for 32² to the pictures' own size, batches of up to 4.
-        seed: of the corrupted pictures in the comparison.
+        seed: of the corrupted pictures and of the crops that 8 bits are fitted to.
         time_limit: seconds that each converter may take.
     """
 
@@ -349,10 +354,41 @@ class _Work:
         savedmodel.write(
             folder,
             self._serving(),
-            network_of(self.detector),
+            self._network(),
             self.request.image_size,
             signatures,
         )
+
+    def _network(self) -> tf.keras.Model:
+        network = network_of(self.detector)
+        if self.precision in _EIGHT_BITS:
+            self.reporter.say("Rounding weights to 8 bits …")
+            quantization.prepare(network, self._crops(), self.request.seed)
+        return network
+
+    def _crops(self) -> np.ndarray:
+        """What the network sees in inspection, half of it corrupted: (N, 128, 128, 3) float32."""
+        rng = np.random.default_rng(self.request.seed)
+        scales, size = self.detector.config.scoring.settled.scales, self.detector.inspection_size
+        crops = []
+        for index in range(_CROPS):
+            picture = to_unit(self._pixels(self.pictures[index % len(self.pictures)]))
+            if size is not None:
+                picture = resize(picture, *size)
+            seen = shrink(tf.constant(picture[None]), scales[index % len(scales)])
+            seen = pad_reflect(seen, _CROP)[0].numpy()
+            top, left = (rng.integers(side - _CROP + 1) for side in seen.shape[:2])
+            crops.append(seen[top : top + _CROP, left : left + _CROP])
+        result = np.stack(crops)
+        half = rng.permutation(_CROPS)[: _CROPS // 2]
+        result[half] = self._corrupted(result[half])
+        return result
+
+    def _corrupted(self, pictures: np.ndarray) -> np.ndarray:
+        """Pictures with what defects may look like, (B, H, W, 3) float32 in [0, 1]."""
+        x_hat, _ = held_out(tf.constant(pictures), tf.constant((self.request.seed, 0)))
+        # Blending rounds beyond white.
+        return np.clip(x_hat, 0.0, 1.0)
 
     def _call(self, function: str, **arguments: Any) -> Any:
         module, name = function.split(":")
@@ -375,11 +411,16 @@ class _Work:
         return np.round(255.0 * unit).astype(np.uint8)
 
     def _calibration(self) -> list[str]:
+        """Files of pictures and of corrupted copies: what defects look like must be in range."""
         folder = self.scratch / "calibration"
         folder.mkdir()
-        paths = [folder / f"{index}.npy" for index, _ in enumerate(self.pictures[:_CALIBRATION])]
-        for path, picture in zip(paths, self.pictures, strict=False):
-            np.save(path, self._pixels(picture))
+        paths = []
+        for index, picture in enumerate(self.pictures[:_CALIBRATION]):
+            pixels = self._pixels(picture)
+            corrupted = self._corrupted(to_unit(pixels)[None])[0]
+            for name, content in (("", pixels), ("_corrupted", np.round(255.0 * corrupted))):
+                paths.append(folder / f"{index}{name}.npy")
+                np.save(paths[-1], content.astype(np.uint8))
         return [str(path.resolve()) for path in paths]
 
     def _profile(self) -> tensorrt.Profile:

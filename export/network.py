@@ -1,4 +1,4 @@
-"""The network as it is exported: the same function with batch normalisation folded away."""
+"""The network as it is exported: the same function without batch normalisation and dead taps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.models.blocks import EPSILON, BatchNormalization, DilatedConv2D
+from ssae_tf.models.blocks import EPSILON, BatchNormalization, DilatedConv2D, outermost_tap
 
 # What stands in the names of the network's operations, in every format.
 NAME = "ssae"
@@ -17,6 +17,7 @@ LAST_LAYER = "/reconstruction"
 # Likewise where 8 bits are signed: a picture would get 7 of them.
 FIRST_LAYER = "/encoder1_conv1"
 
+_PASSING = (tf.keras.layers.Concatenate, tf.keras.layers.Activation)
 _CONVOLUTIONS = (tf.keras.layers.Conv2D, tf.keras.layers.Conv2DTranspose, DilatedConv2D)
 
 
@@ -24,7 +25,8 @@ def folded(model: tf.keras.Model) -> tf.keras.Model:
     """A copy in which every batch normalisation has become weights of the convolutions before it.
 
     At inspection batch normalisation is γ (x − μ) / √(σ² + ε) + β with constants, so that it can be
-    multiplied into the kernels and added as their bias.
+    multiplied into the kernels and added as their bias. Dilated kernels are cropped to the taps
+    that are not zero.
 
     Args:
         model: F, a functional model in which batch normalisation follows convolutions without
@@ -39,7 +41,8 @@ def folded(model: tf.keras.Model) -> tf.keras.Model:
         if isinstance(layer, BatchNormalization):
             return tf.keras.layers.Activation("linear", name=layer.name)
         if isinstance(layer, DilatedConv2D):
-            return _Dilated(layer.filters, layer.kernel_size, layer.rate, name=layer.name)
+            side = 2 * outermost_tap(np.asarray(layer.kernel)) + 1
+            return Dilated(layer.filters, side, layer.rate if side > 1 else 1, name=layer.name)
         settings = layer.get_config()
         if layer.name in offsets:
             settings["use_bias"] = True
@@ -52,6 +55,9 @@ def folded(model: tf.keras.Model) -> tf.keras.Model:
             continue
         if isinstance(layer, DilatedConv2D):
             offsets.setdefault(layer.name, np.zeros(layer.filters))
+            side, taps = layer.kernel_size, outermost_tap(weights[0])
+            live = slice(side // 2 - taps, side // 2 + taps + 1)
+            weights[0] = weights[0][live, live]
         if layer.name in offsets:
             # The kernels of transposed convolutions have their outputs before their inputs.
             is_transposed = isinstance(layer, tf.keras.layers.Conv2DTranspose)
@@ -76,7 +82,7 @@ def _folding(model: tf.keras.Model) -> tuple[dict[str, np.ndarray], dict[str, np
         scale = gamma / np.sqrt(variance + EPSILON)
         offset = beta - mean * scale
         first = 0
-        for source in _sources(layer):
+        for source in sources(layer):
             if not isinstance(source, _CONVOLUTIONS) or getattr(source, "use_bias", False):
                 raise ValueError(
                     f"Expected {layer.name!r} to follow convolutions without bias. "
@@ -88,21 +94,26 @@ def _folding(model: tf.keras.Model) -> tuple[dict[str, np.ndarray], dict[str, np
     return scales, offsets
 
 
-def _sources(layer: Any) -> list[Any]:
-    """The layers whose outputs a layer gets, those before a Concatenate in its place, in order."""
-    inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-    # The first entry of the history is the layer under both versions of Keras.
-    sources = [tensor._keras_history[0] for tensor in inputs]
+def sources(layer: Any) -> list[Any]:
+    """The layers whose outputs a layer gets, in order.
+
+    Those before a Concatenate stand in its place, and so do those before what was folded away.
+    """
     return [
         other
-        for source in sources
-        for other in (
-            _sources(source) if isinstance(source, tf.keras.layers.Concatenate) else [source]
-        )
+        for source in inbound(layer)
+        for other in (sources(source) if isinstance(source, _PASSING) else [source])
     ]
 
 
-class _Dilated(tf.keras.layers.Layer):
+def inbound(layer: Any) -> list[Any]:
+    """The layers right before a layer, in order."""
+    inputs = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
+    # The first entry of the history is the layer under both versions of Keras.
+    return [tensor._keras_history[0] for tensor in inputs]
+
+
+class Dilated(tf.keras.layers.Layer):
     """A dilated convolution with bias as one operation.
 
     What Keras makes of one, moving pixels into the batch and back, is what its gradient needs.

@@ -18,6 +18,7 @@ from ssae_tf.data.images import read_image, to_unit
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.files import atomic, read_json, write_json, write_text
 from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.models.blocks import DilatedConv2D
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
 from ssae_tf.scoring import inspect
 from ssae_tf.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
@@ -342,7 +343,9 @@ def judged(
 
 
 def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
-    """The network of some settings with weights from a file, computing in float32.
+    """The network of some settings with weights from a file, for inspection in float32.
+
+    It is not meant to be trained further: taps of dilated convolutions that are zero are left out.
 
     Args:
         config: the settings of the run; how training computed does not matter here.
@@ -353,6 +356,9 @@ def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
     """
     model = autoencoder(config.model, training_size=config.training.stages[0].size)
     load_weights(model, weights)
+    for layer in model.layers:
+        if isinstance(layer, DilatedConv2D):
+            layer.skip_dead_taps()
     return model
 
 

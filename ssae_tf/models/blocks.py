@@ -18,6 +18,8 @@ EPSILON = 1e-3
 class DilatedConv2D(tf.keras.layers.Layer):
     """A dilated convolution, stride 1, zero padding to the same size, that skips dead taps.
 
+    Dead are those that a map is too small for, and after `skip_dead_taps` those that are zero.
+
     On a map of height m a tap at distance k·rate ≥ m reads nothing but padding. Such taps add
     nothing and get no gradient, so they keep the values they were given. They start at zero here:
     random ones would fire as noise on maps large enough to reach them, at inspection. When height
@@ -60,6 +62,7 @@ class DilatedConv2D(tf.keras.layers.Layer):
         self.training_map = training_map
         self.reach = reach
         self.seed = seed
+        self._outermost = kernel_size // 2
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the kernel, (kernel_size, kernel_size, C, filters)."""
@@ -86,23 +89,45 @@ class DilatedConv2D(tf.keras.layers.Layer):
         taps = self._trained_taps if training else self._live_taps
         rows, columns, middle = taps(x.shape[1]), taps(x.shape[2]), self.kernel_size // 2
         kernel = kernel[middle - rows : middle + rows + 1, middle - columns : middle + columns + 1]
+        # Pixels are moved into the batch and back for every rate but 1, single taps or not.
+        rate = self.rate if rows or columns else 1
         # Not tf.nn.conv2d: its gradient knows no dilation on the CPU.
-        return tf.nn.convolution(x, kernel, padding="SAME", dilations=self.rate)
+        return tf.nn.convolution(x, kernel, padding="SAME", dilations=rate)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The input's shape with `filters` channels."""
         return (*input_shape[:-1], self.filters)
 
+    def skip_dead_taps(self) -> None:
+        """Inference leaves out what lies beyond the outermost tap that is not zero from now on.
+
+        For networks that are trained no further. Functions that are traced already stay as they
+        are.
+        """
+        self._outermost = outermost_tap(np.asarray(self.kernel))
+
     def _live_taps(self, size: int | None) -> int:
         """Taps on either side of the middle that a map of this size can reach."""
-        most = self.kernel_size // 2
+        most = self._outermost
         return most if size is None else min(most, (size - 1) // self.rate)
 
     def _trained_taps(self, size: int | None) -> int:
         """Taps on either side of the middle that training on maps of this size uses."""
+        most = self.kernel_size // 2
         if size is None:
-            return self._live_taps(None)
-        return min(self._live_taps(size), int(self.reach * size) // self.rate)
+            return most
+        return min(most, (size - 1) // self.rate, int(self.reach * size) // self.rate)
+
+
+def outermost_tap(kernel: np.ndarray) -> int:
+    """How far from the middle the outermost tap lies that is not zero, in taps.
+
+    Args:
+        kernel: (side, side, inputs, outputs), side odd.
+    """
+    rows, columns = np.nonzero(np.any(kernel != 0, axis=(2, 3)))
+    middle = kernel.shape[0] // 2
+    return int(np.abs([*(rows - middle), *(columns - middle), 0]).max())
 
 
 class BatchNormalization(tf.keras.layers.Layer):

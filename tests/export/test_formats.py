@@ -244,7 +244,7 @@ def test_unusual_settings(
     unusual: Detector,
     rng: np.random.Generator,
 ) -> None:
-    """Resized both ways, or weighed over three scales; the repair predicted, single pixels count."""
+    """Resized, or weighed over three scales; the repair predicted, single pixels count."""
     run, share = unusual_run
     for size in ((32, 48), (75, 41), (20, 90)):
         pixels = rng.integers(0, 256, (2, *size, 3)).astype(np.uint8)

@@ -27,6 +27,17 @@ def test_same_answer(residual: bool, rng: np.random.Generator) -> None:
         np.testing.assert_allclose(copy(x), expected, atol=2e-6)
 
 
+def test_dead_taps_are_left_out(rng: np.random.Generator) -> None:
+    """Crops of 16² train 3 × 3 taps of the kernels of rate 1, and one of all others."""
+    config = ModelConfig(width=0.0625, reach=0.5)
+    model = autoencoder(config, training_size=16)
+    copy = folded(model)
+    sides = {rate: copy.get_layer(f"sdc1_rate{rate}").kernel.shape[0] for rate in (1, 2, 16)}
+    assert sides == {1: 3, 2: 1, 16: 1}
+    x = tf.constant(rng.random((1, 48, 40, 3), dtype=np.float32))
+    np.testing.assert_allclose(copy(x), model(x, training=False), atol=2e-6)
+
+
 def test_other_networks_stay_as_they_are(rng: np.random.Generator) -> None:
     inputs = tf.keras.Input((None, None, 3))
     layer = tf.keras.layers.Conv2D(3, 3, padding="same", strides=1)
