@@ -32,6 +32,18 @@ if TYPE_CHECKING:
     type=float,
     help="Score above which a picture is anomalous. [default: the run's]",
 )
+@click.option(
+    "--tile",
+    type=click.IntRange(min=64),
+    metavar="PIXELS",
+    help="Show large pictures to the network in tiles of this side, which takes less memory.",
+)
+@click.option(
+    "--halo",
+    type=click.IntRange(min=0),
+    metavar="PIXELS",
+    help="What tiles overlap by. [default: the receptive field's reach, so that nothing is lost]",
+)
 @options.quiet
 @click.pass_context
 def command(
@@ -40,6 +52,8 @@ def command(
     pictures: tuple[Path, ...],
     out: Path | None,
     threshold: float | None,
+    tile: int | None,
+    halo: int | None,
     quiet: bool,
 ) -> None:
     """Inspect pictures: one JSON line each.
@@ -48,13 +62,25 @@ def command(
     mix; folders are searched through. A picture that can't be read gives a line with `error`, the
     others are still inspected, and the exit code is 3.
     """
+    if halo is not None and tile is None:
+        raise click.UsageError("--halo needs --tile.")
     report = options.reporter(quiet)
 
     from ssae_tf.data.mvtec import find_pictures
-    from ssae_tf.detector import SCHEMA_VERSION
+    from ssae_tf.detector import SCHEMA_VERSION, Detector
     from ssae_tf.export.artefact import open_detector
 
     detector = open_detector(run)
+    more: dict[str, Any] = {"threshold": threshold}
+    if tile is not None:
+        if not isinstance(detector, Detector):
+            raise RunError(f"{run}: an artefact sees pictures whole; --tile takes a run folder.")
+        tiles = more["tiles"] = detector.tiles(tile, halo)
+        lost = "" if tiles.halo >= tiles.reach else "; the map differs from that of the whole"
+        report.say(
+            f"Tiles of {tiles.side} pixels, halo {tiles.halo}, receptive field {tiles.reach} to "
+            f"either side{lost}."
+        )
     paths = find_pictures(pictures)
     if not paths:
         raise DataError(f"{', '.join(map(str, pictures))}: no pictures found.")
@@ -65,7 +91,7 @@ def command(
     with report.task("Inspecting", len(paths)) as task:
         for path in paths:
             try:
-                result = detector.predict(path, threshold=threshold)
+                result = detector.predict(path, **more)
             except DataError as error:
                 failed += 1
                 line = {"schema_version": SCHEMA_VERSION, "path": str(path), "error": str(error)}

@@ -223,7 +223,7 @@ def _check(folder: Path, metadata: Any) -> None:
             )
         known = FORMATS[metadata["format"]]
         recorded = dict(metadata["files"])
-        if metadata["precision"] not in known.tolerances or metadata["runtime"] not in _RUNTIMES:
+        if metadata["precision"] not in known.shares or metadata["runtime"] not in _RUNTIMES:
             raise KeyError("precision or runtime")
         float(metadata["threshold"]), int(metadata["min_area"]), list(metadata["signatures"])
         metadata["inputs"]["image_size"], metadata["inputs"]["white_level"]

@@ -130,7 +130,7 @@ def export(
     run = Path(run)
     wanted = FORMATS[request.format]
     precision = request.precision or wanted.precisions[0]
-    if precision not in wanted.tolerances:
+    if precision not in wanted.shares:
         raise RunError(
             f"--format {wanted.name} has the precisions {', '.join(wanted.precisions)}. "
             f"Received: {precision}."
@@ -321,7 +321,7 @@ class _Work:
     def compare(self, folder: Path, metadata: dict[str, Any]) -> Parity:
         """Reloads the artefact from its files and compares it with the detector."""
         write_json(folder / METADATA_FILE, metadata)
-        tolerance = self.format.tolerances[self.precision]
+        tolerance = self.format.tolerance(self.precision, metadata["threshold"])
         arguments = {
             "run": str(self.run.resolve()),
             "folder": str(folder.resolve()),

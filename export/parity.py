@@ -48,12 +48,12 @@ class Parity:
     """What the comparison found; the content of parity.json.
 
     Attributes:
-        tolerance: largest difference of the map that passes, grey levels.
+        tolerance: largest difference of the map that passes, in the map's unit.
         passed: whether the artefact may be used.
         failures: one sentence for each thing that may not be.
         n: pictures compared.
         sizes: (height, width) of them.
-        map_largest, map_mean: absolute differences of the map, grey levels.
+        map_largest, map_mean: absolute differences of the map.
         score_largest, score_mean: those of the image score.
         flipped: names of the pictures with another verdict, most often because their score lies at
             the threshold.
@@ -92,7 +92,7 @@ class Parity:
         sizes = " and ".join(f"{height}×{width}" for height, width in self.sizes)
         return (
             f"{self.n} pictures of {sizes}: map differs by {self.map_largest:.1e} at most "
-            f"(tolerance {self.tolerance:g}) and {self.map_mean:.1e} on average, score by "
+            f"(tolerance {self.tolerance:.1e}) and {self.map_mean:.1e} on average, score by "
             f"{self.score_largest:.1e} and {self.score_mean:.1e}, {len(self.flipped)} of {self.n} "
             "verdicts flipped."
         )
@@ -146,8 +146,8 @@ def compare(
         detector: calibrated.
         artefact: reloaded from its files.
         compared: what `cases` gave.
-        tolerance: largest difference of the map that passes, grey levels. A verdict may flip where
-            the detector's score is no further from the threshold.
+        tolerance: largest difference of the map that passes. A verdict may flip where the
+            detector's score is no further from the threshold.
         reporter: where progress goes.
     """
     parity = Parity(tolerance)
@@ -177,7 +177,7 @@ def compare(
         parity.score_largest, parity.score_mean = float(score.max()), float(score.mean())
     if parity.map_largest > tolerance:
         parity.failures.append(
-            f"The map differs by {parity.map_largest:.2g}, more than {tolerance:g}."
+            f"The map differs by {parity.map_largest:.2g}, more than {tolerance:.2g}."
         )
     parity.passed = not parity.failures
     return parity

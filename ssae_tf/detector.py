@@ -22,6 +22,7 @@ from ssae_tf.models.blocks import DilatedConv2D
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
 from ssae_tf.scoring import inspect
 from ssae_tf.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
+from ssae_tf.tiles import receptive_reach, rounded_up, tiled
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -29,6 +30,7 @@ WEIGHTS_FILE = "weights.npz"
 CALIBRATION_FILE = "calibration.json"
 WEIGHTING_FILE = "weighting.npz"
 _WEIGHTS = "weights"
+_SMALLEST_TILE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +120,21 @@ class Result:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """How a large picture is cut for the network; made by `Detector.tiles`.
+
+    Attributes:
+        side: of a tile, pixels, a multiple of 8.
+        halo: by which it is seen larger on every side, pixels, a multiple of 8.
+        reach: of the network's receptive field, pixels; from this halo on nothing is lost.
+    """
+
+    side: int
+    halo: int
+    reach: int
+
+
 class Detector:
     """Finds defects in pictures of the surface it was trained on.
 
@@ -141,6 +158,7 @@ class Detector:
         self.calibration = calibration
         self.weights = weights
         self._map = _compiled(model, config, weights)
+        self._network = _network(model)
 
     @classmethod
     def load(cls, run: str | Path) -> Detector:
@@ -186,13 +204,18 @@ class Detector:
         write_json(folder / CALIBRATION_FILE, calibration.to_dict())
 
     def predict(
-        self, picture: str | Path | np.ndarray, *, threshold: float | None = None
+        self,
+        picture: str | Path | np.ndarray,
+        *,
+        threshold: float | None = None,
+        tiles: Tiles | None = None,
     ) -> Result:
         """Inspects one picture.
 
         Args:
             picture: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
             threshold: None for the calibrated one.
+            tiles: as in `inspect`.
 
         Returns:
             The verdict with score, defects, map and mask, in pixels of the picture.
@@ -204,15 +227,19 @@ class Detector:
         calibration = self._calibrated()
         path = "" if isinstance(picture, np.ndarray) else str(picture)
         x = as_unit(picture, self.config.data.white_level)
-        reconstruction, map_ = self.inspect(x)
+        reconstruction, map_ = self.inspect(x, tiles)
         level = calibration.threshold if threshold is None else threshold
         return judged(path, x, reconstruction, map_, level, calibration.min_area)
 
-    def inspect(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def inspect(
+        self, picture: np.ndarray, tiles: Tiles | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """F(X) and the anomaly map, without a verdict.
 
         Args:
             picture: X, (H, W, 3) float32 in [0, 1], of any size from 1 × 1.
+            tiles: the network sees the picture in tiles, which takes less memory; None for all of
+                it at once.
 
         Returns:
             F(X), (H, W, 3) float32, and the map, (H, W) float32, both in pixels of the picture:
@@ -224,10 +251,35 @@ class Detector:
         height, width = picture.shape[:2]
         size = self.inspection_size
         x = picture if size is None else resize(picture, *size)
-        reconstruction, map_ = (y[0].numpy() for y in self._map(tf.constant(x[None])))
+        if tiles is None:
+            answers = self._map(tf.constant(x[None]))
+        else:
+            network = tiled(self._network, tiles.side, tiles.halo)
+            answers = inspect(network, tf.constant(x[None]), self.config.scoring, self.weights)
+        reconstruction, map_ = (answer[0].numpy() for answer in answers)
         if not np.isfinite(map_).all():
             raise RunError("The network answers with NaN or infinity: its weights are damaged.")
         return resize(reconstruction, height, width), resize(map_, height, width)
+
+    def tiles(self, side: int, halo: int | None = None) -> Tiles:
+        """Tiles for `inspect`.
+
+        Args:
+            side: of each, pixels, at least 64; rounded up to a multiple of 8.
+            halo: by which neighbours overlap on every side, pixels; rounded up likewise. None is as
+                far as the network's receptive field reaches, and makes the map that of the whole
+                picture.
+
+        Raises:
+            RunError: a smaller side, or a negative halo.
+        """
+        if side < _SMALLEST_TILE or (halo is not None and halo < 0):
+            raise RunError(
+                f"Expected tiles of at least {_SMALLEST_TILE} pixels and a halo of at least 0. "
+                f"Received: {side} and {halo}."
+            )
+        reach = receptive_reach(self.model)
+        return Tiles(rounded_up(side), rounded_up(reach if halo is None else halo), reach)
 
     @property
     def inspection_size(self) -> tuple[int, int] | None:
@@ -360,6 +412,14 @@ def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
         if isinstance(layer, DilatedConv2D):
             layer.skip_dead_taps()
     return model
+
+
+def _network(model: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    channels = model.inputs[0].shape[-1]
+    specification = tf.TensorSpec((None, None, None, channels), tf.float32)
+    return tf.function(
+        lambda x: model(x, training=False), autograph=False, input_signature=[specification]
+    )
 
 
 def _compiled(

@@ -88,6 +88,23 @@ def test_out(invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path) -
         assert cv2.imread(str(out / f"{name}_map.png")).shape == picture.shape
 
 
+def test_tiles(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
+    path = pictures / "b.png"
+    (whole,) = _lines(invoke("predict", run_folder, path, "--quiet"))
+    done = invoke("predict", run_folder, path, "--tile", "64")
+    (line,) = _lines(done)
+    assert line["score"] == pytest.approx(whole["score"], abs=1e-5)
+    assert line["is_anomalous"] == whole["is_anomalous"]
+
+
+def test_tiles_that_can_not_be(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
+    done = invoke("predict", run_folder, pictures / "b.png", "--halo", "8")
+    assert done.code == 2
+    assert "--halo needs --tile." in done.err[-1]
+    done = invoke("predict", run_folder, pictures / "b.png", "--tile", "8")
+    assert done.code == 2
+
+
 def test_names_tell_equal_stems_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link.png").symlink_to(tmp_path / "x" / "a.png")

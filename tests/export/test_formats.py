@@ -24,7 +24,7 @@ from ssae_tf.export.serving import Serving, float32_below, network_of
 EXPORTED = [
     ("savedmodel", "float32", 1e-6),
     ("tflite", "float32", 1e-6),
-    ("tflite", "int8", 2e-2),
+    ("tflite", "int8", 5e-3),
     ("onnx", "float32", 1e-6),
     ("openvino", "float32", 1e-6),
 ]
