@@ -31,6 +31,7 @@ COMMANDS = {
     "evaluate": ("ssae_tf.cli.evaluate", "Measure a run on its test pictures."),
     "predict": ("ssae_tf.cli.predict", "Inspect pictures: one JSON line each."),
     "export": ("ssae_tf.cli.export", "Make an artefact that runs without this package."),
+    "latency": ("ssae_tf.cli.latency", "Time one picture, part by part."),
     "benchmark": ("ssae_tf.cli.benchmark", "Many categories and methods: the paper's tables."),
     "sample-data": ("ssae_tf.cli.sample_data", "Write the embedded sample data set."),
     "preview": ("ssae_tf.cli.preview", "Show corrupted training pictures."),

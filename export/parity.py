@@ -48,12 +48,15 @@ class Parity:
     """What the comparison found; the content of parity.json.
 
     Attributes:
-        tolerance: largest difference of the map that passes, in the map's unit.
+        tolerance: what `map_deciding` may be, in the map's unit.
         passed: whether the artefact may be used.
         failures: one sentence for each thing that may not be.
         n: pictures compared.
         sizes: (height, width) of them.
         map_largest, map_mean: absolute differences of the map.
+        map_deciding: the largest of them when those above the threshold are divided by how many
+            times as high the map is there: what is compared with the tolerance, because a tenth
+            more of what is far above the threshold decides nothing.
         score_largest, score_mean: those of the image score.
         flipped: names of the pictures with another verdict, most often because their score lies at
             the threshold.
@@ -66,6 +69,7 @@ class Parity:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     map_largest: float = 0.0
     map_mean: float = 0.0
+    map_deciding: float = 0.0
     score_largest: float = 0.0
     score_mean: float = 0.0
     flipped: list[str] = field(default_factory=list)
@@ -80,6 +84,7 @@ class Parity:
             "sizes": [list(size) for size in self.sizes],
             "map_largest": self.map_largest,
             "map_mean": self.map_mean,
+            "map_deciding": self.map_deciding,
             "score_largest": self.score_largest,
             "score_mean": self.score_mean,
             "n_flipped": len(self.flipped),
@@ -91,8 +96,9 @@ class Parity:
         """The figures for a person."""
         sizes = " and ".join(f"{height}×{width}" for height, width in self.sizes)
         return (
-            f"{self.n} pictures of {sizes}: map differs by {self.map_largest:.1e} at most "
-            f"(tolerance {self.tolerance:.1e}) and {self.map_mean:.1e} on average, score by "
+            f"{self.n} pictures of {sizes}: map differs by {self.map_largest:.1e} at most, at "
+            f"the threshold by {self.map_deciding:.1e} (tolerance {self.tolerance:.1e}), and by "
+            f"{self.map_mean:.1e} on average, score by "
             f"{self.score_largest:.1e} and {self.score_mean:.1e}, {len(self.flipped)} of {self.n} "
             "verdicts flipped."
         )
@@ -146,7 +152,7 @@ def compare(
         detector: calibrated.
         artefact: reloaded from its files.
         compared: what `cases` gave.
-        tolerance: largest difference of the map that passes. A verdict may flip where the
+        tolerance: largest `Parity.map_deciding` that passes. A verdict may flip where the
             detector's score is no further from the threshold.
         reporter: where progress goes.
     """
@@ -172,12 +178,14 @@ def compare(
             parity.n += 1
             task.advance()
     if differences:
-        largest, mean, score = np.transpose(differences)
+        largest, mean, deciding, score = np.transpose(differences)
+        parity.map_deciding = float(deciding.max())
         parity.map_largest, parity.map_mean = float(largest.max()), float(mean.mean())
         parity.score_largest, parity.score_mean = float(score.max()), float(score.mean())
-    if parity.map_largest > tolerance:
+    if parity.map_deciding > tolerance:
         parity.failures.append(
-            f"The map differs by {parity.map_largest:.2g}, more than {tolerance:.2g}."
+            f"The map differs by {parity.map_deciding:.2g} at the threshold, more than "
+            f"{tolerance:.2g}."
         )
     parity.passed = not parity.failures
     return parity
@@ -185,8 +193,8 @@ def compare(
 
 def _difference(
     parity: Parity, case: Case, expected: Any, found: dict[str, np.ndarray], min_area: int
-) -> tuple[float, float, float] | None:
-    """Largest and mean difference of the map, and the score's; None without a usable map."""
+) -> tuple[float, float, float, float] | None:
+    """Largest, mean and deciding difference of the map, and the score's; None without a map."""
     map_ = found[ANOMALY_MAP][0]
     if map_.shape != expected.anomaly_map.shape:
         parity.failures.append(
@@ -210,7 +218,9 @@ def _difference(
                 f"{case.name}: flipped, its score {distance:.2g} from the threshold."
             )
     apart = np.abs(map_ - expected.anomaly_map)
-    return float(apart.max()), float(apart.mean()), abs(own.score - expected.score)
+    times = np.maximum(1.0, expected.anomaly_map / threshold) if threshold > 0.0 else 1.0
+    deciding = float((apart / times).max())
+    return float(apart.max()), float(apart.mean()), deciding, abs(own.score - expected.score)
 
 
 def _check_other_inputs(

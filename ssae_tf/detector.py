@@ -158,7 +158,7 @@ class Detector:
         self.calibration = calibration
         self.weights = weights
         self._map = _compiled(model, config, weights)
-        self._network = _network(model)
+        self._network = compiled_network(model)
 
     @classmethod
     def load(cls, run: str | Path) -> Detector:
@@ -414,7 +414,8 @@ def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
     return model
 
 
-def _network(model: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+def compiled_network(model: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """F in inference as one graph for all sizes, from (B, H, W, C) float32 to the same."""
     channels = model.inputs[0].shape[-1]
     specification = tf.TensorSpec((None, None, None, channels), tf.float32)
     return tf.function(

@@ -82,6 +82,7 @@ def test_the_same_passes(onnx_copy: Path, trained: Detector, compared: list[Case
     assert parity.passed
     assert 0.0 < parity.map_mean < parity.map_largest < 1e-5
     assert "12 pictures of 64×64 and 39×47: map differs by" in parity.sentence()
+    assert 0.0 < parity.map_deciding <= parity.map_largest
 
 
 def test_other_weights_do_not_pass(
@@ -127,6 +128,22 @@ def _grey(level: float) -> tf.keras.Model:
     """F(X) = level."""
     inputs = tf.keras.Input((None, None, 3))
     return tf.keras.Model(inputs, tf.keras.layers.Rescaling(0.0, level)(inputs))
+
+
+@pytest.mark.parametrize(("threshold", "passes"), [(1.0, False), (1e-3, True)])
+def test_far_above_the_threshold_a_share_is_what_counts(
+    threshold: float, passes: bool, onnx_copy: Path, trained: Detector, compared: list[Case]
+) -> None:
+    """Maps that are a tenth higher everywhere."""
+    weights = np.ones((1, 1, 1), np.float32) if trained.weights is None else trained.weights
+    calibration = Calibration(threshold, 3, ())
+    higher = Detector(trained.model, trained.config, calibration, 1.1 * weights)
+    maps = [higher.inspect(case.picture)[1] for case in compared]
+    assert 0.1 < max(map_.max() for map_ in maps) < 1.0
+    # A tenth of a low threshold that the maps are above, and of maps that reach none.
+    parity = compare(higher, Artefact.load(onnx_copy), compared, 2e-4, QUIET)
+    assert parity.map_deciding <= parity.map_largest
+    assert (parity.map_deciding <= 2e-4) == passes
 
 
 def test_a_verdict_that_is_not_the_maps(

@@ -1,0 +1,50 @@
+"""`ssae-tf latency`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ssae_tf.cli import options
+
+
+@click.command("latency", epilog="Example: ssae-tf latency runs/tile --size 512 512")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--size",
+    type=click.IntRange(min=32),
+    nargs=2,
+    metavar="HEIGHT WIDTH",
+    help="Of the picture, pixels. [default: 512 512, or what the artefact takes]",
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=50, show_default=True, help="That count."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, no table.")
+@options.quiet
+def command(
+    run: Path, size: tuple[int, int] | None, rounds: int, as_json: bool, quiet: bool
+) -> None:
+    """Time one picture, part by part.
+
+    RUN is a run folder, or an artefact of `ssae-tf export`. Prints the median and the 95th and 99th
+    percentile of decoding, network, scoring and post-processing, and of `predict` as a whole, for a
+    PNG of the sample surface, one at a time, in milliseconds; with --json in seconds. In an
+    artefact network and scoring are one.
+    """
+    report = options.reporter(quiet)
+
+    from ssae_tf.export.artefact import Artefact, open_detector
+    from ssae_tf.export.latency import latency_table, measure
+
+    detector = open_detector(run)
+    if size is None:
+        fixed = detector.image_size if isinstance(detector, Artefact) else None
+        size = fixed or (512, 512)
+    found = measure(detector, size, rounds, report)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        options.print_table(latency_table(found))

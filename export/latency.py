@@ -1,0 +1,179 @@
+"""How long one picture takes, and which part of it: `ssae-tf latency`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from rich import box
+from rich.table import Table
+
+from ssae_tf.data.cache import resize
+from ssae_tf.data.images import read_image, write_png
+from ssae_tf.data.sample import draw_sample
+from ssae_tf.detector import Detector, compiled_network, judged
+from ssae_tf.errors import DataError
+from ssae_tf.export.artefact import Artefact
+from ssae_tf.export.names import ANOMALY_MAP
+from ssae_tf.progress import Reporter
+from ssae_tf.scoring import MULTIPLE, inspect
+from ssae_tf.tensor_ops import pad_reflect, shrink
+
+SCHEMA_VERSION = 1
+PERCENTILES = (50, 95, 99)
+# Rounds before the first that counts: functions are traced and memory is found.
+_WARM_UP = 2
+_SMALLEST = 32
+
+
+def measure(
+    detector: Detector | Artefact, size: tuple[int, int], rounds: int, reporter: Reporter
+) -> dict[str, Any]:
+    """Times a picture of the sample surface, batch 1; all parts in turn in every round.
+
+    Args:
+        detector: a run's, or an artefact.
+        size: (height, width) of the picture, pixels, at least 32.
+        rounds: that count, at least 1.
+        reporter: where progress goes.
+
+    Returns:
+        The size, the machine, and for each part p50, p95 and p99 in seconds.
+
+    Raises:
+        DataError: a smaller size, or not the artefact's.
+    """
+    if min(size) < _SMALLEST:
+        raise DataError(
+            f"Expected a picture of at least {_SMALLEST}×{_SMALLEST} pixels. Received: "
+            f"{size[0]}×{size[1]}."
+        )
+    with tempfile.TemporaryDirectory(prefix="ssae_tf_") as folder:
+        path = Path(folder) / "picture.png"
+        write_png(path, draw_sample("tile", "test", "crack", 0, size=size).picture)
+        parts = _parts(detector, path)
+        seconds: dict[str, list[float]] = {name: [] for name in parts}
+        with reporter.task("Timing", rounds + _WARM_UP) as task:
+            for index in range(rounds + _WARM_UP):
+                for name, call in parts.items():
+                    begin = time.perf_counter()
+                    call()
+                    if index >= _WARM_UP:
+                        seconds[name].append(time.perf_counter() - begin)
+                task.advance()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "size": list(size),
+        "rounds": rounds,
+        "machine": _machine(),
+        "seconds": {
+            name: {f"p{at}": float(np.percentile(times, at)) for at in PERCENTILES}
+            for name, times in seconds.items()
+        },
+    }
+
+
+def latency_table(found: dict[str, Any]) -> Table:
+    """The parts in milliseconds, with the machine below."""
+    machine = found["machine"]
+    height, width = found["size"]
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        caption=f"{found['rounds']} rounds, {machine['processor']}, {machine['cpus']} cores, "
+        f"TensorFlow {machine['tensorflow']}",
+        caption_justify="left",
+    )
+    table.add_column(f"{height}×{width}, ms")
+    for at in PERCENTILES:
+        table.add_column(f"p{at}", justify="right")
+    *parts, whole = found["seconds"].items()
+    for name, values in parts:
+        cells = [f"{1e3 * value:.1f}" for value in values.values()]
+        table.add_row(name, *cells, end_section=name == parts[-1][0])
+    table.add_row(whole[0], *(f"{1e3 * value:.1f}" for value in whole[1].values()), style="bold")
+    return table
+
+
+def _parts(detector: Detector | Artefact, path: Path) -> dict[str, Callable[[], object]]:
+    """What is timed, by name; the last is `predict` as a whole."""
+    if isinstance(detector, Artefact):
+        white_level = int(detector.metadata["inputs"]["white_level"])
+        x = read_image(path, white_level)
+        # Also refuses a picture of another size.
+        result = detector.predict(path)
+        middle: dict[str, Callable[[], object]] = {
+            "network and scoring": lambda: detector.run(x[None])
+        }
+        map_ = detector.run(x[None])[ANOMALY_MAP][0]
+    else:
+        white_level = detector.config.data.white_level
+        x = read_image(path, white_level)
+        result = detector.predict(path)
+        map_ = result.anomaly_map
+        middle = _network_and_scoring(detector, x)
+    min_area = _min_area(detector)
+    return {
+        "decode": lambda: read_image(path, white_level),
+        **middle,
+        "post-processing": lambda: judged("", x, None, map_, result.threshold, min_area),
+        "predict": lambda: detector.predict(path),
+    }
+
+
+def _min_area(detector: Detector | Artefact) -> int:
+    if isinstance(detector, Artefact):
+        return detector.min_area
+    assert detector.calibration is not None
+    return detector.calibration.min_area
+
+
+def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callable[[], object]]:
+    """The network at all scales, and everything around it with a network that does nothing."""
+    config, size = detector.config, detector.inspection_size
+    picture = tf.constant((x if size is None else resize(x, *size))[None])
+    seen = [
+        pad_reflect(shrink(picture, scale), MULTIPLE, config.scoring.margin)
+        for scale in config.scoring.settled.scales
+    ]
+    network = compiled_network(detector.model)
+
+    @tf.function(
+        autograph=False, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)]
+    )
+    def scoring(y: tf.Tensor) -> tf.Tensor:
+        # Not the picture itself, whose residual would be a constant.
+        return inspect(lambda z: 0.5 * z, y, config.scoring, detector.weights)[1]
+
+    return {
+        "network": lambda: [network(one).numpy() for one in seen],
+        "scoring": lambda: scoring(picture).numpy(),
+    }
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "devices": [device.name for device in tf.config.list_physical_devices()],
+        "python": platform.python_version(),
+        "tensorflow": importlib.metadata.version("tensorflow"),
+    }
+
+
+def _processor() -> str:
+    """Its name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
