@@ -51,8 +51,14 @@ def measure(run: Path, sigmas: list[float], reporter: Reporter) -> dict[str, Any
         size = detector.inspection_size or "native"
         scoring = dataclasses.replace(detector.config.scoring, inspection_size=size)
         config = dataclasses.replace(detector.config, scoring=scoring)
-        blur = Detector(Blur(sigma, detector.model), config)
-        blur = workflow.calibrated(blur, workflow.run_split(run, config)[1].calibrate, reporter)
+        model, split = Blur(sigma, detector.model), workflow.run_split(run, config)[1]
+        weights = None
+        if scoring.normalize == "location":
+            # A blur is judged on no corruption: all scales count alike.
+            found = [0.75] * len(scoring.settled.scales)
+            weights = workflow.location_weights(model, config, found, split, reporter)
+        blur = Detector(model, config, weights=weights)
+        blur = workflow.calibrated(blur, split.calibrate, reporter)
         results[f"blur, sigma {sigma:g}"] = workflow.evaluate(blur, data=data, reporter=reporter)
     return results
 

@@ -402,7 +402,7 @@ def _finish(
     weights = None
     if trainer.config.scoring.normalize == "location":
         found_at = trainer.held_out_by_scale()
-        weights = _weights(model, trainer.config, found_at, split, reporter)
+        weights = location_weights(model, trainer.config, found_at, split, reporter)
     detector = Detector(model, trainer.config, weights=weights)
     detector = calibrated(detector, split.calibrate, reporter)
     detector.save(folder)
@@ -440,7 +440,7 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
     return Detector(detector.model, detector.config, calibration, detector.weights)
 
 
-def _weights(
+def location_weights(
     model: tf.keras.Model,
     config: RunConfig,
     found: Sequence[float],
