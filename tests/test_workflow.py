@@ -762,9 +762,11 @@ def test_pictures_side_by_side_give_the_same(
     seen: set[int] = set()
     inspect = Detector.inspect
 
-    def watched(self: Detector, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def watched(
+        self: Detector, picture: np.ndarray, *tiles: object
+    ) -> tuple[np.ndarray, np.ndarray]:
         seen.add(threading.get_ident())
-        return inspect(self, picture)
+        return inspect(self, picture, *tiles)
 
     monkeypatch.setattr(Detector, "inspect", watched)
     monkeypatch.setattr(workflow, "side_by_side", lambda: 3)
