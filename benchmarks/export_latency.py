@@ -5,7 +5,7 @@ times all of them and the Keras model itself in turn, in one process, batch 1: i
 is called once, so that a busy moment strikes all alike. Ratios are to Keras `predict`.
 
     python benchmarks/export_latency.py RUN [--sizes 256 512] [--rounds 20] [--data ROOT]
-        [--formats savedmodel tflite:int8 …] [--out FILE.json]
+        [--formats savedmodel tflite:int8 …] [--validation N] [--pictures N] [--out FILE.json]
 """
 
 from __future__ import annotations
@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--data", type=Path, help="root of the test set; the run's by default")
     parser.add_argument("--formats", nargs="+", default=list(FORMATS), metavar="FORMAT:PRECISION")
+    parser.add_argument("--validation", type=int, help="pictures to compare on; all by default")
     parser.add_argument("--pictures", type=int, help="test pictures to judge; all by default")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -160,7 +161,7 @@ def main() -> None:
     detector = Detector.load(arguments.run)
     validation = [
         one.path for one in workflow.run_split(arguments.run, detector.config)[1].calibrate
-    ]
+    ][: arguments.validation]
     data = arguments.data or read_json(arguments.run / workflow.ENVIRONMENT_FILE)["data"]
     samples = load_category(data, detector.config.category).test
     if arguments.pictures:
