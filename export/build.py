@@ -45,8 +45,8 @@ from ssae_tf.files import write_json
 from ssae_tf.progress import Reporter, duration
 from ssae_tf.tensor_ops import pad_reflect, shrink
 
-# Pictures that int8 is calibrated on, and as many corrupted copies.
-_CALIBRATION = 24
+# Pictures that int8 is calibrated on, and of how many one is taken in a corrupted copy too.
+_CALIBRATION, _CORRUPTED_OF = 64, 4
 # Precisions whose weights are rounded, and the crops of pictures that this goes by, pixels.
 _EIGHT_BITS = ("dynamic", "int8")
 _CROPS, _CROP = 32, 128
@@ -416,11 +416,13 @@ class _Work:
         folder.mkdir()
         paths = []
         for index, picture in enumerate(self.pictures[:_CALIBRATION]):
-            pixels = self._pixels(picture)
-            corrupted = self._corrupted(to_unit(pixels)[None])[0]
-            for name, content in (("", pixels), ("_corrupted", np.round(255.0 * corrupted))):
-                paths.append(folder / f"{index}{name}.npy")
-                np.save(paths[-1], content.astype(np.uint8))
+            contents = {f"{index}.npy": self._pixels(picture)}
+            if index % _CORRUPTED_OF == 0:
+                x_hat = self._corrupted(to_unit(contents[f"{index}.npy"])[None])[0]
+                contents[f"{index}_corrupted.npy"] = np.round(255.0 * x_hat).astype(np.uint8)
+            for name, content in contents.items():
+                paths.append(folder / name)
+                np.save(paths[-1], content)
         return [str(path.resolve()) for path in paths]
 
     def _profile(self) -> tensorrt.Profile:
