@@ -46,13 +46,13 @@ def measure(run: Path, sigmas: list[float], reporter: Reporter) -> dict[str, Any
     detector = Detector.load(run)
     data = json.loads((run / workflow.ENVIRONMENT_FILE).read_text())["data"]
     results = {"ssae_tf": workflow.evaluate(run, reporter=reporter)}
+    # Blurring knows no inspection size of its own: it takes the run's.
+    size = detector.inspection_size or "native"
+    scoring = dataclasses.replace(detector.config.scoring, inspection_size=size)
+    config = dataclasses.replace(detector.config, scoring=scoring)
+    split = workflow.run_split(run, config)[1]
     for sigma in sigmas:
-        # Blurring knows no inspection size of its own: it takes the run's.
-        size = detector.inspection_size or "native"
-        scoring = dataclasses.replace(detector.config.scoring, inspection_size=size)
-        config = dataclasses.replace(detector.config, scoring=scoring)
-        model, split = Blur(sigma, detector.model), workflow.run_split(run, config)[1]
-        weights = None
+        model, weights = Blur(sigma, detector.model), None
         if scoring.normalize == "location":
             # A blur is judged on no corruption: all scales count alike.
             found = [0.75] * len(scoring.settled.scales)

@@ -14,26 +14,18 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.detector import Detector
+from ssae_tf.detector import Detector, compiled_network
 from ssae_tf.export.serving import network_of
 from ssae_tf.files import write_json
 from ssae_tf.models.autoencoder import autoencoder
 
 _PRODUCT = 2048
-
-
-def _graph(model: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    specification = tf.TensorSpec((None, None, None, 3), tf.float32)
-    return tf.function(
-        lambda x: model(x, training=False), autograph=False, input_signature=[specification]
-    )
 
 
 def main() -> None:
@@ -50,9 +42,9 @@ def main() -> None:
     trained = autoencoder(config.model, training_size=config.training.stages[0].size)
     trained.set_weights(detector.model.get_weights())
     variants = {
-        "as trained": _graph(trained),
-        "without dead taps (Detector)": _graph(detector.model),
-        "and batch normalisation folded (as exported)": _graph(network_of(detector)),
+        "as trained": compiled_network(trained),
+        "without dead taps (Detector)": detector.network,
+        "and batch normalisation folded (as exported)": compiled_network(network_of(detector)),
     }
     rng = np.random.default_rng(0)
     square = tf.constant(rng.random((_PRODUCT, _PRODUCT), dtype=np.float32))

@@ -24,6 +24,7 @@ import numpy as np
 from ssae_tf.data.images import read_image
 from ssae_tf.detector import Detector
 from ssae_tf.files import write_json
+from ssae_tf.tensor_ops import reflect_indices
 
 
 def main() -> None:
@@ -40,11 +41,7 @@ def main() -> None:
     detector = Detector.load(arguments.run)
     x = read_image(arguments.picture, detector.config.data.white_level)
     if arguments.side:
-        repeats = [range(arguments.side)] * 2
-        rows, columns = (
-            np.abs((np.array(r) + n - 1) % (2 * n - 1) - n + 1) if n > 1 else np.zeros(len(r), int)
-            for r, n in zip(repeats, x.shape[:2], strict=True)
-        )
+        rows, columns = (reflect_indices(0, arguments.side, size).numpy() for size in x.shape[:2])
         x = x[rows][:, columns]
     expected = detector.inspect(x)[1] if arguments.halos else None
     print("| halo | largest difference of the map | seconds |\n|---|---|---|")

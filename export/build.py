@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf import __version__
-from ssae_tf.corruption.held_out import held_out
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_pixels, to_unit
 from ssae_tf.detector import (
@@ -37,7 +36,7 @@ from ssae_tf.export.artefact import (
 )
 from ssae_tf.export.formats import FORMATS, Format
 from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
-from ssae_tf.export.parity import Parity, cases, compare
+from ssae_tf.export.parity import Parity, cases, compare, corrupted_copies
 from ssae_tf.export.place import choose_place, put, working_folder
 from ssae_tf.export.serving import Serving, network_of
 from ssae_tf.export.tflite import SIGNATURES as TFLITE_SIGNATURES
@@ -381,14 +380,8 @@ class _Work:
             crops.append(seen[top : top + _CROP, left : left + _CROP])
         result = np.stack(crops)
         half = rng.permutation(_CROPS)[: _CROPS // 2]
-        result[half] = self._corrupted(result[half])
+        result[half] = corrupted_copies(result[half], (self.request.seed, 0))
         return result
-
-    def _corrupted(self, pictures: np.ndarray) -> np.ndarray:
-        """Pictures with what defects may look like, (B, H, W, 3) float32 in [0, 1]."""
-        x_hat, _ = held_out(tf.constant(pictures), tf.constant((self.request.seed, 0)))
-        # Blending rounds beyond white.
-        return np.clip(x_hat, 0.0, 1.0)
 
     def _call(self, function: str, **arguments: Any) -> Any:
         module, name = function.split(":")
@@ -418,7 +411,8 @@ class _Work:
         for index, picture in enumerate(self.pictures[:_CALIBRATION]):
             contents = {f"{index}.npy": self._pixels(picture)}
             if index % _CORRUPTED_OF == 0:
-                x_hat = self._corrupted(to_unit(contents[f"{index}.npy"])[None])[0]
+                unit = to_unit(contents[f"{index}.npy"])[None]
+                x_hat = corrupted_copies(unit, (self.request.seed, 0))[0]
                 contents[f"{index}_corrupted.npy"] = np.round(255.0 * x_hat).astype(np.uint8)
             for name, content in contents.items():
                 paths.append(folder / name)

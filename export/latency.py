@@ -19,10 +19,9 @@ from rich.table import Table
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image, write_png
 from ssae_tf.data.sample import draw_sample
-from ssae_tf.detector import Detector, compiled_network, judged
+from ssae_tf.detector import Detector, judged
 from ssae_tf.errors import DataError
 from ssae_tf.export.artefact import Artefact
-from ssae_tf.export.names import ANOMALY_MAP
 from ssae_tf.progress import Reporter
 from ssae_tf.scoring import MULTIPLE, inspect
 from ssae_tf.tensor_ops import pad_reflect, shrink
@@ -104,35 +103,24 @@ def latency_table(found: dict[str, Any]) -> Table:
 
 def _parts(detector: Detector | Artefact, path: Path) -> dict[str, Callable[[], object]]:
     """What is timed, by name; the last is `predict` as a whole."""
+    # Also refuses a picture of another size than the artefact's.
+    result = detector.predict(path)
+    x, map_, threshold = result.picture, result.anomaly_map, result.threshold
+    middle: dict[str, Callable[[], object]]
     if isinstance(detector, Artefact):
-        white_level = int(detector.metadata["inputs"]["white_level"])
-        x = read_image(path, white_level)
-        # Also refuses a picture of another size.
-        result = detector.predict(path)
-        middle: dict[str, Callable[[], object]] = {
-            "network and scoring": lambda: detector.run(x[None])
-        }
-        map_ = detector.run(x[None])[ANOMALY_MAP][0]
+        white_level, min_area = detector.metadata["inputs"]["white_level"], detector.min_area
+        middle = {"network and scoring": lambda: detector.run(x[None])}
     else:
+        assert detector.calibration is not None
         white_level = detector.config.data.white_level
-        x = read_image(path, white_level)
-        result = detector.predict(path)
-        map_ = result.anomaly_map
+        min_area = detector.calibration.min_area
         middle = _network_and_scoring(detector, x)
-    min_area = _min_area(detector)
     return {
         "decode": lambda: read_image(path, white_level),
         **middle,
-        "post-processing": lambda: judged("", x, None, map_, result.threshold, min_area),
+        "post-processing": lambda: judged("", x, None, map_, threshold, min_area),
         "predict": lambda: detector.predict(path),
     }
-
-
-def _min_area(detector: Detector | Artefact) -> int:
-    if isinstance(detector, Artefact):
-        return detector.min_area
-    assert detector.calibration is not None
-    return detector.calibration.min_area
 
 
 def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callable[[], object]]:
@@ -143,7 +131,6 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
         pad_reflect(shrink(picture, scale), MULTIPLE, config.scoring.margin)
         for scale in config.scoring.settled.scales
     ]
-    network = compiled_network(detector.model)
 
     @tf.function(
         autograph=False, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)]
@@ -153,7 +140,7 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
         return inspect(lambda z: 0.5 * z, y, config.scoring, detector.weights)[1]
 
     return {
-        "network": lambda: [network(one).numpy() for one in seen],
+        "network": lambda: [detector.network(one).numpy() for one in seen],
         "scoring": lambda: scoring(picture).numpy(),
     }
 

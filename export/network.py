@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.models.blocks import EPSILON, BatchNormalization, DilatedConv2D, outermost_tap
+from ssae_tf.models.graph import inbound
 
 # What stands in the names of the network's operations, in every format.
 NAME = "ssae"
@@ -55,8 +56,8 @@ def folded(model: tf.keras.Model) -> tf.keras.Model:
             continue
         if isinstance(layer, DilatedConv2D):
             offsets.setdefault(layer.name, np.zeros(layer.filters))
-            side, taps = layer.kernel_size, outermost_tap(weights[0])
-            live = slice(side // 2 - taps, side // 2 + taps + 1)
+            dead = (layer.kernel_size - copy.get_layer(layer.name).kernel_size) // 2
+            live = slice(dead, layer.kernel_size - dead)
             weights[0] = weights[0][live, live]
         if layer.name in offsets:
             # The kernels of transposed convolutions have their outputs before their inputs.
@@ -104,13 +105,6 @@ def sources(layer: Any) -> list[Any]:
         for source in inbound(layer)
         for other in (sources(source) if isinstance(source, _PASSING) else [source])
     ]
-
-
-def inbound(layer: Any) -> list[Any]:
-    """The layers right before a layer, in order."""
-    inputs = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
-    # The first entry of the history is the layer under both versions of Keras.
-    return [tensor._keras_history[0] for tensor in inputs]
 
 
 class Dilated(tf.keras.layers.Layer):

@@ -132,11 +132,25 @@ def cases(
             picture = resize(picture, *image_size)
         normal.append(Case(path.name, picture))
         if index < CORRUPTED:
-            x_hat, _ = held_out(tf.constant(picture[None]), tf.constant((seed, index)))
-            # Blending rounds beyond white.
-            corrupted.append(Case(f"{path.name}, corrupted", np.clip(x_hat[0], 0.0, 1.0)))
+            x_hat = corrupted_copies(picture[None], (seed, index))[0]
+            corrupted.append(Case(f"{path.name}, corrupted", x_hat))
     smaller = [] if image_size is not None else [*normal[:CORRUPTED], *corrupted]
     return [*normal, *corrupted, *(_cropped(case) for case in smaller)]
+
+
+def corrupted_copies(pictures: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
+    """Pictures with what defects may look like.
+
+    Args:
+        pictures: (B, H, W, 3) float32 in [0, 1].
+        seed: of the corruption.
+
+    Returns:
+        Like `pictures`.
+    """
+    x_hat, _ = held_out(tf.constant(pictures), tf.constant(seed))
+    # Blending rounds beyond white.
+    return np.clip(x_hat, 0.0, 1.0)
 
 
 def compare(

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.export.network import LAST_LAYER, Dilated, inbound, sources
+from ssae_tf.export.network import LAST_LAYER, Dilated, sources
+from ssae_tf.models.graph import inbound
 
 _CONVOLUTIONS = (tf.keras.layers.Conv2D, tf.keras.layers.Conv2DTranspose, Dilated)
 # Of a signed 8-bit weight, in steps of its output channel.
@@ -96,18 +97,27 @@ def round_weights(network: tf.keras.Model, crops: np.ndarray, seed: int = 0) -> 
     rng = np.random.default_rng(seed)
     exact: dict[str, tf.Tensor] = {}
     rounded: dict[str, tf.Tensor] = {}
+    computed = [one for one in network.layers if not isinstance(one, tf.keras.layers.InputLayer)]
+    last_reader = {source.name: layer.name for layer in computed for source in inbound(layer)}
     for layer in network.layers:
         if isinstance(layer, tf.keras.layers.InputLayer):
             exact[layer.name] = rounded[layer.name] = tf.constant(crops)
             continue
-        wanted = layer(_inputs(layer, exact))
-        given = _inputs(layer, rounded)
+        wanted, given = layer(_inputs(layer, exact)), _inputs(layer, rounded)
         if isinstance(layer, _CONVOLUTIONS) and layer.name != LAST_LAYER.strip("/"):
             kernel, bias = _weights(layer)
-            _set(layer, _rounded(layer, kernel, given, rng), bias)
-            error = tf.reduce_mean(wanted - layer(given), axis=(0, 1, 2)).numpy()
-            _set(layer, _weights(layer)[0], bias + error)
-        exact[layer.name], rounded[layer.name] = wanted, layer(given)
+            kernel = _rounded(layer, kernel, given, rng)
+            _set(layer, kernel, bias)
+            answer = layer(given)
+            error = tf.reduce_mean(wanted - answer, axis=(0, 1, 2))
+            _set(layer, kernel, bias + error.numpy())
+            answer += error
+        else:
+            answer = layer(given)
+        exact[layer.name], rounded[layer.name] = wanted, answer
+        # All outputs at once are gigabytes.
+        for name in [name for name in exact if last_reader.get(name) == layer.name]:
+            del exact[name], rounded[name]
 
 
 def _rounded(

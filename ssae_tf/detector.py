@@ -144,6 +144,7 @@ class Detector:
         calibration: the threshold; None before calibration.
         weights: of residuals by scale and place (`ssae_tf.weighting`), (scales, h, w) float32;
             None for the mean over scales.
+        network: F in inference as one graph for all sizes, (B, H, W, C) float32 to the same.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class Detector:
         self.calibration = calibration
         self.weights = weights
         self._map = _compiled(model, config, weights)
-        self._network = compiled_network(model)
+        self.network = compiled_network(model)
 
     @classmethod
     def load(cls, run: str | Path) -> Detector:
@@ -254,7 +255,7 @@ class Detector:
         if tiles is None:
             answers = self._map(tf.constant(x[None]))
         else:
-            network = tiled(self._network, tiles.side, tiles.halo)
+            network = tiled(self.network, tiles.side, tiles.halo)
             answers = inspect(network, tf.constant(x[None]), self.config.scoring, self.weights)
         reconstruction, map_ = (answer[0].numpy() for answer in answers)
         if not np.isfinite(map_).all():

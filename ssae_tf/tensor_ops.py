@@ -109,7 +109,7 @@ def pad_reflect(x: tf.Tensor, multiple: int, margin: int = 0) -> tf.Tensor:
     """
     for axis in (1, 2):
         size = _side(x, axis)
-        padded = _rounded_up(size + 2 * margin, multiple)
+        padded = next_multiple(size + 2 * margin, multiple)
         if isinstance(size, int) and padded == size:
             continue
         x = tf.gather(x, reflect_indices(-margin, padded - margin, size), axis=axis)
@@ -178,13 +178,13 @@ def gaussian_filter(x: tf.Tensor, sigma: float) -> tf.Tensor:
     height, width, channels = _side(x, 1), _side(x, 2), x.shape[-1]
     planes = tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (-1, height, width, 1))
 
-    rows = _rounded_up(height, _BLOCK)
+    rows = next_multiple(height, _BLOCK)
     planes = tf.gather(planes, reflect_indices(-radius, rows + radius, height), axis=1)
     weights = tf.constant(blocks[:, None, None, :])
     planes = tf.nn.conv2d(planes, weights, (1, _BLOCK, 1, 1), "VALID")
     planes = tf.reshape(tf.transpose(planes, (0, 1, 3, 2)), (-1, rows, width, 1))[:, :height]
 
-    columns = _rounded_up(width, _BLOCK)
+    columns = next_multiple(width, _BLOCK)
     planes = tf.gather(planes, reflect_indices(-radius, columns + radius, width), axis=2)
     weights = tf.constant(blocks[None, :, None, :])
     planes = tf.nn.conv2d(planes, weights, (1, 1, _BLOCK, 1), "VALID")
@@ -192,8 +192,8 @@ def gaussian_filter(x: tf.Tensor, sigma: float) -> tf.Tensor:
     return tf.transpose(tf.reshape(planes, (-1, channels, height, width)), (0, 2, 3, 1))
 
 
-def _rounded_up(size: int | tf.Tensor, multiple: int) -> int | tf.Tensor:
-    """The next multiple; nothing negative is divided, as in `reflect_indices`."""
+def next_multiple(size: int | tf.Tensor, multiple: int) -> int | tf.Tensor:
+    """The size or the multiple after it; nothing negative is divided, as in `reflect_indices`."""
     return (size + multiple - 1) // multiple * multiple
 
 

@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from ssae_tf.models.autoencoder import DOWNSAMPLING
 from ssae_tf.models.blocks import DilatedConv2D, outermost_tap
+from ssae_tf.models.graph import inbound
+from ssae_tf.tensor_ops import next_multiple
 
 Network = Callable[[tf.Tensor], tf.Tensor]
 
@@ -36,8 +38,7 @@ def receptive_reach(model: tf.keras.Model) -> int:
         if isinstance(layer, tf.keras.layers.InputLayer):
             found[layer.name] = (1.0, 0.0)
             continue
-        inputs = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
-        before = [found[tensor._keras_history[0].name] for tensor in inputs]
+        before = [found[source.name] for source in inbound(layer)]
         step, reach = max(one[0] for one in before), max(one[1] for one in before)
         if isinstance(layer, DilatedConv2D):
             reach += outermost_tap(np.asarray(layer.kernel)) * layer.rate * step
@@ -56,7 +57,7 @@ def receptive_reach(model: tf.keras.Model) -> int:
 
 def rounded_up(pixels: int) -> int:
     """The next multiple of 8: tiles begin where the network's own cells do."""
-    return -(-pixels // DOWNSAMPLING) * DOWNSAMPLING
+    return next_multiple(pixels, DOWNSAMPLING)
 
 
 def tiled(network: Network, tile: int, halo: int) -> Network:

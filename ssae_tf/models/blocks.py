@@ -107,16 +107,18 @@ class DilatedConv2D(tf.keras.layers.Layer):
         self._outermost = outermost_tap(np.asarray(self.kernel))
 
     def _live_taps(self, size: int | None) -> int:
-        """Taps on either side of the middle that a map of this size can reach."""
-        most = self._outermost
-        return most if size is None else min(most, (size - 1) // self.rate)
+        """Taps on either side of the middle that inference on maps of this size uses."""
+        return min(self._outermost, self._reaching_taps(size))
 
     def _trained_taps(self, size: int | None) -> int:
         """Taps on either side of the middle that training on maps of this size uses."""
+        reaching = self._reaching_taps(size)
+        return reaching if size is None else min(reaching, int(self.reach * size) // self.rate)
+
+    def _reaching_taps(self, size: int | None) -> int:
+        """Taps on either side of the middle that do not read padding alone."""
         most = self.kernel_size // 2
-        if size is None:
-            return most
-        return min(most, (size - 1) // self.rate, int(self.reach * size) // self.rate)
+        return most if size is None else min(most, (size - 1) // self.rate)
 
 
 def outermost_tap(kernel: np.ndarray) -> int:

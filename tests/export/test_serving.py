@@ -38,18 +38,19 @@ def _function(detector: Detector, **changes: Any) -> Run:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "largest"),
     [
-        {"scoring.reading": "euclidean", "scoring.smoothing_sigma": 1.5},
-        {"scoring.inspection_size": [24, 40], "scoring.margin": 0},
+        ({"scoring.reading": "euclidean", "scoring.smoothing_sigma": 1.5}, 2e-6),
+        ({"scoring.inspection_size": [24, 40], "scoring.margin": 0}, 2e-6),
         # The size of the last stage.
-        {"data.sampling": "resize", "scoring.smoothing_sigma": 0.0},
-        {"scoring.scales": [1, 2, 4], "scoring.residual_sigma": 1.0},
-        {"scoring.scales": [2, 1], "scoring.inspection_size": [56, 72]},
+        ({"data.sampling": "resize", "scoring.smoothing_sigma": 0.0}, 2e-6),
+        ({"scoring.scales": [1, 2, 4], "scoring.residual_sigma": 1.0}, 2e-6),
+        # Resizing rounds in another order here and there, and the network enlarges that.
+        ({"scoring.scales": [2, 1], "scoring.inspection_size": [56, 72]}, 2e-5),
     ],
 )
 def test_same_as_the_detector(
-    changes: dict[str, Any], trained: Detector, rng: np.random.Generator
+    changes: dict[str, Any], largest: float, trained: Detector, rng: np.random.Generator
 ) -> None:
     config = override(trained.config, changes)
     weights = rng.uniform(0.2, 2.0, (len(config.scoring.settled.scales), 64, 64)).astype(np.float32)
@@ -61,7 +62,7 @@ def test_same_as_the_detector(
     for index, picture in enumerate(x):
         expected = detector.predict(picture, threshold=threshold)
         for name in ("anomaly_map", "reconstruction"):
-            np.testing.assert_allclose(found[name][index], getattr(expected, name), atol=2e-5)
+            np.testing.assert_allclose(found[name][index], getattr(expected, name), atol=largest)
         assert found["is_anomalous"][index] == expected.is_anomalous
         assert found["score_bound"][index] == found["anomaly_map"][index].max()
     assert sorted(found["is_anomalous"]) == [False, True]
