@@ -20,6 +20,7 @@ from ssae_tf.data.images import read_pixels, to_unit
 from ssae_tf.detector import (
     CALIBRATION_FILE,
     CONFIG_FILE,
+    STATISTICS_FILE,
     WEIGHTING_FILE,
     WEIGHTS_FILE,
     Detector,
@@ -292,6 +293,8 @@ class _Work:
         names = [CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE]
         if self.detector.weights is not None:
             names.append(WEIGHTING_FILE)
+        if self.detector.statistics is not None:
+            names.append(STATISTICS_FILE)
         return {
             "schema_version": SCHEMA_VERSION,
             "format": self.format.name,

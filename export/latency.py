@@ -137,7 +137,9 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
     )
     def scoring(y: tf.Tensor) -> tf.Tensor:
         # Not the picture itself, whose residual would be a constant.
-        return inspect(lambda z: 0.5 * z, y, config.scoring, detector.weights)[1]
+        return inspect(lambda z: 0.5 * z, y, config.scoring, detector.weights, detector.statistics)[
+            1
+        ]
 
     return {
         "network": lambda: [detector.network(one).numpy() for one in seen],

@@ -28,9 +28,10 @@ from ssae_tf.export.names import (
     WITH_THRESHOLD,
 )
 from ssae_tf.export.network import folded
-from ssae_tf.export.resize import resize
 from ssae_tf.export.verdict import reaches_area
+from ssae_tf.local_statistics import LocalStatistics
 from ssae_tf.scoring import inspect
+from ssae_tf.tensor_ops import resize
 
 _Function = Callable[..., Any]
 
@@ -45,6 +46,7 @@ class Serving:
         min_area: pixels of the picture that a defect must have.
         weights: of residuals by scale and place, (scales, h, w) float32; None for the mean over
             scales.
+        statistics: what is usual by place; None for a map of residuals alone.
         has_reconstruction: whether F(X) is an output.
         has_verdict: whether `is_anomalous` is an output; the area rule needs a loop, which not
             every format has.
@@ -54,6 +56,7 @@ class Serving:
     threshold: float
     min_area: int
     weights: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
+    statistics: LocalStatistics | None = dataclasses.field(default=None, repr=False, compare=False)
     has_reconstruction: bool = True
     has_verdict: bool = True
 
@@ -72,6 +75,7 @@ class Serving:
             calibration.threshold,
             calibration.min_area,
             detector.weights,
+            detector.statistics,
             has_reconstruction,
         )
 
@@ -105,7 +109,9 @@ class Serving:
         batch, height, width = shape[0], shape[1], shape[2]
         size = self.config.inspection_size
         inspected = x if size is None else resize(x, *size)
-        reconstruction, map_ = inspect(network, inspected, self.config.scoring, self.weights)
+        reconstruction, map_ = inspect(
+            network, inspected, self.config.scoring, self.weights, self.statistics
+        )
         if size is not None:
             reconstruction = resize(reconstruction, height, width)
             map_ = resize(map_[..., None], height, width)[..., 0]

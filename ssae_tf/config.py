@@ -260,6 +260,9 @@ class ScoringConfig:
             numbers.
         normalize: "location" weighs residuals by scale and by place: divided by what is usual
             there in normal pictures, and scales the more the better the network has learnt them.
+        local_statistics: also judges each place by what it usually looks like in normal pictures
+            (`ssae_tf.local_statistics`): texture, brightness, colour and the network's errors. The
+            map is then no longer in grey levels, but in units of a normal picture's highest values.
     """
 
     inspection_size: InspectionSize = None
@@ -269,6 +272,7 @@ class ScoringConfig:
     smoothing_sigma: Annotated[float, Field(ge=0.0)] | None = 4.0
     scales: Annotated[tuple[Count, ...], Field(min_length=1)] | None = (1,)
     normalize: Literal["none", "location"] = "none"
+    local_statistics: bool = False
 
     @property
     def settled(self) -> Settled:
@@ -483,6 +487,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "smoothing_sigma": None,
             "scales": None,
             "normalize": "location",
+            "local_statistics": True,
         },
         "objective": {"norm": "l1"},
         "corruption": {

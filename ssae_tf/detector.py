@@ -17,10 +17,11 @@ from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image, to_unit
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.files import atomic, read_json, write_json, write_text
+from ssae_tf.local_statistics import CELLS, LocalStatistics
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.blocks import DilatedConv2D
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
-from ssae_tf.scoring import inspect
+from ssae_tf.scoring import describe, inspect
 from ssae_tf.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
 from ssae_tf.tiles import receptive_reach, rounded_up, tiled
 
@@ -29,6 +30,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.npz"
 CALIBRATION_FILE = "calibration.json"
 WEIGHTING_FILE = "weighting.npz"
+STATISTICS_FILE = "statistics.npz"
 _WEIGHTS = "weights"
 _SMALLEST_TILE = 64
 
@@ -144,6 +146,7 @@ class Detector:
         calibration: the threshold; None before calibration.
         weights: of residuals by scale and place (`ssae_tf.weighting`), (scales, h, w) float32;
             None for the mean over scales.
+        statistics: what is usual by place; None for a map of residuals alone.
         network: F in inference as one graph for all sizes, (B, H, W, C) float32 to the same.
     """
 
@@ -153,13 +156,16 @@ class Detector:
         config: RunConfig,
         calibration: Calibration | None = None,
         weights: np.ndarray | None = None,
+        statistics: LocalStatistics | None = None,
     ) -> None:
         self.model = model
         self.config = config
         self.calibration = calibration
         self.weights = weights
-        self._map = _compiled(model, config, weights)
+        self.statistics = statistics
+        self._map = _compiled(model, config, weights, statistics)
         self.network = compiled_network(model)
+        self._describe = _graph(model, lambda x: describe(self.network, x, config.scoring))
 
     @classmethod
     def load(cls, run: str | Path) -> Detector:
@@ -179,14 +185,18 @@ class Detector:
             calibration = Calibration.from_dict(read_json(path))
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path}: not a calibration ({error!r}).") from None
-        weights = None
+        weights, statistics = None, None
         if config.scoring.normalize == "location":
             _check_there(folder, WEIGHTING_FILE)
             weights = _read_weighting(folder / WEIGHTING_FILE, len(config.scoring.settled.scales))
-        return cls(load_network(config, folder / WEIGHTS_FILE), config, calibration, weights)
+        if config.scoring.local_statistics:
+            _check_there(folder, STATISTICS_FILE)
+            statistics = _read_statistics(folder / STATISTICS_FILE)
+        model = load_network(config, folder / WEIGHTS_FILE)
+        return cls(model, config, calibration, weights, statistics)
 
     def save(self, folder: str | Path) -> None:
-        """Writes config.json, weights.npz, weighting.npz where there is one, and calibration.json.
+        """Writes config.json, weights.npz, calibration.json, and weighting and statistics if any.
 
         Args:
             folder: made if it does not exist.
@@ -201,6 +211,9 @@ class Detector:
         if self.weights is not None:
             with atomic(folder / WEIGHTING_FILE) as temporary:
                 save_arrays(temporary, {_WEIGHTS: self.weights})
+        if self.statistics is not None:
+            with atomic(folder / STATISTICS_FILE) as temporary:
+                save_arrays(temporary, vars(self.statistics))
         # Last, because a run counts as finished when it is there.
         write_json(folder / CALIBRATION_FILE, calibration.to_dict())
 
@@ -256,11 +269,35 @@ class Detector:
             answers = self._map(tf.constant(x[None]))
         else:
             network = tiled(self.network, tiles.side, tiles.halo)
-            answers = inspect(network, tf.constant(x[None]), self.config.scoring, self.weights)
+            answers = inspect(
+                network, tf.constant(x[None]), self.config.scoring, self.weights, self.statistics
+            )
         reconstruction, map_ = (answer[0].numpy() for answer in answers)
         if not np.isfinite(map_).all():
             raise RunError("The network answers with NaN or infinity: its weights are damaged.")
         return resize(reconstruction, height, width), resize(map_, height, width)
+
+    def describe(self, picture: np.ndarray) -> np.ndarray:
+        """What a picture looks like by place: `ssae_tf.local_statistics.local_features`.
+
+        Args:
+            picture: as in `inspect`.
+
+        Returns:
+            (CELLS, CELLS, features) float32.
+        """
+        size = self.inspection_size
+        x = picture if size is None else resize(picture, *size)
+        return np.asarray(self._describe(tf.constant(x[None]))[0])
+
+    def replace(self, **changes: Any) -> Detector:
+        """A detector with the same network and other values of some attributes.
+
+        Args:
+            **changes: of `config`, `calibration`, `weights` and `statistics`.
+        """
+        kept = ("config", "calibration", "weights", "statistics")
+        return Detector(self.model, **{**{name: getattr(self, name) for name in kept}, **changes})
 
     def tiles(self, side: int, halo: int | None = None) -> Tiles:
         """Tiles for `inspect`.
@@ -326,6 +363,24 @@ def _read_weighting(path: Path, scales: int) -> np.ndarray:
             "0."
         )
     return weights
+
+
+def _read_statistics(path: Path) -> LocalStatistics:
+    arrays = load_arrays(path)
+    mean = arrays.get("mean", np.zeros(0))
+    features = mean.shape[-1]
+    shapes = {
+        "mean": (CELLS, CELLS, features),
+        "whitening": (CELLS, CELLS, features, features),
+        "levels": (3,),
+    }
+    for name, shape in shapes.items():
+        array = arrays.get(name, np.zeros(0))
+        if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
+            raise RunError(f"{path}: expected an array {name!r} of shape {shape}, float32, finite.")
+    if not (arrays["levels"] > 0).all():
+        raise RunError(f"{path}: expected an array 'levels' above 0.")
+    return LocalStatistics(**{name: arrays[name] for name in shapes})
 
 
 def as_unit(picture: str | Path | np.ndarray, white_level: int) -> np.ndarray:
@@ -417,23 +472,25 @@ def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
 
 def compiled_network(model: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """F in inference as one graph for all sizes, from (B, H, W, C) float32 to the same."""
-    channels = model.inputs[0].shape[-1]
-    specification = tf.TensorSpec((None, None, None, channels), tf.float32)
-    return tf.function(
-        lambda x: model(x, training=False), autograph=False, input_signature=[specification]
-    )
+    return _graph(model, lambda x: model(x, training=False))
 
 
 def _compiled(
-    model: tf.keras.Model, config: RunConfig, weights: np.ndarray | None
+    model: tf.keras.Model,
+    config: RunConfig,
+    weights: np.ndarray | None,
+    statistics: LocalStatistics | None,
 ) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    channels = model.inputs[0].shape[-1]
-
-    # One trace for all sizes; shapes of every new size would be traced again otherwise.
-    @tf.function(
-        autograph=False, input_signature=[tf.TensorSpec((None, None, None, channels), tf.float32)]
+    """`inspect` as one graph for all sizes."""
+    return _graph(
+        model,
+        lambda x: inspect(
+            lambda y: model(y, training=False), x, config.scoring, weights, statistics
+        ),
     )
-    def run(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return inspect(lambda y: model(y, training=False), x, config.scoring, weights)
 
-    return run
+
+def _graph(model: tf.keras.Model, function: Callable[[tf.Tensor], Any]) -> Callable[..., Any]:
+    """One trace for all sizes of a model's pictures; each new size would be traced otherwise."""
+    specification = tf.TensorSpec((None, None, None, model.inputs[0].shape[-1]), tf.float32)
+    return tf.function(function, autograph=False, input_signature=[specification])

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.config import ScoringConfig
+from ssae_tf.local_statistics import LocalStatistics, local_features
 from ssae_tf.tensor_ops import enlarge, gaussian_filter, pad_reflect, shrink
 
 # The network halves height and width three times.
@@ -55,6 +56,7 @@ def inspect(
     x: tf.Tensor,
     config: ScoringConfig,
     weights: np.ndarray | None = None,
+    statistics: LocalStatistics | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """F(X) and the anomaly map: everything between a picture and its map.
 
@@ -67,10 +69,12 @@ def inspect(
         config: scales, margin, reading and smoothing.
         weights: what residuals are multiplied by, (scales, h, w) float32 at least 0, the scales in
             ascending order, each stretched over the picture; None for the mean over scales.
+        statistics: what is usual by place; None for residuals alone.
 
     Returns:
         F(X) at the finest of the scales, (B, H, W, C) float32, and the map, (B, H, W) float32, at
-        least 0: the weighted sum of the residuals of all scales, smoothed.
+        least 0: the weighted sum of the residuals of all scales, smoothed, and where there are
+        statistics, what these make of it and of the coarsest scale.
     """
     residual_sigma, smoothing_sigma, scales = config.settled
     size = tf.shape(x)[1:3]
@@ -88,7 +92,25 @@ def inspect(
             residual *= tf.image.resize(tf.constant(weights[index, None, ..., None]), size)
         residuals.append(residual)
     finest = enlarge(reconstructions[0], min(scales))[:, : size[0], : size[1], :]
-    return finest, gaussian_filter(tf.add_n(residuals), smoothing_sigma)[..., 0]
+    map_ = gaussian_filter(tf.add_n(residuals), smoothing_sigma)[..., 0]
+    if statistics is not None:
+        map_ = statistics.combine(map_, local_features(seen, answer))
+    return finest, map_
+
+
+def describe(
+    model: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, config: ScoringConfig
+) -> tf.Tensor:
+    """What `inspect` compares with what is usual: `local_features` at the coarsest scale.
+
+    Args:
+        model, x, config: as in `inspect`.
+
+    Returns:
+        (B, CELLS, CELLS, features) float32.
+    """
+    seen = shrink(x, max(config.settled.scales))
+    return local_features(seen, reconstruct(model, seen, config.margin))
 
 
 def _residual(error: tf.Tensor, config: ScoringConfig, sigma: float) -> tf.Tensor:

@@ -38,6 +38,7 @@ from ssae_tf.errors import DataError, RunError
 from ssae_tf.evaluation.protocol import PictureResult, summarize
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
 from ssae_tf.files import check_can_be_made, read_json, write_json, write_text
+from ssae_tf.local_statistics import LocalStatistics, fit_local_statistics
 from ssae_tf.models.autoencoder import DOWNSAMPLING
 from ssae_tf.models.weights import save_weights
 from ssae_tf.progress import Reporter, Task, duration
@@ -55,6 +56,8 @@ SHEETS_FOLDER = "sheets"
 
 # Enough for every place, and no long wait.
 _WEIGHTING_PICTURES = 40
+_DESCRIBED_PICTURES = 800
+_RESIDUAL_PICTURES = 20
 
 _T = TypeVar("_T")
 
@@ -176,7 +179,7 @@ def calibrate(
     detector = Detector.load(folder)
     if min_area is not None:
         changed = config_module.override(detector.config, {"min_area": min_area})
-        detector = Detector(detector.model, changed, detector.calibration, detector.weights)
+        detector = detector.replace(config=changed)
     if data is not None:
         samples: Sequence[Sample] = load_category(data, None).train
     else:
@@ -399,11 +402,13 @@ def _finish(
     save_weights(trainer.train(folder, resume=go_on), folder / WEIGHTS_FILE)
     # The network as it will be loaded: training may compute in bfloat16, which gives other scores.
     model = load_network(trainer.config, folder / WEIGHTS_FILE)
-    weights = None
+    detector = Detector(model, trainer.config)
     if trainer.config.scoring.normalize == "location":
         found_at = trainer.held_out_by_scale()
         weights = location_weights(model, trainer.config, found_at, split, reporter)
-    detector = Detector(model, trainer.config, weights=weights)
+        detector = detector.replace(weights=weights)
+    if trainer.config.scoring.local_statistics:
+        detector = detector.replace(statistics=local_statistics(detector, split, reporter))
     detector = calibrated(detector, split.calibrate, reporter)
     detector.save(folder)
     metrics = None
@@ -437,7 +442,7 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
         f"Threshold {calibration.threshold:.4g} from {len(scores)} normal pictures, "
         f"min_area {min_area} pixels."
     )
-    return Detector(detector.model, detector.config, calibration, detector.weights)
+    return detector.replace(calibration=calibration)
 
 
 def location_weights(
@@ -467,7 +472,7 @@ def location_weights(
         picture = read_image(sample.path, settings.white_level)
         return [detector.inspect(picture)[1] for detector in single]
 
-    samples = list(dict.fromkeys((*split.select, *split.train)))[:_WEIGHTING_PICTURES]
+    samples = _not_calibrated_with(split)[:_WEIGHTING_PICTURES]
     with reporter.task("Looking at normal pictures", len(samples)) as task:
         maps, _ = _each(maps_of, samples, task, settings.skip_unreadable)
     return residual_weights(
@@ -477,6 +482,41 @@ def location_weights(
         top_bottom=settings.flip_vertical,
         turned=settings.rotate,
     )
+
+
+def local_statistics(detector: Detector, split: Split, reporter: Reporter) -> LocalStatistics:
+    """What is usual by place, from pictures that the threshold does not come from.
+
+    Args:
+        detector: without statistics; its residuals are what they are combined with.
+        split: the pictures of the run.
+        reporter: where progress goes.
+    """
+    settings = detector.config.data
+    samples = _not_calibrated_with(split)
+    count = min(len(samples), _DESCRIBED_PICTURES)
+    described = [samples[len(samples) * index // count] for index in range(count)]
+    with reporter.task("Describing normal pictures", len(described)) as task:
+        features, _ = _each(
+            lambda sample: detector.describe(read_image(sample.path, settings.white_level)),
+            described,
+            task,
+            settings.skip_unreadable,
+        )
+    seen = samples[:_RESIDUAL_PICTURES]
+    with reporter.task("Looking at their residuals", len(seen)) as task:
+        residuals, _ = _each(
+            lambda sample: detector.inspect(read_image(sample.path, settings.white_level))[1],
+            seen,
+            task,
+            settings.skip_unreadable,
+        )
+    return fit_local_statistics(np.stack(features), residuals)
+
+
+def _not_calibrated_with(split: Split) -> list[Sample]:
+    """Normal pictures whose scores may get used to, those unseen by training first."""
+    return list(dict.fromkeys((*split.select, *split.train)))
 
 
 def _evaluate(

@@ -86,6 +86,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "scoring.smoothing_sigma": ([0.0, 4.0, None], [-1.0, INFINITY, "soft"]),
     "scoring.residual_sigma": ([0.0, 1.0, None], [-1.0, INFINITY, "soft"]),
     "scoring.normalize": (["none", "location"], ["global", None]),
+    "scoring.local_statistics": FLAG,
     "scoring.scales": ([[1], [2, 4], None], [[], [0], [1.5], 1, "all"]),
 }
 ACCEPTED = [(name, value) for name, (values, _) in FIELDS.items() for value in values]

@@ -58,7 +58,8 @@ RULES = {
     "ssae_tf.tensor_ops": Rule(_ours(), TENSORS),
     "ssae_tf.corruption": Rule(_ours("tensor_ops"), TENSORS),
     "ssae_tf.objective": Rule(_ours("tensor_ops"), TENSORS),
-    "ssae_tf.scoring": Rule(_ours("tensor_ops"), TENSORS),
+    "ssae_tf.local_statistics": Rule(_ours("tensor_ops"), TENSORS),
+    "ssae_tf.scoring": Rule(_ours("local_statistics", "tensor_ops"), TENSORS),
     "ssae_tf.threshold": Rule(_ours(), ARRAYS),
     "ssae_tf.evaluation.metrics": Rule(_ours("threshold"), ARRAYS),
     "ssae_tf.training": Rule(

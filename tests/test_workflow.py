@@ -27,6 +27,7 @@ from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import load_category
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
+from ssae_tf.local_statistics import fit_local_statistics
 from ssae_tf.progress import Reporter
 from ssae_tf.threshold import default_min_area
 from ssae_tf.weighting import residual_weights
@@ -150,6 +151,7 @@ def test_a_run_holds_what_the_contract_says(run_folder: Path) -> None:
         "history.csv",
         "metrics.json",
         "split.json",
+        "statistics.npz",
         "weights.npz",
         "checkpoints/best.npz",
         "checkpoints/state.npz",
@@ -235,6 +237,32 @@ def test_weights_only_where_they_are_asked_for(
     assert fitted.metrics is not None
     assert plain.metrics is not None
     assert fitted.metrics["threshold"] == pytest.approx(factor * plain.metrics["threshold"])
+
+
+def test_statistics_are_of_the_pictures_the_threshold_does_not_come_from(
+    run_folder: Path, sample_root: Path
+) -> None:
+    detector = Detector.load(run_folder)
+    split = _json(run_folder / "split.json")
+    plain = detector.replace(statistics=None)
+    pictures = [
+        read_image(sample_root / "tile" / name) for name in (*split["select"], *split["train"])
+    ]
+    features = np.stack([plain.describe(picture) for picture in pictures])
+    residuals = [plain.inspect(picture)[1] for picture in pictures]
+    expected = fit_local_statistics(features, residuals)
+    assert detector.statistics is not None
+    np.testing.assert_allclose(detector.statistics.mean, expected.mean, atol=1e-4)
+    np.testing.assert_allclose(detector.statistics.levels, expected.levels, rtol=1e-2)
+
+
+def test_no_statistics_where_none_are_asked_for(
+    fit: Callable[..., workflow.Fitted], config: RunConfig
+) -> None:
+    changes = {"scoring.local_statistics": False, "scoring.normalize": "none"}
+    fitted = fit(config=config_module.override(config, changes))
+    assert not (fitted.folder / "statistics.npz").exists()
+    assert Detector.load(fitted.folder).statistics is None
 
 
 def test_the_split_is_listed(run_folder: Path) -> None:

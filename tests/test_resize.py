@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ssae_tf.data import cache
-from ssae_tf.export.resize import resize
+from ssae_tf.tensor_ops import resize
 
 _SIZES = [
     # Shrinking, growing, one of each, by whole and by other factors, from and to one pixel.
