@@ -58,6 +58,9 @@ def measure(run: Path, sigmas: list[float], reporter: Reporter) -> dict[str, Any
             found = [0.75] * len(scoring.settled.scales)
             weights = workflow.location_weights(model, config, found, split, reporter)
         blur = Detector(model, config, weights=weights)
+        if scoring.local_statistics:
+            statistics = workflow.local_statistics(blur, split, reporter)
+            blur = blur.replace(statistics=statistics)
         blur = workflow.calibrated(blur, split.calibrate, reporter)
         results[f"blur, sigma {sigma:g}"] = workflow.evaluate(blur, data=data, reporter=reporter)
     return results

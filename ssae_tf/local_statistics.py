@@ -11,13 +11,13 @@ with the activations of a network trained on ImageNet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.tensor_ops import gaussian_filter, resize
+from ssae_tf.tensor_ops import gaussian_filter, gaussian_kernel, resize
 
 # Every picture is looked at in this size, pixels, and described on this many cells each way.
 SIDE = 256
@@ -27,13 +27,13 @@ CELLS = 24
 _SCALES = (0.5, 0.7, 1.0, 1.4, 2.0, 4.0, 8.0, 16.0)
 # The same for F(X) − X, and for what of it keeps its sign.
 _ERROR_SCALES = (1.0, 2.0, 4.0)
-_SIGNED_SCALES = (2.0, 6.0)
+_SIGNED_SCALES = (2.0, 8.0)
 # Over how much of a picture the strength of texture, of errors, brightness and colour are averaged:
 # standard deviations, cells; 0 is the cell alone.
 _TEXTURE_POOLS = (0.5, 1.5)
 _ERROR_POOLS = (0.0, 0.5)
 _BRIGHTNESS_POOLS = (0.5, 1.5, 3.0)
-_COLOUR_POOLS = (0.5, 1.5)
+_COLOUR_POOL = 0.5
 # How brightness adapts, pixels of SIDE.
 _SURROUNDINGS = 8.0
 # Added before logarithms: grey levels of [0, 1], differences of their logarithms, and shares.
@@ -80,10 +80,10 @@ class LocalStatistics:
             the usual one and r the residual, both in units that normal pictures hardly reach.
         """
         usual, most_distant, most_residual = (float(level) for level in self.levels)
-        shape = tf.shape(residual)
+        shape = tf.shape(residual) + _zero(residual)
         unusual = tf.nn.relu(self.distance(features) - usual) / most_distant
-        # The cells are coarse: beyond doubt, the residual draws the outline.
-        unusual = resize(tf.math.log1p(unusual)[..., None], shape[1], shape[2])[..., 0]
+        # The cells are coarse: beyond doubt, the residual draws the outline. (ONNX has no log1p.)
+        unusual = resize(tf.math.log(1.0 + unusual)[..., None], shape[1], shape[2])[..., 0]
         return unusual + _RESIDUAL_SHARE / most_residual * residual
 
     def distance(self, features: tf.Tensor) -> tf.Tensor:
@@ -96,9 +96,10 @@ class LocalStatistics:
             (B, CELLS, CELLS) float32, smoothed over cells.
         """
         count = self.mean.shape[-1]
-        # Constants of the caller's graph, as in `gaussian_filter`.
-        deviation = tf.reshape(features - tf.constant(self.mean), (-1, CELLS * CELLS, count))
-        whitening = tf.constant(self.whitening.reshape(CELLS * CELLS, count, count))
+        zero = _zero(features)
+        deviation = features - _constant(self.mean, zero)
+        deviation = tf.reshape(deviation, (-1, CELLS * CELLS, count))
+        whitening = _constant(self.whitening.reshape(CELLS * CELLS, count, count), zero)
         white = tf.linalg.matmul(tf.transpose(deviation, (1, 0, 2)), whitening)
         distance = tf.sqrt(tf.reduce_mean(tf.square(white), axis=-1))
         distance = tf.reshape(tf.transpose(distance), (-1, CELLS, CELLS, 1))
@@ -108,8 +109,9 @@ class LocalStatistics:
 def local_features(x: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
     """What a picture looks like by place.
 
-    All but colour and the signed error are logarithms, so that they do not depend on exposure but
-    by a constant.
+    All but colour and the signed error are logarithms, so that a longer exposure moves few of them,
+    and those by a constant. The size is fixed, so that filters are matrix products: a few large
+    operations, the same in every runtime.
 
     Args:
         x: X, (B, H, W, C) float32 in [0, 1], C of 1 or 3.
@@ -118,47 +120,102 @@ def local_features(x: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
     Returns:
         (B, CELLS, CELLS, features) float32.
     """
-    x, reconstruction = resize(x, SIDE, SIDE), resize(reconstruction, SIDE, SIDE)
+    # Planes, (B, C, SIDE, SIDE).
+    x, reconstruction = _planes(x), _planes(reconstruction)
     grey = _grey(x)
     brightness = tf.math.log(grey + _DARK)
-    smooth = {
-        sigma: gaussian_filter(brightness, sigma)
-        for sigma in sorted({*_SCALES, *(2.0 * scale for scale in _SCALES)})
-    }
-    texture = []
-    for scale in _SCALES:
-        here = smooth[scale]
-        texture += [
-            0.5 * (here[:, 1:-1, 2:] - here[:, 1:-1, :-2]),
-            0.5 * (here[:, 2:, 1:-1] - here[:, :-2, 1:-1]),
-            (here - smooth[2.0 * scale])[:, 1:-1, 1:-1],
-        ]
-    strength = _over_cells(*(tf.abs(one) for one in texture))
-    error = (reconstruction - x) / (gaussian_filter(grey, _SURROUNDINGS) + _DARK)
-    errors = _over_cells(*(_grey(tf.abs(gaussian_filter(error, scale))) for scale in _ERROR_SCALES))
-    error = _grey(error)
-    signed = _over_cells(*(gaussian_filter(error, scale) for scale in _SIGNED_SCALES))
-    brightness = _over_cells(brightness)
-    parts = [
-        *(tf.math.log(gaussian_filter(strength, pool) + _FAINT) for pool in _TEXTURE_POOLS),
-        *(tf.math.log(gaussian_filter(errors, pool) + _SLIGHT) for pool in _ERROR_POOLS),
-        signed,
-        *(gaussian_filter(brightness, pool) for pool in _BRIGHTNESS_POOLS),
+    sigmas = sorted({*_SCALES, *(2.0 * scale for scale in _SCALES)})
+    smooth = _smoothed(brightness, sigmas)
+    here = tf.gather(smooth, [sigmas.index(scale) for scale in _SCALES], axis=1)
+    wide = tf.gather(smooth, [sigmas.index(2.0 * scale) for scale in _SCALES], axis=1)
+    texture = [
+        0.5 * (here[:, :, 1:-1, 2:] - here[:, :, 1:-1, :-2]),
+        0.5 * (here[:, :, 2:, 1:-1] - here[:, :, :-2, 1:-1]),
+        (here - wide)[:, :, 1:-1, 1:-1],
     ]
-    if x.shape[-1] == 3:
-        red, green, blue = tf.split(tf.math.log(_over_cells(x) + _DARK), 3, axis=-1)
-        colour = tf.concat([red - green, blue - green], axis=-1)
-        parts += [gaussian_filter(colour, pool) for pool in _COLOUR_POOLS]
-    return tf.concat(parts, axis=-1)
+    strength = tf.abs(tf.concat(texture, axis=1))
+    error = (reconstruction - x) / (_smoothed(grey, [_SURROUNDINGS]) + _DARK)
+    errors = tf.concat(
+        [_grey(tf.abs(_smoothed(error, [scale]))) for scale in _ERROR_SCALES], axis=1
+    )
+    signed = _smoothed(_grey(error), _SIGNED_SCALES)
+    parts = [
+        *(tf.math.log(_over_cells(strength, pool) + _FAINT) for pool in _TEXTURE_POOLS),
+        *(tf.math.log(_over_cells(errors, pool) + _SLIGHT) for pool in _ERROR_POOLS),
+        _over_cells(signed),
+        *(_over_cells(brightness, pool) for pool in _BRIGHTNESS_POOLS),
+    ]
+    if x.shape[1] == 3:
+        colours = tf.math.log(_over_cells(x, _COLOUR_POOL) + _DARK)
+        parts += [colours[:, 0:1] - colours[:, 1:2], colours[:, 2:3] - colours[:, 1:2]]
+    return tf.transpose(tf.concat(parts, axis=1), (0, 2, 3, 1))
+
+
+def _planes(x: tf.Tensor) -> tf.Tensor:
+    side = SIDE + _zero(x)
+    planes = tf.transpose(resize(x, side, side), (0, 3, 1, 2))
+    return tf.reshape(planes, (-1, x.shape[-1], SIDE, SIDE))
+
+
+def _zero(x: tf.Tensor) -> tf.Tensor:
+    """0, int32, as something that is only known when x is."""
+    return tf.minimum(tf.shape(x)[0], 0)
+
+
+def _constant(array: np.ndarray, zero: tf.Tensor) -> tf.Tensor:
+    """A constant that no converter rounds, float32.
+
+    TFLite's store float constants in 16 or 8 bits. Differences between numbers that go together
+    are what a Mahalanobis distance is about, and would be lost. Integers are left alone, and with
+    something added that is not known yet they stay integers.
+
+    Args:
+        array: any numbers.
+        zero: of `_zero`.
+    """
+    # Of 24 bits or more; 2⁻²⁴ is the least that 16 bits hold.
+    exponent = min(24, 30 - int(np.ceil(np.log2(max(float(np.abs(array).max()), 1e-30)))))
+    fixed = np.round(np.ldexp(np.asarray(array, np.float64), exponent)).astype(np.int32)
+    # NumPy's, made a constant of the caller's graph, as in `gaussian_filter`.
+    return tf.cast(tf.constant(fixed) + zero, tf.float32) * np.float32(2.0**-exponent)
 
 
 def _grey(x: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(x, axis=-1, keepdims=True)
+    return tf.reduce_mean(x, axis=1, keepdims=True)
 
 
-def _over_cells(*planes: tf.Tensor) -> tf.Tensor:
-    """Means over cells, of all channels."""
-    return resize(tf.concat(planes, axis=-1), CELLS, CELLS)
+def _smoothed(planes: tf.Tensor, sigmas: Sequence[float]) -> tf.Tensor:
+    """Gaussian smoothing with each of some sigmas: one channel for each, or all with a single."""
+    matrices = np.stack([_gaussian_matrix(sigma, SIDE) for sigma in sigmas])
+    matrices = _constant(matrices, _zero(planes))
+    return tf.linalg.matmul(tf.linalg.matmul(matrices, planes), matrices, transpose_b=True)
+
+
+def _over_cells(planes: tf.Tensor, pool: float = 0.0) -> tf.Tensor:
+    """Means over cells, (B, K, CELLS, CELLS), smoothed over neighbouring cells."""
+    size = planes.shape[2]
+    means = np.zeros((CELLS, size))
+    for cell in range(CELLS):
+        edges = cell * size / CELLS, (cell + 1) * size / CELLS
+        pixels = np.arange(size)
+        covered = np.minimum(edges[1], pixels + 1) - np.maximum(edges[0], pixels)
+        means[cell] = np.maximum(covered, 0.0) * CELLS / size
+    if pool:
+        means = _gaussian_matrix(pool, CELLS) @ means
+    matrix = _constant(means, _zero(planes))
+    return tf.linalg.matmul(tf.linalg.matmul(matrix, planes), matrix, transpose_b=True)
+
+
+def _gaussian_matrix(sigma: float, size: int) -> np.ndarray:
+    """`gaussian_filter` along an axis: row i has the weights of all pixels in pixel i."""
+    kernel = gaussian_kernel(sigma)
+    radius = len(kernel) // 2
+    matrix = np.zeros((size, size), np.float32)
+    rows = np.arange(size)
+    for offset, weight in zip(range(-radius, radius + 1), kernel, strict=True):
+        columns = np.mod(np.where(rows + offset < 0, -1 - rows - offset, rows + offset), 2 * size)
+        np.add.at(matrix, (rows, np.minimum(columns, 2 * size - 1 - columns)), weight)
+    return matrix
 
 
 def fit_local_statistics(features: np.ndarray, residuals: list[np.ndarray]) -> LocalStatistics:
@@ -176,8 +233,8 @@ def fit_local_statistics(features: np.ndarray, residuals: list[np.ndarray]) -> L
     usual = distances.mean()
     most_distant = np.quantile(distances.max(axis=(1, 2)) - usual, _USUAL_SHARE)
     most_residual = np.quantile([map_.max() for map_ in residuals], _USUAL_SHARE)
-    # Nothing is divided by 0 where the network reproduces all there is.
-    levels = [usual, max(most_distant, 0.1), max(most_residual, 1e-6)]
+    # Where all normal pictures are the same, rounding is all that tells them apart.
+    levels = [usual, max(most_distant, 0.5), max(most_residual, 1e-6)]
     return LocalStatistics(mean, whitening, np.array(levels, np.float32))
 
 

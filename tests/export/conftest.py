@@ -16,6 +16,7 @@ from ssae_tf.config import from_dict
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.export.build import Exported, Request, _Work, export
 from ssae_tf.export.formats import FORMATS
+from ssae_tf.local_statistics import fit_local_statistics
 from ssae_tf.models.blocks import BatchNormalization
 from ssae_tf.progress import Reporter
 from stand_ins import randomize
@@ -81,6 +82,7 @@ _UNUSUAL: dict[str, dict[str, Any]] = {
         "margin": 8,
         "reading": "euclidean",
     },
+    "statistics": {"scales": [1, 2], "margin": 8, "local_statistics": True},
     "scales": {
         "scales": [1, 2, 4],
         "residual_sigma": 1.5,
@@ -111,4 +113,11 @@ def unusual(request: pytest.FixtureRequest) -> Detector:
     weights = None
     if request.param == "scales":
         weights = np.random.default_rng(2).uniform(0.2, 2.0, (3, 64, 64)).astype(np.float32)
-    return Detector(model, config, Calibration(0.5, 1, (0.5,)), weights)
+    detector = Detector(model, config, Calibration(0.5, 1, (0.5,)), weights)
+    if request.param == "statistics":
+        rng = np.random.default_rng(3)
+        features = [detector.describe(rng.random((60, 70, 3), np.float32)) for _ in range(4)]
+        residual = detector.inspect(rng.random((60, 70, 3), np.float32))[1]
+        statistics = fit_local_statistics(np.stack(features), [residual])
+        detector = detector.replace(statistics=statistics)
+    return detector

@@ -101,7 +101,7 @@ def test_the_graph_handed_over(
     found = dict(zip(names, frozen(tf.constant(x)), strict=True))
     for index in range(2):
         expected = trained.predict(x[index]).anomaly_map
-        np.testing.assert_allclose(found["anomaly_map"][index], expected, atol=1e-6)
+        np.testing.assert_allclose(found["anomaly_map"][index], expected, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_without_a_builder_there_is_onnx(
     assert artefact.metadata["runtime"] == "onnxruntime"
     picture = rng.random((20, 27, 3), dtype=np.float32)
     score = trained.predict(picture).score
-    assert artefact.predict(picture).score == pytest.approx(score, abs=1e-6)
+    assert artefact.predict(picture).score == pytest.approx(score, abs=1e-4)
 
 
 @needs_rtx
