@@ -40,7 +40,7 @@ class Calibration:
     """The threshold and where it comes from (section 4.2).
 
     Attributes:
-        threshold: grey levels of the anomaly map; a picture is anomalous when its score is
+        threshold: in units of the anomaly map; a picture is anomalous when its score is
             strictly greater.
         min_area: pixels of the input picture that a defect must have.
         scores: image scores of the normal pictures whose maximum the threshold is.
@@ -96,7 +96,8 @@ class Result:
         defects: components of the map above the threshold, the strongest first.
         picture: X, (H, W, 3) float32 in [0, 1].
         reconstruction: F(X), like `picture`; None from an artefact that was exported without.
-        anomaly_map: (H, W) float32, grey levels.
+        anomaly_map: (H, W) float32, at least 0; grey levels, or with local statistics units that
+            normal pictures hardly reach.
         mask: (H, W) bool.
     """
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from ssae_tf.config import RunConfig, override
-from ssae_tf.detector import Calibration, Detector
+from ssae_tf.detector import Calibration, Detector, Tiles
 from ssae_tf.errors import RunError
 from ssae_tf.export import build
 from ssae_tf.export.artefact import Artefact, file_hashes
@@ -78,9 +78,9 @@ def test_what_is_compared(validation: list[Path], compared: list[Case]) -> None:
 
 
 def test_the_same_passes(onnx_copy: Path, trained: Detector, compared: list[Case]) -> None:
-    parity = _compare(trained, onnx_copy, compared, 1e-5)
+    parity = _compare(trained, onnx_copy, compared, 1e-3)
     assert parity.passed
-    assert 0.0 < parity.map_mean < parity.map_largest < 1e-5
+    assert 0.0 < parity.map_mean < parity.map_largest < 1e-3
     assert "12 pictures of 64×64 and 39×47: map differs by" in parity.sentence()
     assert 0.0 < parity.map_deciding <= parity.map_largest
 
@@ -89,9 +89,9 @@ def test_other_weights_do_not_pass(
     onnx_copy: Path, trained: Detector, compared: list[Case]
 ) -> None:
     _change_weights(onnx_copy, lambda kernel: kernel * 1.5)
-    parity = _compare(trained, onnx_copy, compared, 5e-5)
+    parity = _compare(trained, onnx_copy, compared, 5e-3)
     assert not parity.passed
-    assert parity.map_largest > 5e-5
+    assert parity.map_largest > 5e-3
     assert any("The map differs by" in sentence for sentence in parity.failures)
 
 
@@ -119,7 +119,7 @@ def test_flipped_verdicts(onnx_copy: Path, trained: Detector, compared: list[Cas
     assert len(far.flipped) == sum(flipped)
     assert any("flipped, its score" in sentence for sentence in far.failures)
     # What lies within the tolerance is told, and passes.
-    near = compare(moved, artefact, compared, 1.0, QUIET)
+    near = compare(moved, artefact, compared, 10.0, QUIET)
     assert near.passed
     assert near.flipped == far.flipped
 
@@ -130,20 +130,30 @@ def _grey(level: float) -> tf.keras.Model:
     return tf.keras.Model(inputs, tf.keras.layers.Rescaling(0.0, level)(inputs))
 
 
-@pytest.mark.parametrize(("threshold", "passes"), [(1.0, False), (1e-3, True)])
+class _Higher(Detector):
+    """With maps that are a tenth higher everywhere."""
+
+    def inspect(
+        self, picture: np.ndarray, tiles: Tiles | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        reconstruction, map_ = super().inspect(picture, tiles)
+        return reconstruction, np.float32(1.1) * map_
+
+
+@pytest.mark.parametrize(("threshold", "passes"), [(1.0, False), (1e-2, True)])
 def test_far_above_the_threshold_a_share_is_what_counts(
     threshold: float, passes: bool, onnx_copy: Path, trained: Detector, compared: list[Case]
 ) -> None:
-    """Maps that are a tenth higher everywhere."""
-    weights = np.ones((1, 1, 1), np.float32) if trained.weights is None else trained.weights
     calibration = Calibration(threshold, 3, ())
-    higher = Detector(trained.model, trained.config, calibration, 1.1 * weights)
+    higher = _Higher(
+        trained.model, trained.config, calibration, trained.weights, trained.statistics
+    )
     maps = [higher.inspect(case.picture)[1] for case in compared]
-    assert 0.1 < max(map_.max() for map_ in maps) < 1.0
+    assert max(map_.max() for map_ in maps) > 0.1
     # A tenth of a low threshold that the maps are above, and of maps that reach none.
-    parity = compare(higher, Artefact.load(onnx_copy), compared, 2e-4, QUIET)
+    parity = compare(higher, Artefact.load(onnx_copy), compared, 2e-3, QUIET)
     assert parity.map_deciding <= parity.map_largest
-    assert (parity.map_deciding <= 2e-4) == passes
+    assert (parity.map_deciding <= 2e-3) == passes
 
 
 def test_a_verdict_that_is_not_the_maps(
@@ -153,13 +163,13 @@ def test_a_verdict_that_is_not_the_maps(
     import onnx
 
     # At this threshold all pictures are anomalous.
-    detector = Detector(trained.model, trained.config, Calibration(0.0, 3, ()), trained.weights)
+    detector = trained.replace(calibration=Calibration(0.0, 3, ()))
     path = onnx_copy / "model.onnx"
     model = onnx.load(path)
     (limit,) = (one for one in model.graph.initializer if one.name == "given_threshold")
     limit.CopyFrom(onnx.numpy_helper.from_array(np.zeros(1, np.float32), limit.name))
     _save(model, onnx_copy, threshold=0.0)
-    assert _compare(detector, onnx_copy, compared, 1e-5).passed
+    assert _compare(detector, onnx_copy, compared, 1e-3).passed
     # Now none is.
     for node in model.graph.node:
         for index, name in enumerate(node.output):
