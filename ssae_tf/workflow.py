@@ -515,8 +515,13 @@ def local_statistics(detector: Detector, split: Split, reporter: Reporter) -> Lo
 
 
 def _not_calibrated_with(split: Split) -> list[Sample]:
-    """Normal pictures whose scores may get used to, those unseen by training first."""
-    return list(dict.fromkeys((*split.select, *split.train)))
+    """Normal pictures whose scores may get used to, those unseen by training first.
+
+    Where there are too few for parts of their own, those are left out that training left out too:
+    the highest score makes the threshold, which is then that of a picture nothing was fitted to.
+    """
+    kept = set(split.select) & set(split.calibrate) - set(split.train)
+    return [one for one in dict.fromkeys((*split.select, *split.train)) if one not in kept]
 
 
 def _evaluate(

@@ -24,7 +24,8 @@ from ssae_tf import workflow
 from ssae_tf.config import RunConfig, from_dict
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.images import read_image
-from ssae_tf.data.mvtec import load_category
+from ssae_tf.data.mvtec import Sample, load_category
+from ssae_tf.data.split import Split
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.local_statistics import fit_local_statistics
@@ -254,6 +255,16 @@ def test_statistics_are_of_the_pictures_the_threshold_does_not_come_from(
     assert detector.statistics is not None
     np.testing.assert_allclose(detector.statistics.mean, expected.mean, atol=1e-4)
     np.testing.assert_allclose(detector.statistics.levels, expected.levels, rtol=1e-2)
+
+
+def test_with_few_pictures_the_threshold_is_that_of_one_nothing_was_fitted_to() -> None:
+    samples = [Sample(Path(f"{index}.png"), "good") for index in range(4)]
+    train, select = tuple(samples[:3]), tuple(samples[3:])
+    used = workflow._not_calibrated_with
+    assert used(Split(train, select, tuple(samples))) == list(train)
+    # With parts of their own, and with so few that each is in every part.
+    assert used(Split(train[:2], select, train[2:])) == [*select, *train[:2]]
+    assert used(Split(select, select, select)) == list(select)
 
 
 def test_no_statistics_where_none_are_asked_for(

@@ -30,6 +30,8 @@ def config() -> RunConfig:
         "training.stages": [STAGE],
         "data.calibrate_fraction": 0.25,
         "scoring.margin": 0,
+        # These only take longer to trace.
+        "scoring.local_statistics": False,
         "objective.equation": 3,
     }
     return config_module.override(config_module.preset("quick"), changes)

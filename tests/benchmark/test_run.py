@@ -91,10 +91,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     # As many maps are traced as there are detectors.
     traced: dict[Any, Any] = {}
 
-    def compiled(model: Any, config: Any, weights: Any) -> Any:
-        key = (config.scoring, None if weights is None else weights.tobytes())
+    def compiled(model: Any, config: Any, weights: Any, statistics: Any) -> Any:
+        arrays = () if statistics is None else tuple(vars(statistics).values())
+        arrays += () if weights is None else (weights,)
+        key = (config.scoring, *(array.tobytes() for array in arrays))
         if key not in traced:
-            traced[key] = compile_(model, config, weights)
+            traced[key] = compile_(model, config, weights, statistics)
         return traced[key]
 
     compile_ = detector_module._compiled
