@@ -28,6 +28,8 @@ SCHEMA_VERSION = 1
 CORRUPTED = 8
 # Share of height and width that the other size keeps; made odd.
 _SHARES = 0.625, 0.75
+# More sizes than these are summed up.
+_LISTED_SIZES = 3
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,10 @@ class Parity:
     def sentence(self) -> str:
         """The figures for a person."""
         sizes = " and ".join(f"{height}×{width}" for height, width in self.sizes)
+        if len(self.sizes) > _LISTED_SIZES:
+            by_area = sorted(self.sizes, key=lambda size: size[0] * size[1])
+            (height, width), (most_high, most_wide) = by_area[0], by_area[-1]
+            sizes = f"{len(by_area)} sizes from {height}×{width} to {most_high}×{most_wide}"
         return (
             f"{self.n} pictures of {sizes}: map differs by {self.map_largest:.1e} at most, at "
             f"the threshold by {self.map_deciding:.1e} (tolerance {self.tolerance:.1e}), and by "

@@ -85,6 +85,12 @@ def test_the_same_passes(onnx_copy: Path, trained: Detector, compared: list[Case
     assert 0.0 < parity.map_deciding <= parity.map_largest
 
 
+def test_many_sizes_are_summed_up() -> None:
+    sizes = [(40, 30), (20, 70), (9, 9), (64, 64)]
+    sentence = Parity(1.0, passed=True, n=8, sizes=sizes).sentence()
+    assert sentence.startswith("8 pictures of 4 sizes from 9×9 to 64×64: map differs by")
+
+
 def test_other_weights_do_not_pass(
     onnx_copy: Path, trained: Detector, compared: list[Case]
 ) -> None:
