@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from figures import print_metrics
 
 from ssae_tf import workflow
 from ssae_tf.detector import Detector
@@ -74,11 +75,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     results = measure(arguments.run, arguments.sigma, Reporter(quiet=True))
-    print("| method |", " | ".join(FIGURES), "|")
-    print("|---" * (len(FIGURES) + 1) + "|")
-    for name, metrics in results.items():
-        cells = ("–" if metrics[key] is None else f"{metrics[key]:.3f}" for key in FIGURES)
-        print(f"| {name} |", " | ".join(cells), "|")
+    print_metrics("method", results, FIGURES)
     if arguments.out:
         figures = {
             name: {key: value for key, value in metrics.items() if key != "schema_version"}

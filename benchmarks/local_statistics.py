@@ -1,6 +1,8 @@
 """What local statistics add to a run: the same network with and without them.
 
-python benchmarks/local_statistics.py RUN [--save FOLDER] [--out FILE.json]
+Both maps are calibrated on the same pictures and measured on the test pictures of the run.
+
+    python benchmarks/local_statistics.py RUN [--save FOLDER] [--out FILE.json]
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+
+from figures import print_metrics
 
 from ssae_tf import workflow
 from ssae_tf.config import override
@@ -45,11 +49,7 @@ def main() -> None:
         one.save(arguments.save)
         for file in (workflow.ENVIRONMENT_FILE, workflow.SPLIT_FILE):
             shutil.copy(run / file, arguments.save / file)
-    print("| |", " | ".join(FIGURES), "|")
-    print("|---" * (len(FIGURES) + 1) + "|")
-    for name, metrics in results.items():
-        cells = ("–" if metrics[key] is None else f"{metrics[key]:.3f}" for key in FIGURES)
-        print(f"| {name} |", " | ".join(cells), "|")
+    print_metrics("map", results, FIGURES)
     if arguments.out:
         write_json(arguments.out, {"schema_version": 1, "results": results})
 

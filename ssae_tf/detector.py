@@ -264,15 +264,12 @@ class Detector:
             RunError: the network's answer is not finite.
         """
         height, width = picture.shape[:2]
-        size = self.inspection_size
-        x = picture if size is None else resize(picture, *size)
+        x = self._as_inspected(picture)
         if tiles is None:
-            answers = self._map(tf.constant(x[None]))
+            answers = self._map(x)
         else:
             network = tiled(self.network, tiles.side, tiles.halo)
-            answers = inspect(
-                network, tf.constant(x[None]), self.config.scoring, self.weights, self.statistics
-            )
+            answers = inspect(network, x, self.config.scoring, self.weights, self.statistics)
         reconstruction, map_ = (answer[0].numpy() for answer in answers)
         if not np.isfinite(map_).all():
             raise RunError("The network answers with NaN or infinity: its weights are damaged.")
@@ -287,9 +284,7 @@ class Detector:
         Returns:
             (CELLS, CELLS, features) float32.
         """
-        size = self.inspection_size
-        x = picture if size is None else resize(picture, *size)
-        return np.asarray(self._describe(tf.constant(x[None]))[0])
+        return np.asarray(self._describe(self._as_inspected(picture))[0])
 
     def replace(self, **changes: Any) -> Detector:
         """A detector with the same network and other values of some attributes.
@@ -324,6 +319,11 @@ class Detector:
     def inspection_size(self) -> tuple[int, int] | None:
         """(height, width) that pictures are resized to; None for their own size."""
         return self.config.inspection_size
+
+    def _as_inspected(self, picture: np.ndarray) -> tf.Tensor:
+        """A batch of one picture at the inspection size."""
+        size = self.inspection_size
+        return tf.constant((picture if size is None else resize(picture, *size))[None])
 
     def _calibrated(self) -> Calibration:
         if self.calibration is None:

@@ -210,12 +210,9 @@ def _gaussian_matrix(sigma: float, size: int) -> np.ndarray:
     """`gaussian_filter` along an axis: row i has the weights of all pixels in pixel i."""
     kernel = gaussian_kernel(sigma)
     radius = len(kernel) // 2
-    matrix = np.zeros((size, size), np.float32)
-    rows = np.arange(size)
-    for offset, weight in zip(range(-radius, radius + 1), kernel, strict=True):
-        columns = np.mod(np.where(rows + offset < 0, -1 - rows - offset, rows + offset), 2 * size)
-        np.add.at(matrix, (rows, np.minimum(columns, 2 * size - 1 - columns)), weight)
-    return matrix
+    # Each pixel's picture of itself, continued by reflection as `gaussian_filter` does.
+    single = np.pad(np.eye(size, dtype=np.float32), ((radius, radius), (0, 0)), mode="symmetric")
+    return sum(weight * single[i : i + size] for i, weight in enumerate(kernel))
 
 
 def fit_local_statistics(features: np.ndarray, residuals: list[np.ndarray]) -> LocalStatistics:
@@ -240,14 +237,14 @@ def fit_local_statistics(features: np.ndarray, residuals: list[np.ndarray]) -> L
 
 def _unseen_distances(features: np.ndarray) -> Iterator[np.ndarray]:
     """Distances of pictures from what is usual in others, (n, CELLS, CELLS) each."""
-    folds = min(_FOLDS, len(features))
-    for fold in range(folds):
-        seen = np.arange(len(features)) % folds != fold
+    part = np.arange(len(features)) % _FOLDS
+    for fold in np.unique(part):
+        left_out = part == fold
         # A single picture has no others.
-        mean, whitening = _gaussians(features[seen] if folds > 1 else features)
+        seen = ~left_out if len(features) > 1 else left_out
+        mean, whitening = _gaussians(features[seen])
         unseen = LocalStatistics(mean, whitening, np.ones(3, np.float32))
-        left_out = features[~seen] if folds > 1 else features
-        yield unseen.distance(tf.constant(left_out)).numpy()
+        yield unseen.distance(tf.constant(features[left_out])).numpy()
 
 
 def _gaussians(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from ssae_tf import __version__
 from ssae_tf import config as config_module
-from ssae_tf.config import RunConfig
+from ssae_tf.config import DataConfig, RunConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.images import image_size, read_image
@@ -420,13 +420,13 @@ def _finish(
 
 def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter) -> Detector:
     """The same detector with the threshold of some normal pictures."""
-    settings = detector.config.data
-
-    def map_of(sample: Sample) -> np.ndarray:
-        return detector.inspect(read_image(sample.path, settings.white_level))[1]
-
-    with reporter.task("Calibrating", len(samples)) as task:
-        maps, skipped = _each(map_of, samples, task, settings.skip_unreadable)
+    maps, skipped = _of_pictures(
+        lambda picture: detector.inspect(picture)[1],
+        samples,
+        detector.config.data,
+        "Calibrating",
+        reporter,
+    )
     if not maps:
         raise DataError(f"None of the {len(samples)} calibration pictures can be read.")
     _warn_of_skipped(skipped, reporter)
@@ -468,13 +468,13 @@ def location_weights(
         for scale in sorted(config.scoring.settled.scales)
     ]
 
-    def maps_of(sample: Sample) -> list[np.ndarray]:
-        picture = read_image(sample.path, settings.white_level)
-        return [detector.inspect(picture)[1] for detector in single]
-
-    samples = _not_calibrated_with(split)[:_WEIGHTING_PICTURES]
-    with reporter.task("Looking at normal pictures", len(samples)) as task:
-        maps, _ = _each(maps_of, samples, task, settings.skip_unreadable)
+    maps, _ = _of_pictures(
+        lambda picture: [detector.inspect(picture)[1] for detector in single],
+        _not_calibrated_with(split)[:_WEIGHTING_PICTURES],
+        settings,
+        "Looking at normal pictures",
+        reporter,
+    )
     return residual_weights(
         maps,
         found,
@@ -496,22 +496,34 @@ def local_statistics(detector: Detector, split: Split, reporter: Reporter) -> Lo
     samples = _not_calibrated_with(split)
     count = min(len(samples), _DESCRIBED_PICTURES)
     described = [samples[len(samples) * index // count] for index in range(count)]
-    with reporter.task("Describing normal pictures", len(described)) as task:
-        features, _ = _each(
-            lambda sample: detector.describe(read_image(sample.path, settings.white_level)),
-            described,
-            task,
-            settings.skip_unreadable,
-        )
-    seen = samples[:_RESIDUAL_PICTURES]
-    with reporter.task("Looking at their residuals", len(seen)) as task:
-        residuals, _ = _each(
-            lambda sample: detector.inspect(read_image(sample.path, settings.white_level))[1],
-            seen,
-            task,
-            settings.skip_unreadable,
-        )
+    features, _ = _of_pictures(
+        detector.describe, described, settings, "Describing normal pictures", reporter
+    )
+    residuals, _ = _of_pictures(
+        lambda picture: detector.inspect(picture)[1],
+        samples[:_RESIDUAL_PICTURES],
+        settings,
+        "Looking at their residuals",
+        reporter,
+    )
     return fit_local_statistics(np.stack(features), residuals)
+
+
+def _of_pictures(
+    function: Callable[[np.ndarray], _T],
+    samples: Sequence[Sample],
+    settings: DataConfig,
+    name: str,
+    reporter: Reporter,
+) -> tuple[list[_T], list[str]]:
+    """Applies a function to pictures, (H, W, 3) float32; otherwise as `_each`."""
+    with reporter.task(name, len(samples)) as task:
+        return _each(
+            lambda sample: function(read_image(sample.path, settings.white_level)),
+            samples,
+            task,
+            settings.skip_unreadable,
+        )
 
 
 def _not_calibrated_with(split: Split) -> list[Sample]:

@@ -169,13 +169,16 @@ class TestFit:
 
 
 class TestCombine:
-    def test_by_hand(self):
+    @pytest.fixture
+    def statistics(self) -> LocalStatistics:
         """Features are the distance itself: one number, mean 0, variance 1."""
-        statistics = LocalStatistics(
+        return LocalStatistics(
             np.zeros((CELLS, CELLS, 1), np.float32),
             np.ones((CELLS, CELLS, 1, 1), np.float32),
             np.array([1.0, 0.5, 0.2], np.float32),
         )
+
+    def test_by_hand(self, statistics: LocalStatistics):
         graph = tf.function(
             statistics.combine,
             input_signature=[
@@ -193,13 +196,8 @@ class TestCombine:
         expected[2] = np.log(1 + (3.0 - 1.0) / 0.5)
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
-    def test_places_are_shares_of_the_picture(self):
+    def test_places_are_shares_of_the_picture(self, statistics: LocalStatistics):
         """A cell at a quarter of the height and three quarters of the width."""
-        statistics = LocalStatistics(
-            np.zeros((CELLS, CELLS, 1), np.float32),
-            np.ones((CELLS, CELLS, 1, 1), np.float32),
-            np.array([1.0, 0.5, 0.2], np.float32),
-        )
         features = np.zeros((1, CELLS, CELLS, 1), np.float32)
         features[:, CELLS // 4, 3 * CELLS // 4] = 100.0
         for height, width in [(240, 480), (33, 17)]:

@@ -92,9 +92,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     traced: dict[Any, Any] = {}
 
     def compiled(model: Any, config: Any, weights: Any, statistics: Any) -> Any:
-        arrays = () if statistics is None else tuple(vars(statistics).values())
-        arrays += () if weights is None else (weights,)
-        key = (config.scoring, *(array.tobytes() for array in arrays))
+        key = (config.scoring, None if weights is None else weights.tobytes())
         if key not in traced:
             traced[key] = compile_(model, config, weights, statistics)
         return traced[key]

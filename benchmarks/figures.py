@@ -1,0 +1,17 @@
+"""How the scripts of this folder print figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def print_metrics(
+    title: str, metrics: Mapping[str, Mapping[str, Any]], figures: Sequence[str]
+) -> None:
+    """A Markdown table of some figures of metrics.json, one row for each name."""
+    print(f"| {title} |", " | ".join(figures), "|")
+    print("|---" * (len(figures) + 1) + "|")
+    for name, values in metrics.items():
+        cells = ("–" if values[key] is None else f"{values[key]:.3f}" for key in figures)
+        print(f"| {name} |", " | ".join(cells), "|")
