@@ -6,7 +6,7 @@ steps by a fixed pace, so that a busy machine changes how long this takes and no
 
     python benchmarks/time_to_accuracy.py --data ROOT --category NAME [--preset quick]
         [--minutes 5 10 20 40] [--pace STEPS_A_MINUTE] [--seeds 0] [--set NAME=VALUE …]
-        [--out FILE.json]
+        [--runs FOLDER] [--out FILE.json]
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 
 
 def fit(arguments: argparse.Namespace, steps: int, seed: int) -> dict[str, Any]:
-    """Metrics of one training, in a process of its own."""
+    """Metrics of one training, in a process of its own, unless a finished run is kept."""
+    name = f"{arguments.category}-{arguments.preset}-{steps}-{seed}"
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
+        run = (arguments.runs or Path(folder)) / name
+        if (run / "metrics.json").is_file():
+            return dict(read_json(run / "metrics.json"))
         command = [sys.executable, "-m", "ssae_tf", "fit", "--quiet"]
         command += ["--data", str(arguments.data), "--category", arguments.category]
         command += ["--preset", arguments.preset, "--steps", str(steps), "--seed", str(seed)]
@@ -60,6 +63,7 @@ def main() -> None:
     parser.add_argument("--pace", type=float, help="steps a minute; the preset's by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--runs", type=Path, help="folder that keeps the runs, to go on with")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     pace = arguments.pace or PACE[arguments.preset]

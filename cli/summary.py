@@ -13,8 +13,9 @@ import click
 def command(width: float, size: int) -> None:
     """Print the network layer by layer.
 
-    The rows are those of the paper's Table 1, with the output size for a picture of the given size
-    and the number of parameters.
+    The rows are those of the paper's Table 1, with the number of parameters, and for one picture of
+    the given size the output size, the multiply-adds in billions (with every tap of the dilated
+    kernels) and the memory of the output in float32.
     """
     from rich.console import Console
 

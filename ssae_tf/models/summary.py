@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import tensorflow as tf
 from rich.table import Table
@@ -10,6 +11,9 @@ from rich.table import Table
 from ssae_tf.config import ModelConfig
 from ssae_tf.models.autoencoder import DILATION_RATES, autoencoder
 from ssae_tf.models.blocks import DilatedConv2D
+
+# A multiply-add is two floating-point operations; the memory is that of the output.
+_COUNTS = ("Parameters", "GMACs", "MiB")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Row:
         kernel: such as "3×3/2".
         output: (height, width, channels).
         parameters: of the layer and its batch normalisation, moving statistics left out.
+        multiply_adds: of the layer's kernels for one picture, with every tap.
+        activation_bytes: of the output for one picture in float32.
     """
 
     layer: str
@@ -29,6 +35,8 @@ class Row:
     kernel: str
     output: tuple[int, int, int]
     parameters: int
+    multiply_adds: int
+    activation_bytes: int
 
 
 def rows(config: ModelConfig, size: int) -> list[Row]:
@@ -65,24 +73,42 @@ def rows(config: ModelConfig, size: int) -> list[Row]:
             parts = [layer, *([by_name[f"{name}_norm"]] if f"{name}_norm" in by_name else [])]
         else:
             continue
-        count = sum(int(tf.size(v)) for part in parts for v in part.trainable_weights)
-        result.append(Row(kind, filters, kernel, shapes[output], count))
+        height, width, channels = shapes[output]
+        # A transposed convolution multiplies each pixel of its input, of half the size each way.
+        pixels = height * width // (4 if kind == "Transp. Conv." else 1)
+        weights = [int(tf.size(v)) for part in parts for v in part.trainable_weights]
+        products = sum(int(tf.size(v)) for part in parts for v in part.weights if len(v.shape) == 4)
+        memory = height * width * channels * tf.float32.size
+        result.append(
+            Row(kind, filters, kernel, shapes[output], sum(weights), pixels * products, memory)
+        )
     return result
 
 
 def summary_table(config: ModelConfig, size: int) -> Table:
-    """The rows as a table for the terminal, with the total number of parameters."""
-    table = Table(title=f"Table 1, width {config.width:g}, pictures of {size}×{size}")
+    """The rows as a table for the terminal, with totals."""
+    # As narrow as that, it fits a terminal of 80 columns.
+    table = Table(
+        title=f"Table 1, width {config.width:g}, pictures of {size}×{size}", pad_edge=False
+    )
     table.add_column("Layer")
-    for heading in ("Filters", "Filter size", "Output size", "Parameters"):
+    for heading in ("Filters", "Kernel", "Output size", *_COUNTS):
         table.add_column(heading, justify="right")
     found = rows(config, size)
     for row in found:
         output = "×".join(map(str, row.output))
-        table.add_row(row.layer, row.filters, row.kernel, output, f"{row.parameters:,}")
+        table.add_row(row.layer, row.filters, row.kernel, output, *_counts([row]))
     table.add_section()
-    table.add_row("Total", "", "", "", f"{sum(row.parameters for row in found):,}")
+    table.add_row("Total", "", "", "", *_counts(found))
     return table
+
+
+def _counts(found: Sequence[Row]) -> tuple[str, str, str]:
+    """Sums over some rows, as `_COUNTS` names them."""
+    parameters = sum(row.parameters for row in found)
+    multiply_adds = sum(row.multiply_adds for row in found)
+    activations = sum(row.activation_bytes for row in found)
+    return f"{parameters:,}", f"{multiply_adds / 1e9:.3f}", f"{activations / 2**20:,.1f}"
 
 
 def _shapes(

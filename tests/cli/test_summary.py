@@ -32,6 +32,8 @@ def test_table_1(invoke: Invoke) -> None:
     assert total[0] == "Total"
     numbers = [int(row[4].replace(",", "")) for row in (*rows, total)]
     assert sum(numbers[:-1]) == numbers[-1]
+    # Twice that are the 199 GFLOP of one forward pass; 512² of 32 channels are 32 MiB.
+    assert (total[5], rows[0][6]) == ("99.321", "32.0")
 
 
 def test_width_and_size(invoke: Invoke) -> None:

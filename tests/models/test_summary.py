@@ -77,6 +77,22 @@ def test_parameters_of_the_rows(full):
     assert sum(row.parameters for row in full) / 1e6 == pytest.approx(11.7, abs=0.05)
 
 
+def test_multiply_adds_and_memory(full):
+    """Twice the multiply-adds are the 199 GFLOP of a picture of 512²."""
+    assert full[0].multiply_adds == 512 * 512 * 9 * 3 * 32
+    assert full[2].multiply_adds == 0
+    assert full[9].multiply_adds == 64 * 64 * 5 * 25 * 128 * 64
+    # Every pixel of its 64 × 64 is multiplied with the whole kernel.
+    assert full[14].multiply_adds == 64 * 64 * 9 * 256 * 256
+    parts = [
+        2 * sum(row.multiply_adds for row in part) / 1e9
+        for part in (full[:9], full[9:13], full[13:])
+    ]
+    assert parts == pytest.approx([19.8, 71.3, 107.5], abs=0.1)
+    assert full[2].activation_bytes == 256 * 256 * 32 * 4
+    assert full[9].activation_bytes == 64 * 64 * 320 * 4
+
+
 def test_other_widths_and_sizes():
     found = rows(ModelConfig(width=0.125), 64)
     for row, (layer, filters, kernel, (height, width, channels)) in zip(
@@ -93,13 +109,15 @@ def test_the_printed_table(monkeypatch):
     config = ModelConfig(width=0.0625)
     found = rows(config, 64)
     monkeypatch.setattr(summary, "rows", lambda *_: found)
-    console = Console(width=100)
+    console = Console(width=80)
     with console.capture() as capture:
         console.print(summary_table(config, 64))
     text = capture.get()
     assert "width 0.0625, pictures of 64×64" in text
     lines = [re.sub(r"[^\w.,×/]+", " ", line).strip() for line in text.splitlines()]
-    assert lines.count("SDC 1,2,4,8,16 4×5 5×5 8×8×20 10,040") == 3
-    assert "Transp. Conv. 8 3×3/2 32×32×8 592" in lines
-    total = sum(row.parameters for row in found)
-    assert f"Total {total:,}" in lines
+    assert lines.count("SDC 1,2,4,8,16 4×5 5×5 8×8×20 10,040 0.001 0.0") == 3
+    assert "Transp. Conv. 8 3×3/2 32×32×8 592 0.000 0.0" in lines
+    parameters, products = (
+        sum(getattr(row, name) for row in found) for name in ("parameters", "multiply_adds")
+    )
+    assert any(line.startswith(f"Total {parameters:,} {products / 1e9:.3f} ") for line in lines)
