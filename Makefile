@@ -8,7 +8,8 @@ PYTEST_ARGS ?=
 
 PIP_FLAGS := --quiet --quiet --disable-pip-version-check --no-input
 PACKAGING := setup.cfg setup.py pyproject.toml
-COVERAGE := --cov --cov-report=term
+# Two processes: tracing takes most of the time, on one core. PYTEST_ARGS=-n0 makes it one.
+PYTEST := -m pytest -n 2 --dist loadgroup --cov --cov-report=term
 
 # The first of these that runs and is Python 3.$(1) to 3.$(2): a name on the path may be an empty shim.
 find-python = $(shell for name in $(3); do \
@@ -37,10 +38,10 @@ demo: $(VENV)/.run ## Fit a detector on the embedded sample data, evaluate it, l
 	@echo "            $(DEMO)/found/         maps, masks and overlays of the cracks"
 
 test: $(VENV)/.test ## Run the tests, with line coverage
-	@$(VENV)/bin/python -m pytest $(COVERAGE) $(PYTEST_ARGS)
+	@$(VENV)/bin/python $(PYTEST) $(PYTEST_ARGS)
 
 test-card: $(CARD_VENV)/.test ## The same with TensorFlow 2.15.1, Keras 2.15 and tensorflow-addons 0.23
-	@COVERAGE_FILE=.coverage.card $(CARD_VENV)/bin/python -m pytest $(COVERAGE) $(PYTEST_ARGS)
+	@COVERAGE_FILE=.coverage.card $(CARD_VENV)/bin/python $(PYTEST) $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting and types
 	@status=0; \

@@ -26,6 +26,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 _SHARED_DATA = Path(os.environ.get("SSAE_TF_DATA") or ROOT.parent / "shared" / "data")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file stay in one process, and those that share artefacts as well."""
+    exports = ROOT / "tests" / "export"
+    for item in items:
+        group = exports if exports in item.path.parents else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group.relative_to(ROOT))))
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SSAE_TF_DATA", "SSAE_TF_VERBOSE"):
