@@ -32,10 +32,11 @@ from ssae_tf.detector import (
     WEIGHTS_FILE,
     Calibration,
     Detector,
+    Result,
     load_network,
 )
 from ssae_tf.errors import DataError, RunError
-from ssae_tf.evaluation.protocol import PictureResult, summarize
+from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
 from ssae_tf.files import check_can_be_made, read_json, write_json, write_text
 from ssae_tf.local_statistics import LocalStatistics, fit_local_statistics
@@ -542,30 +543,50 @@ def _evaluate(
     """metrics.json's content for the test pictures; sheets as well if asked for."""
     calibration = detector.calibration
     assert calibration is not None
+    evaluation = Evaluation()
     with reporter.task("Evaluating", len(found.test)) as task:
-        results, skipped = _each(
-            lambda sample: _measured(detector, sample, found.root),
+        skipped = _apply(
+            lambda sample: _measured(detector.predict(sample.path), sample, found.root),
             found.test,
             task,
             detector.config.data.skip_unreadable,
+            evaluation.add,
         )
-    if not results:
+    if not evaluation.verdicts:
         raise DataError(f"{found.root}: none of its {len(found.test)} test pictures can be used.")
     _warn_of_skipped(skipped, reporter)
-    metrics = summarize(results, calibration.threshold, calibration.min_area)
+    metrics = evaluation.metrics(calibration.threshold, calibration.min_area)
     if sheets is not None:
-        _write_sheets(detector, found, results, sheets, reporter)
+        _write_sheets(detector, found, evaluation.verdicts, sheets, reporter)
     return metrics
 
 
 def _each(
     function: Callable[[Sample], _T], samples: Sequence[Sample], task: Task, skip_unreadable: bool
 ) -> tuple[list[_T], list[str]]:
+    """`_apply`, with the results in a list beside its sentences."""
+    results: list[_T] = []
+    return results, _apply(function, samples, task, skip_unreadable, results.append)
+
+
+def _apply(
+    function: Callable[[Sample], _T],
+    samples: Sequence[Sample],
+    task: Task,
+    skip_unreadable: bool,
+    keep: Callable[[_T], None],
+) -> list[str]:
     """Applies a function to samples, to as many at a time as suits TensorFlow's threads.
 
+    Args:
+        function: of a sample.
+        samples: in the order in which results are kept.
+        task: advances with each.
+        skip_unreadable: whether samples that can't be used are left out.
+        keep: gets the results, in this thread, as they come.
+
     Returns:
-        The results in order, without those of samples that can't be used, and sentences about
-        these.
+        Sentences about the samples that were left out.
 
     Raises:
         DataError: a sample can't be used, and is not to be left out.
@@ -579,18 +600,17 @@ def _each(
                 raise
             return [], [str(error)]
 
-    results: list[_T] = []
     messages: list[str] = []
     with concurrent.futures.ThreadPoolExecutor(side_by_side()) as pool:
         for found, wrong in pool.map(attempt, samples):
-            results += found
+            for result in found:
+                keep(result)
             messages += wrong
             task.advance()
-    return results, messages
+    return messages
 
 
-def _measured(detector: Detector, sample: Sample, root: Path) -> PictureResult:
-    inspected = detector.predict(sample.path)
+def _measured(inspected: Result, sample: Sample, root: Path) -> PictureResult:
     height, width = inspected.mask.shape
     return PictureResult(
         path=str(sample.path.relative_to(root)),
@@ -606,21 +626,24 @@ def _measured(detector: Detector, sample: Sample, root: Path) -> PictureResult:
 def _write_sheets(
     detector: Detector,
     found: Category,
-    results: Sequence[PictureResult],
+    verdicts: Sequence[Verdict],
     folder: Path,
     reporter: Reporter,
 ) -> None:
     """One sheet for each kind: the best, median and worst judged pictures."""
     assert detector.calibration is not None
-    kinds = sorted({result.kind for result in results})
-    picked = {kind: pick_rows([r for r in results if r.kind == kind]) for kind in kinds}
+    kinds = sorted({verdict.kind for verdict in verdicts})
+    picked = {kind: pick_rows([v for v in verdicts if v.kind == kind]) for kind in kinds}
+    samples = {str(sample.path.relative_to(found.root)): sample for sample in found.test}
     with reporter.task("Drawing sheets", sum(map(len, picked.values()))) as task:
         for kind, choices in picked.items():
             rows = []
-            for label, result in choices:
-                # Pictures and reconstructions of the whole test set would not fit in memory.
-                again = detector.predict(found.root / result.path)
+            for label, verdict in choices:
+                # Pictures and maps of the whole test set would not fit in memory.
+                sample = samples[verdict.path]
+                again = detector.predict(sample.path)
                 assert again.reconstruction is not None
+                result = _measured(again, sample, found.root)
                 rows.append(SheetRow(label, result, again.picture, again.reconstruction))
                 task.advance()
             write_sheet(

@@ -8,6 +8,8 @@ rank among the negative ones: one sort, no loop over thresholds or regions, equa
 
 from __future__ import annotations
 
+import functools
+import zlib
 from collections.abc import Sequence
 
 import cv2
@@ -16,6 +18,9 @@ from numpy.typing import ArrayLike
 
 AUPRO_FPR_LIMIT = 0.3
 """False-positive rate up to which the per-region overlap is integrated."""
+
+# Negative pixels that are sorted and packed together: 64 MiB as float32.
+_BLOCK = 2**24
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
@@ -32,10 +37,11 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
         ValueError: the lengths differ or a score is NaN.
     """
     truth, values = _paired(labels, scores)
-    positive, negative = values[truth], np.sort(values[~truth])
+    positive, negative = values[truth], values[~truth]
     if not positive.size or not negative.size:
         return None
-    return _area(positive, np.full(positive.size, 1 / positive.size), [negative], limit=1.0)
+    rates = _false_positive_rates(positive, [_Block(negative)])
+    return _area(*rates, np.full(positive.size, 1 / positive.size), limit=1.0)
 
 
 def tpr_tnr(labels: ArrayLike, verdicts: ArrayLike) -> tuple[float | None, float | None]:
@@ -86,11 +92,12 @@ class PixelAccumulator:
     measure several defect kinds against the same good pictures, fill one accumulator with the good
     ones and one per kind, and every pixel is sorted once.
 
-    Memory: one value per pixel, in the maps' dtype (and a copy of it while sorting).
+    Memory: for normal pixels 64 MiB (of float32), and what is beyond that sorted and packed without
+    loss, about a byte a pixel; for defective pixels their value and 8 bytes.
     """
 
     def __init__(self) -> None:
-        self._blocks: list[np.ndarray] = []
+        self._blocks: list[_Block] = []
         self._pending: list[np.ndarray] = []
         self._positive: list[np.ndarray] = []
         self._shares: list[np.ndarray] = []
@@ -122,17 +129,21 @@ class PixelAccumulator:
         regions, labels = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
         inside = labels[truth]
         self._pending.append(anomaly_map[~truth])
+        if sum(values.size for values in self._pending) >= _BLOCK:
+            self._sort()
         self._positive.append(anomaly_map[truth])
         self._shares.append(1 / np.bincount(inside)[inside] if inside.size else np.empty(0))
         self._regions += regions - 1
         self._counts += _confusion(truth, predicted)
+        self.__dict__.pop("_ranks", None)
 
     @classmethod
     def merge(cls, *parts: PixelAccumulator) -> PixelAccumulator:
         """An accumulator over the pictures of all parts; the parts stay usable."""
         merged = cls()
         for part in parts:
-            merged._blocks += part._sorted_negatives()
+            part._sort()
+            merged._blocks += part._blocks
             merged._positive += part._positive
             merged._shares += part._shares
             merged._regions += part._regions
@@ -172,45 +183,92 @@ class PixelAccumulator:
         return f1_from_counts(*self._counts.tolist())
 
     def _weighted_area(self, weights: np.ndarray, limit: float) -> float | None:
-        blocks = self._sorted_negatives()
-        if not weights.size or not blocks:
-            return None
-        return _area(np.concatenate(self._positive), weights, blocks, limit)
+        ranks = self._ranks
+        return None if ranks is None else _area(*ranks, weights, limit)
 
-    def _sorted_negatives(self) -> list[np.ndarray]:
-        pending = [block for block in self._pending if block.size]
+    @functools.cached_property
+    def _ranks(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """As `_false_positive_rates`; None without positives or without negatives."""
+        self._sort()
+        if not self._blocks or not any(values.size for values in self._positive):
+            return None
+        positive = np.concatenate(self._positive)
+        return _false_positive_rates(positive, self._blocks)
+
+    def _sort(self) -> None:
+        """Makes a block of the pending pixels."""
+        pending = [values for values in self._pending if values.size]
         self._pending = []
         if pending:
-            block = np.concatenate(pending)
-            block.sort()
-            self._blocks.append(block)
-        return self._blocks
+            self._blocks.append(_Block(np.concatenate(pending)))
 
 
-def _area(
-    positive: np.ndarray, weights: np.ndarray, blocks: Sequence[np.ndarray], limit: float
-) -> float:
-    """Area under a weighted true-positive rate over the false-positive rate in [0, limit] / limit.
+class _Block:
+    """Sorted values; many of them packed without loss, as differences of neighbours.
 
-    A positive of score s starts to count at a = FPR(> s), counts in full from b = FPR(≥ s) on, and
-    linearly in between (its ties). Its own area up to the limit l is l − (a + b) / 2 when b ≤ l,
-    (l − a)² / (2 (b − a)) when a < l < b, and 0 when a ≥ l.
+    Attributes:
+        size: number of values.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        """Sorts the values in place."""
+        values.sort()
+        self.size = values.size
+        self._dtype = values.dtype
+        self._values, self._packed = values, b""
+        if values.size >= _BLOCK:
+            # The bytes of one significance behind each other: most are zero.
+            integers = values.view(f"u{values.itemsize}")
+            # Of unsigned integers, which wrap: negative values come back all the same.
+            steps = np.diff(integers, prepend=integers.dtype.type(0))
+            steps = steps.view(np.uint8).reshape(-1, values.itemsize)
+            self._packed = zlib.compress(steps.T.tobytes(), level=1)
+            self._values = np.empty(0)
+
+    @property
+    def values(self) -> np.ndarray:
+        """(size,), ascending."""
+        if not self._packed:
+            return self._values
+        steps = np.frombuffer(zlib.decompress(self._packed), np.uint8)
+        steps = np.ascontiguousarray(steps.reshape(self._dtype.itemsize, -1).T)
+        integers = steps.view(f"u{self._dtype.itemsize}").ravel()
+        return np.cumsum(integers, dtype=integers.dtype).view(self._dtype)
+
+
+def _false_positive_rates(
+    positive: np.ndarray, blocks: Sequence[_Block]
+) -> tuple[np.ndarray, np.ndarray]:
+    """FPR(> s) and FPR(≥ s) for each of some scores s.
 
     Args:
         positive: (P,) scores.
-        weights: (P,) float64, sum 1.
-        blocks: sorted scores of the negatives, in any number of parts, not all empty.
-        limit: 0 < limit ≤ 1.
+        blocks: the scores of the negatives, in any number of parts, not all empty.
     """
     order = np.argsort(positive)  # Queries in order make searchsorted many times faster.
-    positive, weights = positive[order], weights[order]
+    queries = positive[order]
     greater = np.zeros(positive.size, np.int64)
     reached = np.zeros(positive.size, np.int64)
     for block in blocks:
-        greater += block.size - np.searchsorted(block, positive, side="right")
-        reached += block.size - np.searchsorted(block, positive, side="left")
+        values = block.values
+        greater[order] += block.size - np.searchsorted(values, queries, side="right")
+        reached[order] += block.size - np.searchsorted(values, queries, side="left")
     total = sum(block.size for block in blocks)
-    start, end = greater / total, reached / total
+    return greater / total, reached / total
+
+
+def _area(start: np.ndarray, end: np.ndarray, weights: np.ndarray, limit: float) -> float:
+    """Area under a weighted true-positive rate over the false-positive rate in [0, limit] / limit.
+
+    A positive starts to count at a = FPR(> s), counts in full from b = FPR(≥ s) on, and linearly in
+    between (its ties). Its own area up to the limit l is l − (a + b) / 2 when b ≤ l,
+    (l − a)² / (2 (b − a)) when a < l < b, and 0 when a ≥ l.
+
+    Args:
+        start, end: (P,), a and b of each positive.
+        weights: (P,) float64, sum 1.
+        limit: 0 < limit ≤ 1.
+    """
     cut = end > limit
     areas = limit - (start + end) / 2
     areas[cut] = np.maximum(limit - start[cut], 0) ** 2 / (2 * (end[cut] - start[cut]).clip(1e-300))

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from ssae_tf.evaluation.protocol import PictureResult
+from ssae_tf.evaluation.protocol import PictureResult, Verdict
 
 OUTLINE = (0, 255, 80)
 """RGB colour of mask outlines: a green that neither surfaces nor the colour map contain."""
@@ -33,6 +33,9 @@ _MARGIN = 0.15
 _HEADER = 0.3
 _TITLE_LINE = 0.24
 _LABEL_HEIGHT = 0.8  # A very wide picture's row still has room for the text beside it.
+
+
+_V = TypeVar("_V", bound=Verdict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ class SheetRow:
     reconstruction: np.ndarray
 
 
-def pick_rows(results: Sequence[PictureResult]) -> list[tuple[str, PictureResult]]:
+def pick_rows(results: Sequence[_V]) -> list[tuple[str, _V]]:
     """The best, median and worst judged pictures of one kind, without repetition.
 
     Best is the highest score of a defect kind and the lowest score of the good pictures.

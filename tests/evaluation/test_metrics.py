@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
+from ssae_tf.evaluation import metrics
 from ssae_tf.evaluation.metrics import (
     PixelAccumulator,
     auroc,
@@ -205,6 +206,31 @@ def test_merged_parts_equal_the_whole_and_stay_usable():
     assert merged.f1() == whole.f1()
     merged.add(*pictures[0])
     assert [part.aupro() for part in parts] == before
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_many_pixels_are_packed_without_loss(monkeypatch, dtype):
+    """The same figures, with negative values and zeros of either sign among them."""
+    pictures = random_pictures(6, count=5, levels=50, dtype=dtype)
+    pictures = [(map_ - dtype(0.7), truth, judged) for map_, truth, judged in pictures]
+    pictures[0][0][0, :4] = 0.0, -0.0, 1e-40, -1e30
+    whole = accumulate(pictures)
+    monkeypatch.setattr(metrics, "_BLOCK", 300)
+    packed = accumulate(pictures)
+    blocks = PixelAccumulator.merge(packed)._blocks
+    assert sum(bool(block._packed) for block in blocks) >= 3
+    values = np.sort(np.concatenate([block.values for block in blocks]))
+    negative = np.concatenate([map_[~truth] for map_, truth, _ in pictures])
+    assert values.dtype == dtype
+    np.testing.assert_array_equal(values, np.sort(negative))
+    assert packed.auroc() == pytest.approx(whole.auroc(), abs=1e-12)
+    assert packed.aupro() == pytest.approx(whole.aupro(), abs=1e-12)
+
+
+def test_packed_maps_take_a_third(rng):
+    """Of smooth maps, 64 pictures of 512² at a time."""
+    values = np.abs(rng.standard_normal(2**24)).astype(np.float32)
+    assert len(metrics._Block(values)._packed) < values.nbytes / 3
 
 
 def test_pictures_may_be_added_after_a_figure_was_read():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import weakref
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ssae_tf.evaluation.protocol import PictureResult, summarize
+from ssae_tf.evaluation.protocol import Evaluation, PictureResult, summarize
 
 FIGURES = {
     "image_auroc",
@@ -88,6 +89,21 @@ def test_a_kind_is_measured_against_all_good_pictures(results, kind):
     truth = np.concatenate([r.true_mask.ravel() for r in own])
     values = np.concatenate([r.anomaly_map.ravel() for r in own])
     assert figures["pixel_auroc"] == pytest.approx(roc_auc_score(truth, values), abs=1e-12)
+
+
+def test_maps_are_not_kept(results):
+    evaluation = Evaluation()
+    watched = []
+    while results:
+        one = results.pop()
+        watched += [weakref.ref(one.anomaly_map), weakref.ref(one.true_mask)]
+        evaluation.add(one)
+    del one
+    assert not any(watching() is not None for watching in watched)
+    assert [verdict.path for verdict in evaluation.verdicts][:2] == [
+        "test/good/007.png",
+        "test/dent/006.png",
+    ]
 
 
 def test_order_of_pictures_does_not_matter(results):
