@@ -69,7 +69,14 @@ def command(
     from ssae_tf.data.mvtec import find_pictures
     from ssae_tf.detector import SCHEMA_VERSION, Detector
     from ssae_tf.export.artefact import open_detector
+    from ssae_tf.overlap import ahead
+    from ssae_tf.training.threads import side_by_side, use_cores
 
+    paths = find_pictures(pictures)
+    # A single picture, or tiles of one, are seen with all cores.
+    is_many = len(paths) > 1 and tile is None
+    if is_many:
+        use_cores()
     detector = open_detector(run)
     more: dict[str, Any] = {"threshold": threshold}
     if tile is not None:
@@ -81,24 +88,33 @@ def command(
             f"Tiles of {tiles.side} pixels, halo {tiles.halo}, receptive field {tiles.reach} to "
             f"either side{lost}."
         )
-    paths = find_pictures(pictures)
     if not paths:
         raise DataError(f"{', '.join(map(str, pictures))}: no pictures found.")
     if out is not None:
         _make_folder(out)
     names = _names(paths)
+
+    def inspect(path: Path) -> tuple[Path, Result | DataError]:
+        try:
+            return path, detector.predict(path, **more)
+        except DataError as error:
+            return path, error
+
+    def write(inspected: tuple[Path, Result | DataError]) -> dict[str, Any]:
+        path, result = inspected
+        if isinstance(result, DataError):
+            return {"schema_version": SCHEMA_VERSION, "path": str(path), "error": str(result)}
+        if out is not None:
+            _write(result, out, names[path])
+        return result.to_dict()
+
+    # While the network sees a picture, others are decoded and written. An artefact's runtime takes
+    # one call at a time.
+    at_once = side_by_side() if is_many and isinstance(detector, Detector) else 1
     failed = 0
     with report.task("Inspecting", len(paths)) as task:
-        for path in paths:
-            try:
-                result = detector.predict(path, **more)
-            except DataError as error:
-                failed += 1
-                line = {"schema_version": SCHEMA_VERSION, "path": str(path), "error": str(error)}
-            else:
-                if out is not None:
-                    _write(result, out, names[path])
-                line = result.to_dict()
+        for line in ahead(write, ahead(inspect, paths, at_once), 1):
+            failed += "error" in line
             click.echo(_json(line))
             task.advance()
     if failed:
