@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf import __version__
+from ssae_tf.config import DOWNSAMPLING
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_pixels, to_unit
 from ssae_tf.detector import (
@@ -46,10 +47,11 @@ from ssae_tf.progress import Reporter, duration
 from ssae_tf.tensor_ops import pad_reflect, shrink
 
 # Pictures that int8 is calibrated on, and of how many one is taken in a corrupted copy too.
-_CALIBRATION, _CORRUPTED_OF = 64, 4
-# Precisions whose weights are rounded, and the crops of pictures that this goes by, pixels.
+_CALIBRATION, _CORRUPTED_OF = 32, 4
+# Precisions whose weights are rounded, and the pictures that this goes by, with a crop of each,
+# pixels.
 _EIGHT_BITS = ("dynamic", "int8")
-_CROPS, _CROP = 32, 128
+_SEEN, _CROP = 32, 128
 # Of an engine's default profile.
 _SMALLEST_SIDE, _LARGEST_BATCH = 32, 4
 
@@ -365,26 +367,35 @@ class _Work:
         network = network_of(self.detector)
         if self.precision in _EIGHT_BITS:
             self.reporter.say("Rounding weights to 8 bits …")
-            quantization.prepare(network, self._crops(), self.request.seed)
+            quantization.prepare(network, *self._seen(), self.request.seed)
         return network
 
-    def _crops(self) -> np.ndarray:
-        """What the network sees in inspection, half of it corrupted: (N, 128, 128, 3) float32."""
-        rng = np.random.default_rng(self.request.seed)
-        scales, size = self.detector.config.scoring.settled.scales, self.detector.inspection_size
-        crops = []
-        for index in range(_CROPS):
+    def _seen(self) -> tuple[list[np.ndarray], np.ndarray]:
+        """What the network sees in inspection, half of it corrupted.
+
+        Returns:
+            Whole pictures, (h, w, 3) float32 each, and a crop of each, (N, 128, 128, 3) float32.
+        """
+        seed = self.request.seed
+        rng = np.random.default_rng(seed)
+        config, size = self.detector.config.scoring, self.detector.inspection_size
+        scales = config.settled.scales
+        whole, crops = [], []
+        for index in range(_SEEN):
             picture = to_unit(self._pixels(self.pictures[index % len(self.pictures)]))
             if size is not None:
                 picture = resize(picture, *size)
             seen = shrink(tf.constant(picture[None]), scales[index % len(scales)])
-            seen = pad_reflect(seen, _CROP)[0].numpy()
-            top, left = (rng.integers(side - _CROP + 1) for side in seen.shape[:2])
-            crops.append(seen[top : top + _CROP, left : left + _CROP])
+            large = pad_reflect(seen, _CROP)[0].numpy()
+            top, left = (rng.integers(side - _CROP + 1) for side in large.shape[:2])
+            crops.append(large[top : top + _CROP, left : left + _CROP])
+            if index % 2:
+                seen = tf.constant(corrupted_copies(seen.numpy(), (seed, index)))
+            whole.append(pad_reflect(seen, DOWNSAMPLING, config.margin)[0].numpy())
         result = np.stack(crops)
-        half = rng.permutation(_CROPS)[: _CROPS // 2]
-        result[half] = corrupted_copies(result[half], (self.request.seed, 0))
-        return result
+        half = rng.permutation(_SEEN)[: _SEEN // 2]
+        result[half] = corrupted_copies(result[half], (seed, 0))
+        return whole, result
 
     def _call(self, function: str, **arguments: Any) -> Any:
         module, name = function.split(":")

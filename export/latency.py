@@ -16,6 +16,7 @@ import tensorflow as tf
 from rich import box
 from rich.table import Table
 
+from ssae_tf.config import DOWNSAMPLING
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image, write_png
 from ssae_tf.data.sample import draw_sample
@@ -23,7 +24,7 @@ from ssae_tf.detector import Detector, judged
 from ssae_tf.errors import DataError
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.progress import Reporter
-from ssae_tf.scoring import MULTIPLE, inspect
+from ssae_tf.scoring import inspect
 from ssae_tf.tensor_ops import pad_reflect, shrink
 
 SCHEMA_VERSION = 1
@@ -128,7 +129,7 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
     config, size = detector.config, detector.inspection_size
     picture = tf.constant((x if size is None else resize(x, *size))[None])
     seen = [
-        pad_reflect(shrink(picture, scale), MULTIPLE, config.scoring.margin)
+        pad_reflect(shrink(picture, scale), DOWNSAMPLING, config.scoring.margin)
         for scale in config.scoring.settled.scales
     ]
 

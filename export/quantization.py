@@ -15,6 +15,7 @@ need to know of, take most of that loss away:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,34 +37,38 @@ _DAMPING = 0.01
 _BLOCK = 128
 
 
-def prepare(network: tf.keras.Model, crops: np.ndarray, seed: int = 0) -> None:
+def prepare(
+    network: tf.keras.Model, pictures: Sequence[np.ndarray], crops: np.ndarray, seed: int = 0
+) -> None:
     """Changes the weights of a network so that it may be stored and computed in 8 bits.
 
     Args:
         network: what `folded` gave.
-        crops: what it sees in inspection, (N, h, w, C) float32, h and w multiples of 8.
+        pictures: what it sees in inspection, (h, w, C) float32 each, h and w multiples of 8: whole
+            ones, since what is rare decides the ranges.
+        crops: of such, (N, h, w, C).
         seed: of which of their pixels the rounding is fitted to.
     """
-    equalize(network, crops)
+    equalize(network, pictures)
     round_weights(network, crops, seed)
 
 
-def equalize(network: tf.keras.Model, crops: np.ndarray) -> None:
+def equalize(network: tf.keras.Model, pictures: Sequence[np.ndarray]) -> None:
     """Gives all channels behind a ReLU the same range, and the network the same answers.
 
     Args:
         network: changed in place.
-        crops: as in `prepare`. The largest value of every channel becomes 1 on them, or less where
-            little depends on the channel: such a one may be stored coarsely, and on other pictures
-            its values may be larger without making the steps of all others coarser.
+        pictures: as in `prepare`. The largest value of every channel becomes 1 on them, or less
+            where little depends on the channel: such a one may be stored coarsely, and on other
+            pictures its values may be larger without making the steps of all others coarser.
     """
     inner = [layer for layer in network.layers if isinstance(layer, tf.keras.layers.ReLU)]
     if not inner:
         return
     probe = tf.keras.Model(network.input, [layer.output for layer in inner])
     largest = [np.zeros(layer.output.shape[-1]) for layer in inner]
-    for crop in crops:
-        outputs = probe(tf.constant(crop[None]), training=False)
+    for picture in pictures:
+        outputs = probe(tf.constant(picture[None]), training=False)
         # Of one output Keras makes no list.
         outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
         for values, output in zip(largest, outputs, strict=True):

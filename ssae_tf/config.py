@@ -35,7 +35,8 @@ _RESIDUAL_SHARE = 0.005
 _SMOOTHING_SHARE = 0.012
 _SMALLEST_SIDE, _MOST_SCALES = 256, 4
 # The network halves height and width three times.
-Size = Annotated[int, Field(ge=16, multiple_of=8)]
+DOWNSAMPLING = 8
+Size = Annotated[int, Field(ge=16, multiple_of=DOWNSAMPLING)]
 
 
 def _one_sentence(value: Any, accept: ValidatorFunctionWrapHandler) -> Any:

@@ -7,12 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.config import ScoringConfig
+from ssae_tf.config import DOWNSAMPLING, ScoringConfig
 from ssae_tf.local_statistics import LocalStatistics, local_features
 from ssae_tf.tensor_ops import enlarge, gaussian_filter, pad_reflect, shrink
-
-# The network halves height and width three times.
-MULTIPLE = 8
 
 
 def reconstruct(
@@ -31,7 +28,7 @@ def reconstruct(
         right, and the result cropped back.
     """
     shape = tf.shape(x)
-    padded = model(pad_reflect(x, MULTIPLE, margin))
+    padded = model(pad_reflect(x, DOWNSAMPLING, margin))
     return padded[:, margin : margin + shape[1], margin : margin + shape[2], :]
 
 

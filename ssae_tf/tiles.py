@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.models.autoencoder import DOWNSAMPLING
+from ssae_tf.config import DOWNSAMPLING
 from ssae_tf.models.blocks import DilatedConv2D, outermost_tap
 from ssae_tf.models.graph import inbound
 from ssae_tf.tensor_ops import next_multiple

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from ssae_tf import __version__
 from ssae_tf import config as config_module
-from ssae_tf.config import DataConfig, RunConfig
+from ssae_tf.config import DOWNSAMPLING, DataConfig, RunConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.images import image_size, read_image
@@ -40,7 +40,6 @@ from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
 from ssae_tf.files import check_can_be_made, read_json, write_json, write_text
 from ssae_tf.local_statistics import LocalStatistics, fit_local_statistics
-from ssae_tf.models.autoencoder import DOWNSAMPLING
 from ssae_tf.models.weights import save_weights
 from ssae_tf.progress import Reporter, Task, duration
 from ssae_tf.threshold import calibrate as threshold_of

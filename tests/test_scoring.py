@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from ssae_tf.config import ScoringConfig
+from ssae_tf.config import DOWNSAMPLING, ScoringConfig
 from ssae_tf.errors import ConfigError
-from ssae_tf.scoring import MULTIPLE, anomaly_map, inspect, reconstruct
+from ssae_tf.scoring import anomaly_map, inspect, reconstruct
 from ssae_tf.tensor_ops import shrink
 
 SIZES = [(16, 24), (17, 23), (31, 8), (5, 40), (1, 1)]
@@ -38,7 +38,7 @@ class TestReconstruct:
 
         found = reconstruct(model, tf.constant(x))
         np.testing.assert_array_equal(found, 1.0 - x)
-        missing = [(0, 0), *((0, -side % MULTIPLE) for side in size), (0, 0)]
+        missing = [(0, 0), *((0, -side % DOWNSAMPLING) for side in size), (0, 0)]
         np.testing.assert_array_equal(seen[0], np.pad(x, missing, mode="symmetric"))
 
     @pytest.mark.parametrize("margin", [1, 16])
@@ -52,7 +52,7 @@ class TestReconstruct:
 
         found = reconstruct(model, tf.constant(x), margin)
         np.testing.assert_array_equal(found, 1.0 - x)
-        right = [-(side + 2 * margin) % MULTIPLE + margin for side in x.shape[1:3]]
+        right = [-(side + 2 * margin) % DOWNSAMPLING + margin for side in x.shape[1:3]]
         missing = [(0, 0), *((margin, more) for more in right), (0, 0)]
         np.testing.assert_array_equal(seen[0], np.pad(x, missing, mode="symmetric"))
 

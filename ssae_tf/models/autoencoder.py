@@ -8,12 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.config import ModelConfig
+from ssae_tf.config import DOWNSAMPLING, ModelConfig
 from ssae_tf.models.blocks import BatchNormalization, DilatedConv2D
 
 DILATION_RATES = (1, 2, 4, 8, 16)
-# Three poolings.
-DOWNSAMPLING = 8
 
 
 def autoencoder(

@@ -111,7 +111,7 @@ def test_a_dead_layer_stays(crops: np.ndarray) -> None:
     x = layers.ReLU()(layers.Conv2D(2, 1, kernel_initializer="zeros")(inputs))
     model = tf.keras.Model(inputs, layers.Conv2D(3, 1)(x))
     before = model.get_weights()
-    prepare(model, crops)
+    prepare(model, crops, crops)
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     np.testing.assert_array_equal(model.get_weights()[0], before[0])
 
@@ -137,7 +137,7 @@ def test_less_is_lost_than_by_rounding_to_the_nearest(
     nearest = _copy(network)
     _rounded_to_nearest(nearest)
     lost = np.abs(nearest(x, training=False) - expected).mean()
-    prepare(network, seen)
+    prepare(network, seen, seen)
     kept = np.abs(network(x, training=False) - expected).mean()
     assert lost > 1e-4
     assert kept < 0.5 * lost
