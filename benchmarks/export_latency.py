@@ -28,9 +28,10 @@ from ssae_tf import workflow
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import load_category
 from ssae_tf.detector import Detector
+from ssae_tf.errors import RunError
 from ssae_tf.evaluation.metrics import auroc
-from ssae_tf.export.artefact import Artefact
-from ssae_tf.export.build import Exported, Request, export
+from ssae_tf.export.artefact import PARITY_FILE, Artefact
+from ssae_tf.export.build import Request, export
 from ssae_tf.export.names import IS_ANOMALOUS
 from ssae_tf.files import read_json, write_json
 from ssae_tf.progress import Reporter
@@ -128,17 +129,37 @@ def verdicts(
     return found
 
 
-def row(name: str, made: Exported | None, record: dict[str, Any], sizes: list[int]) -> str:
+def exported(
+    run: Path, name: str, validation: list[Path], folder: Path, reporter: Reporter
+) -> Artefact:
+    """The artefact of a format and precision, as "tflite:int8", even if it failed its check."""
+    kind, _, precision = name.partition(":")
+    out = folder / name.replace(":", "-")
+    request = Request(kind, precision or None)
+    try:
+        made = export(run, request, validation, out=out, reporter=reporter, keep_failed=True)
+    except RunError as error:
+        failed = out.with_name(f"{out.name}.failed")
+        if not failed.exists():
+            raise
+        reporter.warn(str(error))
+        return Artefact.load(failed, even_failed=True)
+    return Artefact.load(made.folder)
+
+
+def row(name: str, record: dict[str, Any], sizes: list[int]) -> str:
     """A line of the Markdown table."""
+    parity = record.get("parity")
     cells = [name]
-    if made is None:
+    if parity is None:
         cells += ["", "", "", ""]
     else:
+        cells[0] += "" if parity["passed"] else ", refused"
         cells += [
             f"{record['bytes'] / 2**20:.2f}",
-            f"{made.seconds:.0f}",
-            f"{made.parity.map_largest:.1e}",
-            f"{made.parity.score_largest:.1e}",
+            f"{record['conversion_seconds']:.0f}",
+            f"{parity['map_largest']:.1e}",
+            f"{parity['score_largest']:.1e}",
         ]
     judged = record.get("verdicts")
     cells.append("" if judged is None else f"{judged['flipped']} / {judged['n']}")
@@ -174,13 +195,10 @@ def main() -> None:
         # From all kinds, good ones among them.
         samples = samples[:: max(1, len(samples) // arguments.pictures)][: arguments.pictures]
     with tempfile.TemporaryDirectory() as folder:
-        made, artefacts = {}, {}
-        for name in arguments.formats:
-            kind, _, precision = name.partition(":")
-            request = Request(kind, precision or None)
-            out = Path(folder) / name.replace(":", "-")
-            made[name] = export(arguments.run, request, validation, out=out, reporter=reporter)
-            artefacts[name] = Artefact.load(made[name].folder)
+        artefacts = {
+            name: exported(arguments.run, name, validation, Path(folder), reporter)
+            for name in arguments.formats
+        }
         timed = calls(detector, artefacts)
         records: dict[str, dict[str, Any]] = {name: {"latency": {}} for name in timed}
         for size in arguments.sizes:
@@ -199,8 +217,8 @@ def main() -> None:
             files = [path for path in artefact.folder.rglob("*") if path.is_file()]
             records[name] |= {
                 "bytes": sum(path.stat().st_size for path in files),
-                "conversion_seconds": made[name].seconds,
-                "parity": made[name].parity.to_dict(),
+                "conversion_seconds": artefact.metadata["conversion_seconds"],
+                "parity": read_json(artefact.folder / PARITY_FILE),
                 "verdicts": judged[name],
             }
             if artefact.format.takes_threshold:
@@ -213,7 +231,7 @@ def main() -> None:
     heads = ["", "MiB", "conversion, s", "map", "score", "flipped", "image AUROC", *sizes]
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for name, record in records.items():
-        print(row(name, made.get(name), record, arguments.sizes))
+        print(row(name, record, arguments.sizes))
     for name, record in records.items():
         for what, seconds in record.get("verdict_cost", {}).items():
             print(f"{name}, {what}: {1e3 * seconds:.1f} ms at {sizes[0]}, the area rule included")
