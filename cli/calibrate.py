@@ -32,7 +32,9 @@ def command(run: Path | None, min_area: int | None, data: Path | None, quiet: bo
     folder = options.resolve_run(run, report)
 
     from ssae_tf import workflow
+    from ssae_tf.training.threads import use_cores
 
+    use_cores()
     detector = workflow.calibrate(folder, data=data, min_area=min_area, reporter=report)
     assert detector.calibration is not None
     click.echo(f"threshold {detector.calibration.threshold!r}")

@@ -44,7 +44,9 @@ def command(
 
     from ssae_tf import workflow
     from ssae_tf.files import write_json
+    from ssae_tf.training.threads import use_cores
 
+    use_cores()
     if out is None and data is None and category is None:
         out = folder
     sheets = None if out is None else out / workflow.SHEETS_FOLDER
