@@ -11,8 +11,6 @@ is called once, so that a busy moment strikes all alike. Ratios are to Keras `pr
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -32,6 +30,7 @@ from ssae_tf.errors import RunError
 from ssae_tf.evaluation.metrics import auroc
 from ssae_tf.export.artefact import PARITY_FILE, Artefact
 from ssae_tf.export.build import Request, export
+from ssae_tf.export.latency import machine
 from ssae_tf.export.names import IS_ANOMALOUS
 from ssae_tf.files import read_json, write_json
 from ssae_tf.progress import Reporter
@@ -236,18 +235,12 @@ def main() -> None:
         for what, seconds in record.get("verdict_cost", {}).items():
             print(f"{name}, {what}: {1e3 * seconds:.1f} ms at {sizes[0]}, the area rule included")
     if arguments.out:
-        machine = {
-            "platform": platform.platform(),
-            "cpu_count": os.cpu_count(),
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-        }
         write_json(
             arguments.out,
             {
                 "command": " ".join(["python", *sys.argv]),
                 "config": {"width": detector.config.model.width},
-                "machine": machine,
+                "machine": machine(),
                 "results": records,
             },
         )

@@ -9,8 +9,6 @@ machine's own rate for a large float32 matrix product.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import time
@@ -21,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.detector import Detector, compiled_network
+from ssae_tf.export.latency import machine
 from ssae_tf.export.serving import network_of
 from ssae_tf.files import write_json
 from ssae_tf.models.autoencoder import autoencoder
@@ -85,13 +84,8 @@ def main() -> None:
             arguments.out,
             {
                 "command": " ".join(["python", *sys.argv]),
-                "machine": {
-                    "platform": platform.platform(),
-                    "cpu_count": os.cpu_count(),
-                    "threads": len(os.sched_getaffinity(0)),
-                    "tensorflow": tf.__version__,
-                    "matrix_product_flop_per_second": rate,
-                },
+                "machine": machine(),
+                "matrix_product_flop_per_second": rate,
                 "width": config.model.width,
                 "seconds": results,
             },

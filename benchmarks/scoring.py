@@ -25,6 +25,7 @@ from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import read_sample_mask
 from ssae_tf.detector import Detector, judged
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult
+from ssae_tf.export.latency import machine
 from ssae_tf.files import read_json, write_json
 from ssae_tf.threshold import image_score
 
@@ -138,8 +139,14 @@ def main() -> None:
         print(f"slope of log {key} over log pictures: {value:.2f}")
     if arguments.out:
         command = " ".join(["python", *sys.argv])
-        content = {"command": command, "milliseconds": times, "evaluate": rows, "slopes": slopes}
-        write_json(arguments.out, content)
+        content = {
+            "command": command,
+            "machine": machine(),
+            "milliseconds": times,
+            "evaluate": rows,
+            "slopes": slopes,
+        }
+        write_json(arguments.out, {**content, "evaluate": rows, "slopes": slopes})
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ memory could not hold.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import resource
 import sys
 import time
@@ -23,6 +21,7 @@ import numpy as np
 
 from ssae_tf.data.images import read_image
 from ssae_tf.detector import Detector
+from ssae_tf.export.latency import machine
 from ssae_tf.files import write_json
 from ssae_tf.tensor_ops import reflect_indices
 
@@ -69,7 +68,7 @@ def main() -> None:
             arguments.out,
             {
                 "command": " ".join(["python", *sys.argv]),
-                "machine": {"platform": platform.platform(), "cpu_count": os.cpu_count()},
+                "machine": machine(),
                 "width": detector.config.model.width,
                 "shape": list(x.shape),
                 "tile": tiles.side,

@@ -12,7 +12,6 @@ where that is installed (`pip install albumentations`).
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -27,6 +26,7 @@ from surfaces import random_surface
 from ssae_tf.config import CorruptionConfig, RunConfig, override, preset
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.data.pipeline import CropSampler, training_batches
+from ssae_tf.export.latency import machine
 from ssae_tf.files import write_json
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.training.step import corruption_seed, make_step
@@ -144,7 +144,7 @@ def main() -> None:
     if arguments.out:
         content = {
             "command": " ".join(["python", *sys.argv]),
-            "threads": len(os.sched_getaffinity(0)),
+            "machine": machine(),
             "steps_seconds": results,
             "crops_per_second": crops,
             "deformation_milliseconds": warps,

@@ -73,7 +73,7 @@ def measure(
         "schema_version": SCHEMA_VERSION,
         "size": list(size),
         "rounds": rounds,
-        "machine": _machine(),
+        "machine": machine(),
         "seconds": {
             name: {f"p{at}": float(np.percentile(times, at)) for at in PERCENTILES}
             for name, times in seconds.items()
@@ -83,12 +83,12 @@ def measure(
 
 def latency_table(found: dict[str, Any]) -> Table:
     """The parts in milliseconds, with the machine below."""
-    machine = found["machine"]
+    on = found["machine"]
     height, width = found["size"]
     table = Table(
         box=box.SIMPLE_HEAD,
-        caption=f"{found['rounds']} rounds, {machine['processor']}, {machine['cpus']} cores, "
-        f"TensorFlow {machine['tensorflow']}",
+        caption=f"{found['rounds']} rounds, {on['processor']}, {on['cpus']} cores, "
+        f"TensorFlow {on['tensorflow']}",
         caption_justify="left",
     )
     table.add_column(f"{height}×{width}, ms")
@@ -148,11 +148,17 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
     }
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What times depend on, for JSON.
+
+    `usable_cpus` are those that this process may use, where the system tells.
+    """
+    has_affinity = hasattr(os, "sched_getaffinity")
     return {
         "platform": platform.platform(),
         "processor": _processor(),
         "cpus": os.cpu_count(),
+        "usable_cpus": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
         "devices": [device.name for device in tf.config.list_physical_devices()],
         "python": platform.python_version(),
         "tensorflow": importlib.metadata.version("tensorflow"),
