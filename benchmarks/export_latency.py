@@ -138,11 +138,13 @@ def exported(
     try:
         made = export(run, request, validation, out=out, reporter=reporter, keep_failed=True)
     except RunError as error:
-        failed = out.with_name(f"{out.name}.failed")
-        if not failed.exists():
+        # A SavedModel is a version in the folder.
+        places = out.with_name(f"{out.name}.failed"), out / "1.failed"
+        failed = [place for place in places if place.exists()]
+        if not failed:
             raise
         reporter.warn(str(error))
-        return Artefact.load(failed, even_failed=True)
+        return Artefact.load(failed[0], even_failed=True)
     return Artefact.load(made.folder)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -122,7 +121,6 @@ def in_torch(width: float, shape: tuple[int, int], compiled: bool) -> Callable[[
         optimizer.step()
         loss.item()
 
-    step.parameters = sum(p.numel() for p in model.parameters())  # type: ignore[attr-defined]
     return step
 
 
@@ -226,15 +224,14 @@ def main() -> None:
                 rate = 2 * _PRODUCT**3 / seconds / 1e9
                 print(f"| {shape} | {what} of {_PRODUCT}², {rate:.0f} GFLOP/s | | |", flush=True)
             else:
-                ratio = seconds / found["tensorflow"]
+                ratio = seconds / found.get("tensorflow", float("nan"))
                 print(f"| {shape} | {what} | {seconds:.2f} | {ratio:.2f} |", flush=True)
     if arguments.out:
-        content = {
-            "command": "python benchmarks/peer_step.py --torch-python TORCH "
-            f"--width {arguments.width:g} --rounds {arguments.rounds}",
-            "threads": len(os.sched_getaffinity(0)),
-            "seconds": results,
-        }
+        # Imports TensorFlow, which the processes of PyTorch have not.
+        from ssae_tf.export.latency import machine
+
+        command = " ".join(["python", *sys.argv]).replace(arguments.torch_python, "PYTHON")
+        content = {"command": command, "machine": machine(), "seconds": results}
         arguments.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

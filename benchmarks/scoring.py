@@ -146,7 +146,7 @@ def main() -> None:
             "evaluate": rows,
             "slopes": slopes,
         }
-        write_json(arguments.out, {**content, "evaluate": rows, "slopes": slopes})
+        write_json(arguments.out, content)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ steps by a fixed pace, so that a busy machine changes how long this takes and no
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 import subprocess
@@ -29,7 +30,9 @@ FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 
 def fit(arguments: argparse.Namespace, steps: int, seed: int) -> dict[str, Any]:
     """Metrics of one training, in a process of its own, unless a finished run is kept."""
-    name = f"{arguments.category}-{arguments.preset}-{steps}-{seed}"
+    others = json.dumps([str(arguments.data.resolve()), arguments.set])
+    others = hashlib.sha256(others.encode()).hexdigest()[:8]
+    name = f"{arguments.category}-{arguments.preset}-{steps}-{seed}-{others}"
     with tempfile.TemporaryDirectory() as folder:
         run = (arguments.runs or Path(folder)) / name
         if (run / "metrics.json").is_file():
@@ -38,7 +41,8 @@ def fit(arguments: argparse.Namespace, steps: int, seed: int) -> dict[str, Any]:
         command += ["--data", str(arguments.data), "--category", arguments.category]
         command += ["--preset", arguments.preset, "--steps", str(steps), "--seed", str(seed)]
         command += [text for change in arguments.set for text in ("--set", change)]
-        subprocess.run([*command, "--out", str(run)], check=True, stdout=subprocess.DEVNULL)
+        command += ["--out", str(run), "--overwrite"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return dict(read_json(run / "metrics.json"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -68,14 +69,15 @@ def command(
 
     from ssae_tf.data.mvtec import find_pictures
     from ssae_tf.detector import SCHEMA_VERSION, Detector
-    from ssae_tf.export.artefact import open_detector
+    from ssae_tf.export.artefact import find, open_detector
     from ssae_tf.overlap import ahead
     from ssae_tf.training.threads import side_by_side, use_cores
 
     paths = find_pictures(pictures)
-    # A single picture, or tiles of one, are seen with all cores.
+    # A single picture, or tiles of one, are seen with all cores, and an artefact's runtime takes
+    # one call at a time.
     is_many = len(paths) > 1 and tile is None
-    if is_many:
+    if is_many and find(run) is None:
         use_cores()
     detector = open_detector(run)
     more: dict[str, Any] = {"threshold": threshold}
@@ -96,7 +98,9 @@ def command(
 
     def inspect(path: Path) -> tuple[Path, Result | DataError]:
         try:
-            return path, detector.predict(path, **more)
+            result = detector.predict(path, **more)
+            # Not written, and several of them may wait.
+            return path, dataclasses.replace(result, reconstruction=None)
         except DataError as error:
             return path, error
 
@@ -108,12 +112,16 @@ def command(
             _write(result, out, names[path])
         return result.to_dict()
 
-    # While the network sees a picture, others are decoded and written. An artefact's runtime takes
-    # one call at a time.
-    at_once = side_by_side() if is_many and isinstance(detector, Detector) else 1
+    if is_many:
+        # While the network sees a picture, others are decoded and written.
+        at_once = side_by_side() if isinstance(detector, Detector) else 1
+        lines = ahead(write, ahead(inspect, paths, at_once), 1)
+    else:
+        # In this thread, so that Ctrl-C ends it at once.
+        lines = map(write, map(inspect, paths))
     failed = 0
     with report.task("Inspecting", len(paths)) as task:
-        for line in ahead(write, ahead(inspect, paths, at_once), 1):
+        for line in lines:
             failed += "error" in line
             click.echo(_json(line))
             task.advance()

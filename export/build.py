@@ -49,9 +49,9 @@ from ssae_tf.tensor_ops import pad_reflect, shrink
 # Pictures that int8 is calibrated on, and of how many one is taken in a corrupted copy too.
 _CALIBRATION, _CORRUPTED_OF = 32, 4
 # Precisions whose weights are rounded, and the pictures that this goes by, with a crop of each,
-# pixels.
+# pixels, and the largest side of them.
 _EIGHT_BITS = ("dynamic", "int8")
-_SEEN, _CROP = 32, 128
+_SEEN, _CROP, _LARGEST = 32, 128, 1024
 # Of an engine's default profile.
 _SMALLEST_SIDE, _LARGEST_BATCH = 32, 4
 
@@ -374,28 +374,28 @@ class _Work:
         """What the network sees in inspection, half of it corrupted.
 
         Returns:
-            Whole pictures, (h, w, 3) float32 each, and a crop of each, (N, 128, 128, 3) float32.
+            Pictures, whole up to 1024 pixels a side, (h, w, 3) float32 each, and a crop of each,
+            (N, 128, 128, 3) float32.
         """
         seed = self.request.seed
         rng = np.random.default_rng(seed)
         config, size = self.detector.config.scoring, self.detector.inspection_size
         scales = config.settled.scales
+        is_corrupted = rng.permutation(_SEEN) < _SEEN // 2
         whole, crops = [], []
         for index in range(_SEEN):
             picture = to_unit(self._pixels(self.pictures[index % len(self.pictures)]))
             if size is not None:
                 picture = resize(picture, *size)
             seen = shrink(tf.constant(picture[None]), scales[index % len(scales)])
-            large = pad_reflect(seen, _CROP)[0].numpy()
-            top, left = (rng.integers(side - _CROP + 1) for side in large.shape[:2])
-            crops.append(large[top : top + _CROP, left : left + _CROP])
-            if index % 2:
-                seen = tf.constant(corrupted_copies(seen.numpy(), (seed, index)))
-            whole.append(pad_reflect(seen, DOWNSAMPLING, config.margin)[0].numpy())
-        result = np.stack(crops)
-        half = rng.permutation(_SEEN)[: _SEEN // 2]
-        result[half] = corrupted_copies(result[half], (seed, 0))
-        return whole, result
+            large = pad_reflect(seen, DOWNSAMPLING, config.margin)[0].numpy()
+            crop = _cut(pad_reflect(seen, _CROP)[0].numpy(), _CROP, rng)
+            large = _cut(large, _LARGEST, rng)
+            if is_corrupted[index]:
+                large, crop = (corrupted_copies(x[None], (seed, index))[0] for x in (large, crop))
+            whole.append(large)
+            crops.append(crop)
+        return whole, np.stack(crops)
 
     def _call(self, function: str, **arguments: Any) -> Any:
         module, name = function.split(":")
@@ -444,6 +444,12 @@ class _Work:
             (1, int(height), int(width)),
             (_LARGEST_BATCH, int(height), int(width)),
         )
+
+
+def _cut(picture: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
+    """A part at a random place, of at most so many pixels a side."""
+    top, left = (rng.integers(max(length - side, 0) + 1) for length in picture.shape[:2])
+    return picture[top : top + side, left : left + side]
 
 
 def compare_apart(

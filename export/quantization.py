@@ -66,13 +66,22 @@ def equalize(network: tf.keras.Model, pictures: Sequence[np.ndarray]) -> None:
     if not inner:
         return
     probe = tf.keras.Model(network.input, [layer.output for layer in inner])
-    largest = [np.zeros(layer.output.shape[-1]) for layer in inner]
-    for picture in pictures:
-        outputs = probe(tf.constant(picture[None]), training=False)
+
+    @tf.function(
+        autograph=False,
+        input_signature=[tf.TensorSpec((None, None, None, network.input.shape[-1]), tf.float32)],
+    )
+    def highest(x: tf.Tensor) -> list[tf.Tensor]:
+        # In one graph, which keeps no output longer than it needs it.
+        outputs = probe(x, training=False)
         # Of one output Keras makes no list.
         outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        for values, output in zip(largest, outputs, strict=True):
-            np.maximum(values, np.max(output, axis=(0, 1, 2)), out=values)
+        return [tf.reduce_max(output, axis=(0, 1, 2)) for output in outputs]
+
+    largest = [np.zeros(layer.output.shape[-1]) for layer in inner]
+    for picture in pictures:
+        for values, found in zip(largest, highest(tf.constant(picture[None])), strict=True):
+            np.maximum(values, found, out=values)
     for layer, values in zip(inner, largest, strict=True):
         before, after = sources(layer), _readers(network, layer)
         if not all(isinstance(one, _CONVOLUTIONS) for one in (*before, *after)):

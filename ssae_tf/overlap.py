@@ -18,21 +18,33 @@ def ahead(function: Callable[[_T], _R], items: Iterable[_T], threads: int) -> It
 
     Args:
         function: of an item; what it raises is raised when its result is taken.
-        items: taken in the caller's thread, two for each thread in advance.
+        items: taken in the caller's thread, one more than there are threads in advance. An error
+            there is raised once the results of the items before it are taken.
         threads: how many run at a time.
 
     Yields:
         The results, in the order of the items.
     """
+    source = iter(items)
+    failure: Exception | None = None
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[_R]] = deque()
         try:
-            for item in items:
+            while True:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    failure = error
+                    break
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * threads:
+                if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
             # Whoever stops early waits for nothing that has not begun.
             pool.shutdown(wait=True, cancel_futures=True)
+    if failure is not None:
+        raise failure

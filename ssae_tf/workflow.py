@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import datetime
 import importlib.metadata
@@ -41,6 +40,7 @@ from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_she
 from ssae_tf.files import check_can_be_made, read_json, write_json, write_text
 from ssae_tf.local_statistics import LocalStatistics, fit_local_statistics
 from ssae_tf.models.weights import save_weights
+from ssae_tf.overlap import ahead
 from ssae_tf.progress import Reporter, Task, duration
 from ssae_tf.threshold import calibrate as threshold_of
 from ssae_tf.threshold import default_min_area, image_score
@@ -600,12 +600,11 @@ def _apply(
             return [], [str(error)]
 
     messages: list[str] = []
-    with concurrent.futures.ThreadPoolExecutor(side_by_side()) as pool:
-        for found, wrong in pool.map(attempt, samples):
-            for result in found:
-                keep(result)
-            messages += wrong
-            task.advance()
+    for found, wrong in ahead(attempt, samples, side_by_side()):
+        for result in found:
+            keep(result)
+        messages += wrong
+        task.advance()
     return messages
 
 

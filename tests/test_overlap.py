@@ -43,7 +43,7 @@ def test_few_items_in_advance():
 
     results = ahead(lambda x: x, items(), 2)
     assert next(results) == 0
-    assert len(taken) == 5
+    assert len(taken) == 3
     results.close()
 
 
@@ -55,6 +55,20 @@ def test_an_error_comes_with_its_result():
     assert [next(results), next(results)] == [1, 0.5]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_comes_behind_the_results_before_it(threads):
+    """Of an earlier stage too, whatever the later one has begun by then."""
+
+    def reciprocal(x):
+        return 1 / x
+
+    results = ahead(str, ahead(reciprocal, [1, 2, 4, 5, 0, 8], threads), 1)
+    found = []
+    with pytest.raises(ZeroDivisionError):
+        found.extend(results)
+    assert found == ["1.0", "0.5", "0.25", "0.2"]
 
 
 def test_what_has_not_begun_is_left_out_when_no_one_takes_it():

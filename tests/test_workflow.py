@@ -10,6 +10,8 @@ import csv
 import json
 import shutil
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -818,6 +820,32 @@ def test_pictures_side_by_side_give_the_same(
     )
     assert again.calibration is not None
     assert again.calibration.scores == pytest.approx(scores, rel=1e-5)
+
+
+def test_results_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slowly they are kept: those of a whole test set would not fit in memory."""
+
+    class Result:
+        pass
+
+    alive: weakref.WeakSet[Result] = weakref.WeakSet()
+    most = []
+
+    def make(_: object) -> Result:
+        result = Result()
+        alive.add(result)
+        return result
+
+    def keep(_: Result) -> None:
+        time.sleep(0.005)
+        most.append(len(alive))
+
+    monkeypatch.setattr(workflow, "side_by_side", lambda: 2)
+    samples = [Sample(Path("x"), "good")] * 40
+    with Listener().task("", len(samples)) as task:
+        assert workflow._apply(make, samples, task, False, keep) == []
+    assert len(most) == 40
+    assert max(most) <= 5
 
 
 def test_figures_by_hand(fit: Callable[..., workflow.Fitted], root: Path) -> None:

@@ -92,8 +92,9 @@ class PixelAccumulator:
     measure several defect kinds against the same good pictures, fill one accumulator with the good
     ones and one per kind, and every pixel is sorted once.
 
-    Memory: for normal pixels 64 MiB (of float32), and what is beyond that sorted and packed without
-    loss, about a byte a pixel; for defective pixels their value and 8 bytes.
+    Memory: normal pixels wait for 2²⁴ of them, are then sorted and packed without loss, which takes
+    a few times as much for a moment, and a byte or so each from then on (of float32; four of
+    float64). Of defective pixels the value and 8 bytes stay, and 16 more once a figure is read.
     """
 
     def __init__(self) -> None:

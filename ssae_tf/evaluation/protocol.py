@@ -79,11 +79,12 @@ class Evaluation:
         mask = result.true_mask
         if mask is None and not result.is_defective:
             mask = np.zeros(result.anomaly_map.shape, dtype=bool)
-        pixels = self._pixels.setdefault(result.kind, PixelAccumulator())
+        pixels = self._pixels.get(result.kind) or PixelAccumulator()
         if mask is None:
             self._without_mask[result.kind] += 1
         else:
             pixels.add(result.anomaly_map, mask, result.predicted_mask)
+        self._pixels[result.kind] = pixels
         self.verdicts.append(Verdict(result.path, result.kind, result.score, result.is_anomalous))
 
     def metrics(self, threshold: float, min_area: int) -> dict[str, Any]:

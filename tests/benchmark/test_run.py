@@ -92,7 +92,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     traced: dict[Any, Any] = {}
 
     def compiled(model: Any, config: Any, weights: Any, statistics: Any) -> Any:
-        key = (config.scoring, None if weights is None else weights.tobytes())
+        known = None if weights is None else weights.tobytes()
+        key = (config.scoring, known, statistics is None)
         if key not in traced:
             traced[key] = compile_(model, config, weights, statistics)
         return traced[key]

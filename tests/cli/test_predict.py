@@ -15,6 +15,8 @@ import pytest
 
 from ssae_tf.cli.predict import _names
 from ssae_tf.detector import Detector
+from ssae_tf.errors import RunError
+from ssae_tf.training import threads
 
 Invoke = Callable[..., Any]
 
@@ -63,6 +65,41 @@ def test_a_failed_picture_has_a_line_too(invoke: Invoke, run_folder: Path, pictu
         assert set(line) == {"schema_version", "path", "error"}
         assert line["error"].startswith(line["path"])
     assert all("score" in line for line in lines if line not in failed)
+
+
+def test_pictures_side_by_side(
+    invoke: Invoke,
+    run_folder: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same lines in the same order, and the same files."""
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    expected = invoke("predict", run_folder, pictures, "--out", alone)
+    monkeypatch.setattr(threads, "side_by_side", lambda: 3)
+    done = invoke("predict", run_folder, pictures, "--out", together)
+    assert (done.code, done.out) == (expected.code, expected.out)
+    names = sorted(path.name for path in alone.iterdir())
+    assert sorted(path.name for path in together.iterdir()) == names
+    for name in names:
+        assert (together / name).read_bytes() == (alone / name).read_bytes()
+
+
+def test_lines_before_a_failure_are_printed(
+    invoke: Invoke, run_folder: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = Detector.predict
+
+    def fail(detector: Detector, picture: Any, **arguments: Any) -> Any:
+        if picture.name == "broken.jpg":
+            raise RunError("The weights are damaged.")
+        return predict(detector, picture, **arguments)
+
+    monkeypatch.setattr(Detector, "predict", fail)
+    done = invoke("predict", run_folder, pictures)
+    assert done.code == 1
+    assert [Path(line["path"]).name for line in _lines(done)] == ["a.png", "b.png", "a.png"]
 
 
 def test_out(invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_many_pixels_are_packed_without_loss(monkeypatch, dtype):
 
 
 def test_packed_maps_take_a_third(rng):
-    """Of smooth maps, 64 pictures of 512² at a time."""
+    """64 pictures of 512² at a time."""
     values = np.abs(rng.standard_normal(2**24)).astype(np.float32)
     assert len(metrics._Block(values)._packed) < values.nbytes / 3
 

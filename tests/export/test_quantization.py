@@ -88,6 +88,21 @@ def test_equalization_changes_ranges_and_no_answer(
     assert narrow[narrow > 0].max() / narrow[narrow > 0].min() < 20.0
 
 
+def test_ranges_are_those_of_pictures_of_any_size(
+    network: tf.keras.Model, crops: np.ndarray, rng: np.random.Generator
+) -> None:
+    """And not of the crops that the rounding goes by, whose values are smaller."""
+    pictures = [rng.random((height, 24, 3), dtype=np.float32) for height in (16, 40)]
+    prepare(network, pictures, 0.1 * crops)
+    largest = [
+        values.max()
+        for picture in pictures
+        for values in _relu_outputs(network, picture[None]).values()
+    ]
+    # Rounding moves them a little.
+    assert max(largest) == pytest.approx(1.0, rel=0.1)
+
+
 def test_a_channel_on_which_nothing_depends_gets_no_range(crops: np.ndarray) -> None:
     """It may be anything on other pictures, and would make the steps of all others coarser."""
     layers = tf.keras.layers
