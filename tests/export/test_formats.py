@@ -118,11 +118,13 @@ def test_raw_outputs(loaded: tuple[Artefact, float], rng: np.random.Generator) -
 def test_pixels_and_floats_give_the_same(
     loaded: tuple[Artefact, float], rng: np.random.Generator
 ) -> None:
-    artefact, _ = loaded
+    artefact, tolerance = loaded
+    # A value between two of 256 steps may be rounded to either, and moves all that follows.
+    atol = tolerance if artefact.metadata["precision"] == "int8" else 1e-4
     pixels = rng.integers(0, 256, (2, 16, 24, 3)).astype(np.uint8)
     one = artefact.run(pixels)["anomaly_map"]
     other = artefact.run(pixels.astype(np.float32) / np.float32(255))["anomaly_map"]
-    np.testing.assert_allclose(one, other, atol=1e-4)
+    np.testing.assert_allclose(one, other, atol=atol)
 
 
 def test_another_threshold_needs_no_export(
