@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 PIP_FLAGS := --quiet --quiet --disable-pip-version-check --no-input
 PACKAGING := setup.cfg setup.py pyproject.toml
 # Two processes: tracing takes most of the time, on one core. PYTEST_ARGS=-n0 makes it one.
-PYTEST := -m pytest -n 2 --dist loadgroup --cov --cov-report=term
+PYTEST := -m pytest -n 2 --cov --cov-report=term
 
 # The first of these that runs and is Python 3.$(1) to 3.$(2): a name on the path may be an empty shim.
 find-python = $(shell for name in $(3); do \

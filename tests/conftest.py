@@ -26,12 +26,17 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 _SHARED_DATA = Path(os.environ.get("SSAE_TF_DATA") or ROOT.parent / "shared" / "data")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Tests of a file stay in one process, and those that share artefacts as well."""
-    exports = ROOT / "tests" / "export"
-    for item in items:
-        group = exports if exports in item.path.parents else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group.relative_to(ROOT))))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "exports" if "tests/export/" in file else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)
