@@ -39,7 +39,7 @@ from ssae_tf.export.savedmodel import SavedModelRuntime
 from ssae_tf.export.tflite import FILE as TFLITE_FILE
 from ssae_tf.export.tflite import TfliteRuntime
 from ssae_tf.files import write_json
-from ssae_tf.machine import machine
+from ssae_tf.machine import machine, usable_cpus
 from ssae_tf.models.autoencoder import DILATION_RATES, autoencoder
 from ssae_tf.models.blocks import outermost_tap
 
@@ -119,7 +119,10 @@ def from_torch(path: Path, side: int) -> dict[str, Callable[[np.ndarray], np.nda
     """The routes of PyTorch's ONNX, which takes planes."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    # As the artefact's runtime has it.
+    options.intra_op_num_threads = usable_cpus()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     compiled = in_openvino(path, [1, 3, side, side])
     return {

@@ -14,6 +14,7 @@ import numpy as np
 from ssae_tf.data.images import to_unit
 from ssae_tf.errors import RunError
 from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, PICTURE, PIXELS, WITH_THRESHOLD
+from ssae_tf.machine import usable_cpus
 
 OPSET = 17
 FILES = {FLOAT: "model.onnx", PIXELS: "model_u8.onnx"}
@@ -263,6 +264,8 @@ class OnnxRuntime:
             options = onnxruntime.SessionOptions()
             # Errors come as exceptions.
             options.log_severity_level = 4
+            # It counts all cores, and threads that share one wait for each other awake.
+            options.intra_op_num_threads = usable_cpus()
             self._sessions[signature] = onnxruntime.InferenceSession(
                 str(self._folder / FILES[signature]),
                 options,

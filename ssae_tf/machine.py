@@ -12,20 +12,23 @@ import tensorflow as tf
 
 
 def machine() -> dict[str, Any]:
-    """The machine and what computes on it, for JSON.
-
-    `usable_cpus` are those that this process may use, where the system tells.
-    """
-    has_affinity = hasattr(os, "sched_getaffinity")
+    """The machine and what computes on it, for JSON."""
     return {
         "platform": platform.platform(),
         "processor": _processor(),
         "cpus": os.cpu_count(),
-        "usable_cpus": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
+        "usable_cpus": usable_cpus(),
         "devices": [device.name for device in tf.config.list_physical_devices()],
         "python": platform.python_version(),
         "tensorflow": importlib.metadata.version("tensorflow"),
     }
+
+
+def usable_cpus() -> int:
+    """Cores that this process may use: a container or taskset may leave it fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _processor() -> str:
