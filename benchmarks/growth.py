@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import command_line
 from memory import peak
 
 Point = tuple[int, float, int]
@@ -95,7 +96,7 @@ def main() -> None:
         from ssae_tf.files import write_json
         from ssae_tf.machine import machine
 
-        about = {"command": " ".join(["python", *sys.argv]), "machine": machine()}
+        about = {"command": command_line(), "machine": machine()}
         write_json(arguments.out, {**about, **content})
 
 

@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import io
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from figures import command_line
 from interleaved import Child, Timed, here, matrix_product, medians, product_rate
 
 from ssae_tf.config import ModelConfig
@@ -207,9 +207,7 @@ def main() -> None:
             fastest = min(one["seconds"].values())
             print(f"| {name} | {1e3 * seconds:.1f} | {seconds / fastest:.2f} | {share:.2f} |")
     if arguments.out:
-        command = " ".join(["python", *sys.argv])
-        if arguments.torch_python:
-            command = command.replace(arguments.torch_python, "PYTHON")
+        command = command_line(RUN=arguments.run, PYTHON=arguments.torch_python)
         content = {"command": command, "machine": machine(), "width": width, "sizes": sizes}
         write_json(arguments.out, content)
 

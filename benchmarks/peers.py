@@ -13,12 +13,12 @@ which takes the same time at every width (docs/performance.md). PatchCore's memo
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import command_line
 from inference import in_openvino
 from interleaved import Child, Timed, here, matrix_product, medians, product_rate
 
@@ -85,9 +85,8 @@ def main() -> None:
         )
     print(f"Matrix product: {rate / 1e9:.0f} GFLOP/s")
     if arguments.out:
-        command = " ".join(["python", *sys.argv]).replace(arguments.torch_python, "PYTHON")
         content = {
-            "command": command,
+            "command": command_line(PYTHON=arguments.torch_python),
             "machine": machine(),
             "torch": next(iter(children.values())).about["torch"],
             "side": arguments.side,

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from figures import command_line
 from memory import peak
 
 from ssae_tf import workflow
@@ -145,9 +146,8 @@ def main() -> None:
     for key, value in slopes.items():
         print(f"slope of log {key} over log pictures: {value:.2f}")
     if arguments.out:
-        command = " ".join(["python", *sys.argv])
         content = {
-            "command": command,
+            "command": command_line(RUN=arguments.run, FOLDER=arguments.work),
             "machine": machine(),
             "milliseconds": times,
             "evaluate": rows,

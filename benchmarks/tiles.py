@@ -13,12 +13,12 @@ memory could not hold.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import command_line
 from memory import peak
 
 from ssae_tf.data.images import read_image
@@ -68,7 +68,7 @@ def main() -> None:
         write_json(
             arguments.out,
             {
-                "command": " ".join(["python", *sys.argv]),
+                "command": command_line(RUN=arguments.run, PICTURE=arguments.picture),
                 "machine": machine(),
                 "width": detector.config.model.width,
                 "shape": list(x.shape),

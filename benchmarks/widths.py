@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import print_metrics
+from figures import command_line, print_metrics
 from interleaved import Timed, here, matrix_product, medians, product_rate
 
 from ssae_tf.detector import Detector
@@ -86,9 +86,8 @@ def main() -> None:
         print(f"| {name} | {' | '.join(cells)} |")
     print(f"Matrix product: {rate / 1e9:.0f} GFLOP/s")
     if arguments.out:
-        command = " ".join(["python", *sys.argv]).replace(str(arguments.data), "DATA")
         content = {
-            "command": command,
+            "command": command_line(DATA=arguments.data, RUNS=arguments.work),
             "machine": machine(),
             "category": arguments.category,
             "steps": arguments.steps,
