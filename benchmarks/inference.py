@@ -45,7 +45,7 @@ from ssae_tf.models.blocks import outermost_tap
 
 RECOMMENDED = "OpenVINO"
 _CEILING = "matrix product"
-_TORCH = Path(__file__).with_name("torch_networks.py")
+_TORCH = Path(__file__).with_name("torch_peers.py")
 
 
 def networks(run: Path | None) -> tuple[dict[str, tf.keras.Model], float]:

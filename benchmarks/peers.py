@@ -36,7 +36,7 @@ METHODS = {
 # Of the dilated kernels that `quick` trains, on either side of the middle.
 _TAPS = ["2", "1", "0", "0", "0"]
 _CEILING = "matrix product"
-_TORCH = Path(__file__).with_name("torch_networks.py")
+_TORCH = Path(__file__).with_name("torch_peers.py")
 
 
 def main() -> None:

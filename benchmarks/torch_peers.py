@@ -3,7 +3,7 @@
 Writes a network with random weights as ONNX if asked to, says what it costs in a line of JSON, and
 runs it once for every line of stdin, answering with the seconds.
 
-    python benchmarks/torch_networks.py NAME SIDE [--width 0.375] [--taps 2 1 0 0 0] [--onnx FILE]
+    python benchmarks/torch_peers.py NAME SIDE [--width 0.375] [--taps 2 1 0 0 0] [--onnx FILE]
 
 `table-1` is the package's network as it is exported, with batch normalisation folded; the others
 are the methods of `anomalib`, from a picture to its anomaly map.
@@ -22,61 +22,25 @@ from unittest import mock
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from torch_network import RATES, network
 
-RATES = (1, 2, 4, 8, 16)
 # Pictures of MVTec AD's leather, of which PatchCore keeps a share of all patches.
 _PICTURES = 245
 
 
-class Stacked(nn.Module):
-    """Dilated convolutions side by side, joined."""
-
-    def __init__(self, inputs: int, outputs: int, taps: list[int]) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 2 * reach + 1, padding=rate * reach, dilation=rate)
-            for rate, reach in zip(RATES, taps, strict=True)
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, inputs, H, W) to (B, 5 · outputs, H, W)."""
-        return torch.cat([branch(x) for branch in self.branches], dim=1)
-
-
-def table_1(width: float, taps: list[int]) -> nn.Module:
-    """F without batch normalisation.
+def table_1(width: float, taps: tuple[int, ...]) -> nn.Module:
+    """F as it is exported: biases in place of batch normalisation.
 
     Args:
         width: as in the package.
         taps: of the dilated kernels of each rate, on either side of the middle.
     """
-    layers: list[nn.Module] = []
-    channels = 3
-
-    def add(layer: nn.Module, outputs: int) -> None:
-        nonlocal channels
-        layers.extend((layer, nn.ReLU(inplace=True)))
-        channels = outputs
-
-    def convolve(count: int) -> None:
-        filters = round(count * width)
-        add(nn.Conv2d(channels, filters, 3, padding=1), filters)
-
-    for count in (32, 64, 128):
-        convolve(count)
-        convolve(count)
-        layers.append(nn.MaxPool2d(2))
-    for _ in range(4):
-        filters = round(64 * width)
-        add(Stacked(channels, filters, taps), len(RATES) * filters)
-    convolve(256)
-    for count in (256, 128, 64):
-        filters = round(count * width)
-        up = nn.ConvTranspose2d(channels, filters, 3, stride=2, padding=1, output_padding=1)
-        add(up, filters)
-        convolve(count)
-        convolve(count // 2)
-    return nn.Sequential(*layers, nn.Conv2d(channels, 3, 1), nn.Sigmoid())
+    layers = [one for one in network(width, taps) if not isinstance(one, nn.BatchNorm2d)]
+    model = nn.Sequential(*layers)
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.bias is None:
+            module.bias = nn.Parameter(torch.zeros(module.out_channels))
+    return model
 
 
 def efficient_ad() -> nn.Module:
@@ -143,7 +107,7 @@ class MapAlone(nn.Module):
         return self.model(x).anomaly_map
 
 
-def network(arguments: argparse.Namespace) -> nn.Module:
+def asked_for(arguments: argparse.Namespace) -> nn.Module:
     """The network that is asked for."""
     side = arguments.side
     peers: dict[str, Callable[[], nn.Module]] = {
@@ -155,7 +119,7 @@ def network(arguments: argparse.Namespace) -> nn.Module:
         "draem": draem,
     }
     if arguments.name == "table-1":
-        return table_1(arguments.width, arguments.taps).eval()
+        return table_1(arguments.width, tuple(arguments.taps)).eval()
     return MapAlone(peers[arguments.name]().eval()).eval()
 
 
@@ -169,7 +133,7 @@ def main() -> None:
     parser.add_argument("--onnx")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    model = network(arguments)
+    model = asked_for(arguments)
     x = torch.rand(1, 3, arguments.side, arguments.side)
     # Exporters print.
     out, sys.stdout = sys.stdout, sys.stderr
