@@ -1,4 +1,4 @@
-"""Builds docs/performance.md from the result files: every figure on the page comes from one.
+"""Builds docs/performance.md from the result files: every table on the page comes from one.
 
     python benchmarks/report.py [--check]
 
