@@ -85,7 +85,7 @@ def latency_table(found: dict[str, Any]) -> Table:
     height, width = found["size"]
     table = Table(
         box=box.SIMPLE_HEAD,
-        caption=f"{found['rounds']} rounds, {on['processor']}, {on['cpus']} cores, "
+        caption=f"{found['rounds']} rounds, {on['processor']}, {on['usable_cpus']} cores, "
         f"TensorFlow {on['tensorflow']}",
         caption_justify="left",
     )

@@ -60,7 +60,7 @@ def test_table_by_hand() -> None:
     found = {
         "size": [64, 32],
         "rounds": 7,
-        "machine": {"processor": "A processor", "cpus": 3, "tensorflow": "2.0"},
+        "machine": {"processor": "A processor", "usable_cpus": 3, "tensorflow": "2.0"},
         "seconds": {
             "decode": {"p50": 0.001, "p95": 0.00234, "p99": 0.1},
             "predict": {"p50": 1.0, "p95": 2.0, "p99": 3.0},
