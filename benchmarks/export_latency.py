@@ -6,6 +6,7 @@ is called once, so that a busy moment strikes all alike. Ratios are to Keras `pr
 
     python benchmarks/export_latency.py RUN [--sizes 256 512] [--rounds 20] [--data ROOT]
         [--formats savedmodel tflite:int8 …] [--validation N] [--pictures N] [--out FILE.json]
+        [--artefacts FOLDER]
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
 from ssae_tf.evaluation.metrics import auroc
 from ssae_tf.export.artefact import PARITY_FILE, Artefact
-from ssae_tf.export.build import Request, export
+from ssae_tf.export.build import export
+from ssae_tf.export.make import Request
 from ssae_tf.export.names import IS_ANOMALOUS
 from ssae_tf.files import read_json, write_json
 from ssae_tf.machine import machine
@@ -46,6 +48,8 @@ FORMATS = (
     "openvino:float32",
 )
 Call = Callable[[np.ndarray], object]
+# Side of the float32 matrix product that tells what the machine can do.
+_PRODUCT = 1024
 
 
 def calls(detector: Detector, artefacts: dict[str, Artefact]) -> dict[str, Call]:
@@ -70,20 +74,30 @@ def calls(detector: Detector, artefacts: dict[str, Artefact]) -> dict[str, Call]
     return timed | {name: artefact.run for name, artefact in artefacts.items()}
 
 
-def latencies(timed: dict[str, Call], size: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call in each round, interleaved; the first two calls are not counted."""
+def latencies(
+    timed: dict[str, Call], size: int, rounds: int
+) -> tuple[dict[str, list[float]], list[float]]:
+    """Seconds of each call in each round, interleaved, and of a float32 matrix product.
+
+    The first two calls are not counted.
+    """
     rng = np.random.default_rng(0)
     # A multiple of 8, which Keras' own predict needs, of coarse noise.
     x = np.repeat(np.repeat(rng.random((1, size // 8, size // 8, 3)), 8, 1), 8, 2)
     x = x.astype(np.float32)
+    square = tf.constant(rng.random((_PRODUCT, _PRODUCT), dtype=np.float32))
     seconds: dict[str, list[float]] = {name: [] for name in timed}
+    products = []
     for index in range(rounds + 2):
+        begin = time.perf_counter()
+        tf.matmul(square, square).numpy()
+        products.append(time.perf_counter() - begin)
         for name, call in timed.items():
             begin = time.perf_counter()
             call(x)
             if index >= 2:
                 seconds[name].append(time.perf_counter() - begin)
-    return seconds
+    return seconds, products[2:]
 
 
 def verdict_cost(artefact: Artefact, size: int, rounds: int) -> dict[str, float]:
@@ -134,18 +148,17 @@ def exported(
     """The artefact of a format and precision, as "tflite:int8", even if it failed its check."""
     kind, _, precision = name.partition(":")
     out = folder / name.replace(":", "-")
-    request = Request(kind, precision or None)
-    try:
-        made = export(run, request, validation, out=out, reporter=reporter, keep_failed=True)
-    except RunError as error:
-        # A SavedModel is a version in the folder.
-        places = out.with_name(f"{out.name}.failed"), out / "1.failed"
-        failed = [place for place in places if place.exists()]
-        if not failed:
-            raise
-        reporter.warn(str(error))
-        return Artefact.load(failed[0], even_failed=True)
-    return Artefact.load(made.folder)
+    # A SavedModel is a version in the folder.
+    failed = out / "1.failed" if kind == "savedmodel" else out.with_name(f"{out.name}.failed")
+    if not out.exists() and not failed.exists():
+        try:
+            request = Request(kind, precision or None)
+            export(run, request, validation, out=out, reporter=reporter, keep_failed=True)
+        except RunError as error:
+            if not failed.exists():
+                raise
+            reporter.warn(str(error))
+    return Artefact.load(failed if failed.exists() else out, even_failed=True)
 
 
 def row(name: str, record: dict[str, Any], sizes: list[int]) -> str:
@@ -183,6 +196,7 @@ def main() -> None:
     parser.add_argument("--validation", type=int, help="pictures to compare on; all by default")
     parser.add_argument("--pictures", type=int, help="test pictures to judge; all by default")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--artefacts", type=Path, help="folder to keep them in, or to take from")
     arguments = parser.parse_args()
 
     reporter = Reporter()
@@ -195,15 +209,18 @@ def main() -> None:
     if arguments.pictures:
         # From all kinds, good ones among them.
         samples = samples[:: max(1, len(samples) // arguments.pictures)][: arguments.pictures]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.artefacts or Path(scratch)
         artefacts = {
-            name: exported(arguments.run, name, validation, Path(folder), reporter)
+            name: exported(arguments.run, name, validation, folder, reporter)
             for name in arguments.formats
         }
         timed = calls(detector, artefacts)
         records: dict[str, dict[str, Any]] = {name: {"latency": {}} for name in timed}
+        products = []
         for size in arguments.sizes:
-            seconds = latencies(timed, size, arguments.rounds)
+            seconds, found = latencies(timed, size, arguments.rounds)
+            products += found
             base = statistics.median(seconds["Keras predict (network alone)"])
             for name, times in seconds.items():
                 median = statistics.median(times)
@@ -222,6 +239,8 @@ def main() -> None:
                 "parity": read_json(artefact.folder / PARITY_FILE),
                 "verdicts": judged[name],
             }
+            if "eight_bits" in artefact.metadata:
+                records[name]["eight_bits"] = artefact.metadata["eight_bits"]
             if artefact.format.takes_threshold:
                 records[name]["verdict_cost"] = verdict_cost(
                     artefact, arguments.sizes[0], min(5, arguments.rounds)
@@ -236,6 +255,8 @@ def main() -> None:
     for name, record in records.items():
         for what, seconds in record.get("verdict_cost", {}).items():
             print(f"{name}, {what}: {1e3 * seconds:.1f} ms at {sizes[0]}, the area rule included")
+    rate = 2 * _PRODUCT**3 / statistics.median(products)
+    print(f"Matrix product of {_PRODUCT}²: {rate / 1e9:.0f} GFLOP/s")
     if arguments.out:
         write_json(
             arguments.out,
@@ -243,6 +264,7 @@ def main() -> None:
                 "command": " ".join(["python", *sys.argv]),
                 "config": {"width": detector.config.model.width},
                 "machine": machine(),
+                "matrix_product_flop_per_second": rate,
                 "results": records,
             },
         )

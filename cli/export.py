@@ -94,7 +94,8 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
     from ssae_tf import workflow
     from ssae_tf.data.mvtec import load_category
     from ssae_tf.detector import run_config
-    from ssae_tf.export.build import Request, export
+    from ssae_tf.export.build import export
+    from ssae_tf.export.make import Request
     from ssae_tf.export.tensorrt import Profile
 
     shapes = [values[name] for name in ("min_shape", "opt_shape", "max_shape")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -49,17 +50,18 @@ def convert(saved_model: str, out: str, threshold: float | None = None) -> None:
     _save(model, Path(out))
 
 
-def quantize(folder: str, pictures: list[str]) -> None:
-    """Puts the network of both files into 8 bits, the scoring aside; for a process of its own.
+def quantize(folder: str, pictures: list[str], layers: list[str]) -> None:
+    """Puts layers of the network of both files into 8 bits; for a process of its own.
 
     Args:
         folder: where `convert` wrote.
         pictures: .npy files of (H, W, 3) uint8 pictures to calibrate on.
+        layers: names of convolutions. The first of the network stays in float all the same.
     """
     import onnx
     from onnxruntime import quantization
 
-    from ssae_tf.export.network import FIRST_LAYER, LAST_LAYER, NAME
+    from ssae_tf.export.network import FIRST_LAYER, NAME
 
     source = Path(folder) / FILES[FLOAT]
     model = onnx.load(source)
@@ -68,7 +70,8 @@ def quantize(folder: str, pictures: list[str]) -> None:
         for node in model.graph.node
         if node.op_type in ("Conv", "ConvTranspose")
         and NAME in node.name
-        and not any(layer in node.name for layer in (FIRST_LAYER, LAST_LAYER))
+        and FIRST_LAYER not in node.name
+        and re.search(rf"/({'|'.join(map(re.escape, layers))})(_\d+)?/", node.name)
     ]
 
     class Reader(quantization.CalibrationDataReader):

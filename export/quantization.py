@@ -1,10 +1,10 @@
-"""Makes a network fit for 8 bits, before a converter rounds it.
+"""Makes a network fit for 8 bits, before it is rounded.
 
-Converters round every weight to the nearest of 255 steps of its output channel, and every
-activation to one of 256 steps of its whole tensor. Table 1 loses more by that than a defect's
-residual is high: its kernels hold a few large weights that lead colours through and many small
-ones, and its channels have very different ranges. Two changes, neither of which the converters
-need to know of, take most of that loss away:
+Every weight becomes the nearest of 255 steps of its output channel, and every activation one of 256
+steps of its whole tensor. Table 1 loses more by that than a defect's residual is high: its kernels
+hold a few large weights that lead colours through and many small ones, and its channels have very
+different ranges. Two changes, neither of which a converter needs to know of, take most of that loss
+away:
 
 - equalization (Nagel et al., arXiv 1906.04721): a channel may be divided by its range, and the next
   layer's weights be multiplied by it, because neither a ReLU nor a maximum minds;
@@ -15,7 +15,7 @@ need to know of, take most of that loss away:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -37,34 +37,23 @@ _DAMPING = 0.01
 _BLOCK = 128
 
 
-def prepare(
-    network: tf.keras.Model, pictures: Sequence[np.ndarray], crops: np.ndarray, seed: int = 0
-) -> None:
-    """Changes the weights of a network so that it may be stored and computed in 8 bits.
-
-    Args:
-        network: what `folded` gave.
-        pictures: what it sees in inspection, (h, w, C) float32 each, h and w multiples of 8: whole
-            ones, since what is rare decides the ranges.
-        crops: of such, (N, h, w, C).
-        seed: of which of their pixels the rounding is fitted to.
-    """
-    equalize(network, pictures)
-    round_weights(network, crops, seed)
-
-
-def equalize(network: tf.keras.Model, pictures: Sequence[np.ndarray]) -> None:
+def equalize(network: tf.keras.Model, pictures: Iterable[np.ndarray]) -> dict[str, float]:
     """Gives all channels behind a ReLU the same range, and the network the same answers.
 
     Args:
         network: changed in place.
-        pictures: as in `prepare`. The largest value of every channel becomes 1 on them, or less
-            where little depends on the channel: such a one may be stored coarsely, and on other
-            pictures its values may be larger without making the steps of all others coarser.
+        pictures: what it sees in inspection, (h, w, C) float32 each, h and w multiples of 8: whole
+            ones, and many, since what is rare decides the ranges. The largest value of every
+            channel becomes 1 on them, or less where little depends on the channel: such a one may
+            be stored coarsely, and on other pictures its values may be larger without making the
+            steps of all others coarser.
+
+    Returns:
+        The highest output of each ReLU on the pictures, by its name.
     """
     inner = [layer for layer in network.layers if isinstance(layer, tf.keras.layers.ReLU)]
     if not inner:
-        return
+        return {}
     probe = tf.keras.Model(network.input, [layer.output for layer in inner])
 
     @tf.function(
@@ -82,20 +71,24 @@ def equalize(network: tf.keras.Model, pictures: Sequence[np.ndarray]) -> None:
     for picture in pictures:
         for values, found in zip(largest, highest(tf.constant(picture[None])), strict=True):
             np.maximum(values, found, out=values)
+    ends = {}
     for layer, values in zip(inner, largest, strict=True):
-        before, after = sources(layer), _readers(network, layer)
+        ends[layer.name] = float(values.max())
+        before, after = sources(layer), readers(network, layer)
         if not all(isinstance(one, _CONVOLUTIONS) for one in (*before, *after)):
             continue
         effect = np.sqrt(sum(np.square(_weights(one)[0]).sum(axis=(0, 1, 3)) for one in after))
         effect = np.maximum(effect, 1e-12)
         scales = np.maximum(values, _LEAST * np.max(effect * values) / effect)
         scales = np.where(scales > 0.0, scales, 1.0)
+        ends[layer.name] = float((values / scales).max())
         for source, part in zip(before, np.split(scales, _ends(before)), strict=True):
             kernel, bias = _weights(source)
             _set(source, kernel / part, bias / part)
         for reader in after:
             kernel, bias = _weights(reader)
             _set(reader, kernel * scales[:, None], bias)
+    return ends
 
 
 def round_weights(network: tf.keras.Model, crops: np.ndarray, seed: int = 0) -> None:
@@ -106,7 +99,8 @@ def round_weights(network: tf.keras.Model, crops: np.ndarray, seed: int = 0) -> 
 
     Args:
         network: changed in place.
-        crops, seed: as in `prepare`.
+        crops: of what it sees in inspection, (N, h, w, C) float32, h and w multiples of 8.
+        seed: of which of their pixels the rounding is fitted to.
     """
     rng = np.random.default_rng(seed)
     exact: dict[str, tf.Tensor] = {}
@@ -198,13 +192,13 @@ def _inputs(layer: Any, values: dict[str, tf.Tensor]) -> Any:
     return found if len(found) > 1 else found[0]
 
 
-def _readers(network: tf.keras.Model, layer: Any) -> list[Any]:
+def readers(network: tf.keras.Model, layer: Any) -> list[Any]:
     """The layers that get a layer's output, behind a pooling those behind it."""
     found = []
     for other in network.layers:
         if not isinstance(other, tf.keras.layers.InputLayer) and layer in inbound(other):
             is_pool = isinstance(other, tf.keras.layers.MaxPooling2D)
-            found += _readers(network, other) if is_pool else [other]
+            found += readers(network, other) if is_pool else [other]
     return found
 
 

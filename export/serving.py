@@ -61,7 +61,9 @@ class Serving:
     has_verdict: bool = True
 
     @classmethod
-    def of(cls, detector: Detector, *, has_reconstruction: bool = True) -> Serving:
+    def of(
+        cls, detector: Detector, *, has_reconstruction: bool = True, has_verdict: bool = True
+    ) -> Serving:
         """What a detector computes.
 
         Raises:
@@ -77,6 +79,7 @@ class Serving:
             detector.weights,
             detector.statistics,
             has_reconstruction,
+            has_verdict,
         )
 
     @property

@@ -21,6 +21,8 @@ from ssae_tf.errors import RunError
 from ssae_tf.export import child
 from ssae_tf.export.names import FLOAT, PICTURE
 
+# Of activations in 8 bits, between 0 and the highest: they have a sign.
+ACTIVATION_STEPS = 127
 ENGINE = "model.engine"
 # The last TensorFlow with TF-TRT.
 _LAST_TFTRT = (2, 17)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ssae_tf.detector import Detector
-from ssae_tf.export import build, formats
+from ssae_tf.export import build, formats, make
 from ssae_tf.export.parity import Parity
 from ssae_tf.export.tensorrt import Profile
 
@@ -24,7 +24,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Has nothing exported; gives what would be."""
     calls: list[dict[str, Any]] = []
 
-    def export(run: Path, request: build.Request, pictures: Any, **rest: Any) -> build.Exported:
+    def export(run: Path, request: make.Request, pictures: Any, **rest: Any) -> build.Exported:
         calls.append({"run": run, "request": request, "pictures": pictures, **rest})
         return build.Exported(Path("made/here"), Parity(1.0, passed=True), "", 1.0)
 
@@ -107,7 +107,7 @@ def test_options_arrive(
     assert (done.code, done.out) == (0, ["made/here"])
     (call,) = requests
     assert call["run"] == run_folder
-    assert call["request"] == build.Request(
+    assert call["request"] == make.Request(
         "trt",
         precision="fp16",
         image_size=(32, 48),
@@ -123,7 +123,7 @@ def test_options_arrive(
 def test_defaults(invoke: Invoke, run_folder: Path, requests: list[dict[str, Any]]) -> None:
     assert invoke("export", run_folder, "--format", "tflite").code == 0
     (call,) = requests
-    assert call["request"] == build.Request("tflite")
+    assert call["request"] == make.Request("tflite")
     split = json.loads((run_folder / "split.json").read_text())
     names = [path.as_posix() for path in call["pictures"]]
     assert all(name.endswith(one) for name, one in zip(names, split["calibrate"], strict=True))

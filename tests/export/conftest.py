@@ -14,8 +14,9 @@ import tensorflow as tf
 from ssae_tf import workflow
 from ssae_tf.config import from_dict
 from ssae_tf.detector import Calibration, Detector
-from ssae_tf.export.build import Exported, Request, _Work, export
+from ssae_tf.export.build import Exported, export
 from ssae_tf.export.formats import FORMATS
+from ssae_tf.export.make import Maker, Request
 from ssae_tf.local_statistics import fit_local_statistics
 from ssae_tf.models.blocks import BatchNormalization
 from ssae_tf.progress import Reporter
@@ -47,14 +48,14 @@ def make(
     """Exports the shared run; the same request gives the same artefact: copy it to change it."""
     made: dict[Request, Exported] = {}
     files: list[Path] = []
-    convert = _Work.onnx_without_verdict
+    convert = Maker.onnx_without_verdict
 
-    def convert_once(work: _Work, out: Path) -> None:
-        # Three formats start from the same files.
+    def convert_once(maker: Maker, out: Path, _: object = None) -> None:
+        # Three formats start from the same files; what 8 bits do to the weights is not tested here.
         if files:
             shutil.copytree(files[0], out, dirs_exist_ok=True)
             return
-        convert(work, out)
+        convert(maker, out)
         files.append(tmp_path_factory.mktemp("onnx"))
         shutil.copytree(out, files[0], dirs_exist_ok=True)
 
@@ -65,7 +66,7 @@ def make(
             with pytest.MonkeyPatch.context() as patch:
                 # Tracing the network again would take longer than comparing.
                 patch.setattr(Detector, "load", lambda _: trained)
-                patch.setattr(_Work, "onnx_without_verdict", convert_once)
+                patch.setattr(Maker, "onnx_without_verdict", convert_once)
                 made[request] = export(
                     run_folder, request, validation, out=out, reporter=Reporter(quiet=True)
                 )

@@ -17,7 +17,8 @@ from ssae_tf.detector import Calibration, Detector, Tiles
 from ssae_tf.errors import RunError
 from ssae_tf.export import build
 from ssae_tf.export.artefact import Artefact, file_hashes
-from ssae_tf.export.build import Exported, Request, export
+from ssae_tf.export.build import Exported, export
+from ssae_tf.export.make import Request
 from ssae_tf.export.parity import Case, Parity, cases, compare
 from ssae_tf.progress import Reporter
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ssae_tf.config import ModelConfig
 from ssae_tf.export.network import Dilated, folded
-from ssae_tf.export.quantization import equalize, prepare, round_weights, rounded_matrix
+from ssae_tf.export.quantization import equalize, round_weights, rounded_matrix
 from ssae_tf.models.autoencoder import autoencoder
 from stand_ins import randomize
 
@@ -93,7 +93,9 @@ def test_ranges_are_those_of_pictures_of_any_size(
 ) -> None:
     """And not of the crops that the rounding goes by, whose values are smaller."""
     pictures = [rng.random((height, 24, 3), dtype=np.float32) for height in (16, 40)]
-    prepare(network, pictures, 0.1 * crops)
+    highest = equalize(network, pictures)
+    assert max(highest.values()) == pytest.approx(1.0)
+    round_weights(network, 0.1 * crops)
     largest = [
         values.max()
         for picture in pictures
@@ -126,7 +128,8 @@ def test_a_dead_layer_stays(crops: np.ndarray) -> None:
     x = layers.ReLU()(layers.Conv2D(2, 1, kernel_initializer="zeros")(inputs))
     model = tf.keras.Model(inputs, layers.Conv2D(3, 1)(x))
     before = model.get_weights()
-    prepare(model, crops, crops)
+    equalize(model, crops)
+    round_weights(model, crops)
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     np.testing.assert_array_equal(model.get_weights()[0], before[0])
 
@@ -152,7 +155,8 @@ def test_less_is_lost_than_by_rounding_to_the_nearest(
     nearest = _copy(network)
     _rounded_to_nearest(nearest)
     lost = np.abs(nearest(x, training=False) - expected).mean()
-    prepare(network, seen, seen)
+    equalize(network, seen)
+    round_weights(network, seen)
     kept = np.abs(network(x, training=False) - expected).mean()
     assert lost > 1e-4
     assert kept < 0.5 * lost

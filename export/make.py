@@ -1,0 +1,260 @@
+"""What each format is made by: the converters and their order, each in a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf.data.images import read_pixels
+from ssae_tf.detector import Detector
+from ssae_tf.export import child, onnx, savedmodel, tensorrt, tfserving
+from ssae_tf.export.choice import ACTIVATION_STEPS, EightBits, in_eight_bits
+from ssae_tf.export.formats import Format
+from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
+from ssae_tf.export.pictures import Pictures
+from ssae_tf.export.serving import Serving, network_of
+from ssae_tf.export.tflite import SIGNATURES as TFLITE_SIGNATURES
+from ssae_tf.progress import Reporter
+
+# Share of the tolerance that 8 bits may use up in simulation, on fewer pictures.
+_BUDGET = 0.5
+# Of an engine's default profile.
+_SMALLEST_SIDE, _LARGEST_BATCH = 32, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be exported, and how.
+
+    Attributes:
+        format: one of `FORMATS`.
+        precision: one of the format's; None for its first.
+        image_size: (height, width) of all pictures; None for any.
+        has_reconstruction: whether F(X) is an output.
+        warmup: requests for TF Serving to replay on loading; SavedModel only.
+        profile: of an engine; None for 32² to the pictures' own size, batches of up to 4.
+        seed: of the corrupted pictures and of the crops that weights are rounded by.
+        time_limit: seconds that each converter may take.
+    """
+
+    format: str
+    precision: str | None = None
+    image_size: tuple[int, int] | None = None
+    has_reconstruction: bool = True
+    warmup: int = 0
+    profile: tensorrt.Profile | None = None
+    seed: int = 0
+    time_limit: float = child.TIME_LIMIT
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What a converter left.
+
+    Attributes:
+        runtime: what runs it, a key of `artefact._RUNTIMES`.
+        signatures: that it has.
+        missing: what could not be made or checked here, and how it is; "" where nothing is.
+        extra: for metadata.json.
+    """
+
+    runtime: str
+    signatures: Sequence[str]
+    missing: str = ""
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Maker:
+    """Makes an artefact's own files.
+
+    Attributes:
+        detector: with a threshold.
+        request: what is wanted.
+        format: the request's.
+        precision: the request's, or the format's first.
+        pictures: to find ranges on, and to warm up with.
+        scratch: an existing folder to work in.
+        reporter: where progress goes.
+    """
+
+    detector: Detector
+    request: Request
+    format: Format
+    precision: str
+    pictures: Pictures
+    scratch: Path
+    reporter: Reporter
+
+    def make(self, out: Path, place: Path) -> Made:
+        """Writes the artefact's own files into `out`."""
+        if self.format.name == "savedmodel":
+            self._saved_model(out, SIGNATURES)
+            if self.request.warmup:
+                count = min(self.request.warmup, tfserving.MOST_WARMUP)
+                pixels = [self.pictures.pixels(index) for index in range(count)]
+                tfserving.write_warmup(out, place.parent.name, pixels)
+            return Made("savedmodel", SIGNATURES)
+        out.mkdir()
+        saved = self.scratch / "saved_model"
+        if self.format.name == "tflite":
+            arguments = {"saved_model": saved, "out": out, "precision": self.precision}
+            if self.precision not in ("dynamic", "int8"):
+                self._saved_model(saved, TFLITE_SIGNATURES)
+                self.call("tflite:convert", **arguments)
+                return Made("litert", TFLITE_SIGNATURES)
+            found = self._eight_bits()
+            self._saved_model(saved, TFLITE_SIGNATURES, found.network)
+            self.call(
+                "tflite:convert",
+                **arguments,
+                layers=list(found.choice.layers),
+                highest=found.highest if self.precision == "int8" else {},
+            )
+            return Made("litert", TFLITE_SIGNATURES, extra=found.choice.to_dict())
+        if self.format.name == "onnx":
+            self._saved_model(saved, (FLOAT + WITH_THRESHOLD,))
+            threshold = self.detector.calibration.threshold  # type: ignore[union-attr]
+            self.call("onnx:convert", saved_model=saved, out=out, threshold=threshold)
+            return Made("onnxruntime", (FLOAT, PIXELS))
+        if self.format.name == "openvino":
+            self.onnx_without_verdict(out)
+            self.call("openvino:convert", folder=out)
+            return Made("openvino", (FLOAT, PIXELS))
+        return self._tensorrt(out, place)
+
+    def onnx_without_verdict(self, out: Path, network: tf.keras.Model | None = None) -> None:
+        """Writes the ONNX files that other formats are made of, whose readers refuse loops."""
+        saved = self.scratch / "saved_model"
+        self._saved_model(saved, (FLOAT,), network)
+        self.call("onnx:convert", saved_model=saved, out=out)
+
+    def _tensorrt(self, out: Path, place: Path) -> Made:
+        name = self.format.name
+        builder, reason = tensorrt.find_builder(name)
+        profile = self.request.profile or self._profile()
+        extra: dict[str, Any] = {"profile": profile.to_dict()}
+        found = self._eight_bits(tensorrt.ACTIVATION_STEPS) if self.precision == "int8" else None
+        network = None if found is None else found.network
+        if builder is not None and builder.kind == "tf-trt":
+            saved = self.scratch / "saved_model"
+            self._saved_model(saved, (FLOAT,), network)
+            out.rmdir()
+            self.call(
+                "tensorrt:convert_with_tftrt",
+                saved_model=saved,
+                out=out,
+                precision=self.precision,
+                profile=profile.to_dict(),
+                pictures=[] if found is None else self._written(),
+            )
+            extra["builder"] = dataclasses.asdict(builder)
+            return Made("savedmodel", (FLOAT,), extra=extra)
+        self.onnx_without_verdict(out, network)
+        if found is not None:
+            self.call(
+                "onnx:quantize",
+                folder=out,
+                pictures=self._written(),
+                layers=list(found.choice.convolutions),
+            )
+            extra |= found.choice.to_dict()
+        source, engine = out / onnx.FILES[FLOAT], out / tensorrt.ENGINE
+        if builder is None:
+            missing = (
+                f"No engine was built: {reason}. On the GPU host, `pip install 'ssae-tf[{name}]'` "
+                "and this command again"
+            )
+            if name == "trt":
+                flag = "" if self.precision == "fp32" else f" --{self.precision}"
+                missing += (
+                    f", or `trtexec --onnx={place / source.name} "
+                    f"--saveEngine={place / engine.name} {profile.for_trtexec()}{flag}`"
+                )
+            missing += "."
+            return Made("onnxruntime", (FLOAT, PIXELS), missing, extra)
+        self.call(
+            "tensorrt:build_engine",
+            module=builder.module,
+            onnx=source,
+            out=engine,
+            precision=self.precision,
+            profile=profile.to_dict(),
+        )
+        gpu = self.call("tensorrt:gpu_that_runs", module=builder.module, engine=engine)
+        extra |= {"builder": dataclasses.asdict(builder), "gpu": gpu}
+        if gpu:
+            return Made("tensorrt", (FLOAT,), extra=extra)
+        missing = (
+            f"{place / engine.name} was built but not checked, because no GPU here runs it; "
+            "the ONNX file it was built from was."
+        )
+        return Made("onnxruntime", (FLOAT, PIXELS), missing, extra)
+
+    def serving(self) -> Serving:
+        """What the graph computes."""
+        return Serving.of(
+            self.detector,
+            has_reconstruction=self.request.has_reconstruction,
+            has_verdict=self.format.has_verdict,
+        )
+
+    def _saved_model(
+        self, folder: Path, signatures: Sequence[str], network: tf.keras.Model | None = None
+    ) -> None:
+        self.reporter.say("Writing the graph …")
+        savedmodel.write(
+            folder,
+            self.serving(),
+            network or network_of(self.detector),
+            self.request.image_size,
+            signatures,
+        )
+
+    def _eight_bits(self, steps: int = ACTIVATION_STEPS) -> EightBits:
+        """The network with as many layers in 8 bits as leave room for what is not simulated."""
+        found = in_eight_bits(
+            self.detector,
+            self.pictures,
+            budget=_BUDGET * self.format.shares[self.precision],
+            steps=0 if self.precision == "dynamic" else steps,
+            reporter=self.reporter,
+        )
+        self.reporter.say(found.choice.sentence())
+        return found
+
+    def _written(self) -> list[str]:
+        return self.pictures.write(self.scratch / "calibration")
+
+    def call(self, function: str, **arguments: Any) -> Any:
+        """Calls a function of this folder, "module:name", in a process of its own."""
+        module, name = function.split(":")
+        self.reporter.say(f"{module}: {name.replace('_', ' ')} …")
+        return child.call(
+            f"ssae_tf.export.{module}:{name}",
+            time_limit=self.request.time_limit,
+            what="The converter",
+            **{
+                key: str(value.resolve()) if isinstance(value, Path) else value
+                for key, value in arguments.items()
+            },
+        )
+
+    def _profile(self) -> tensorrt.Profile:
+        if self.request.image_size is not None:
+            size = self.request.image_size
+            return tensorrt.Profile((1, *size), (1, *size), (_LARGEST_BATCH, *size))
+        height, width = np.max(
+            [read_pixels(path).shape[:2] for path in self.pictures.paths], axis=0
+        )
+        side = min(_SMALLEST_SIDE, int(height), int(width))
+        return tensorrt.Profile(
+            (1, side, side),
+            (1, int(height), int(width)),
+            (_LARGEST_BATCH, int(height), int(width)),
+        )
