@@ -1,20 +1,25 @@
-"""A training step of Table 1 in TensorFlow beside the same network in PyTorch.
+"""The compiled training step beside a step of the same network in PyTorch.
 
-Forward and backward pass, squared error and Adam, on the same pictures, every step of either in
-turn in processes of their own. PyTorch computes with channels last, eagerly and with torch.compile
-where that works. Beside them stands the machine's rate for a large float32 matrix product.
+Forward pass, objective (1), backward pass and Adam, on the same corrupted pictures, every step of
+either in turn in processes of their own. The corruption is left out on both sides
+(`benchmarks/training.py` has its share). PyTorch computes with channels last, eagerly and with
+torch.compile where that works, and is given kernels of live taps only, as TensorFlow is; `--every-
+tap` adds one that computes the others too. Beside them stands the machine's rate for a large
+float32 matrix product.
 
-    python benchmarks/peer_step.py --torch-python TORCH_ENVIRONMENT/bin/python [--width 1]
-        [--shapes 8x128 2x256] [--rounds 5] [--out FILE.json]
+    python benchmarks/peer_step.py --torch-python TORCH_ENVIRONMENT/bin/python [--preset paper]
+        [--width W] [--shapes 8x128 2x256] [--rounds 5] [--every-tap] [--out FILE.json]
 
-A step is three times the multiply-adds of a forward pass (`ssae-tf summary`), twice that in
-floating-point operations: 298 GFLOP at 8 × 128² and width 1, less what dead taps save.
+The floor is three times the multiply-adds of a forward pass with live taps, two operations each,
+at the rate of the matrix product.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -25,32 +30,61 @@ from typing import Any
 
 import numpy as np
 
-RATES = (1, 2, 4, 8, 16)
 _PRODUCT = 2048
+_TENSORFLOW, _EAGER, _COMPILED = "ssae_tf", "PyTorch, eager", "PyTorch, torch.compile"
+_EVERY_TAP, _MATRIX = "PyTorch, eager, every tap", "matrix product"
 
 
-def in_tensorflow(width: float, shape: tuple[int, int]) -> Callable[[], None]:
-    """A compiled step of the package's own network."""
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is trained.
+
+    Attributes:
+        preset: where the rest of the settings comes from.
+        width: scales the filter counts.
+        batch, side: of the pictures; `side` in pixels.
+        norm: of the objective.
+        frozen: batch normalisation uses its moving statistics.
+        taps: live ones on either side of the middle of a dilated kernel, for each rate.
+    """
+
+    preset: str
+    width: float
+    batch: int
+    side: int
+    norm: str
+    frozen: bool
+    taps: tuple[int, ...]
+
+    def pictures(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """X, X̂ and M, (B, H, W, 3) float32."""
+        rng = np.random.default_rng(0)
+        shape = (self.batch, self.side, self.side, 3)
+        x, other = rng.random(shape, dtype=np.float32), rng.random(shape, dtype=np.float32)
+        mask = np.zeros(shape, np.float32)
+        mask[:, self.side // 4 : self.side // 2, self.side // 4 : self.side // 2] = 1.0
+        return x, np.where(mask > 0, other, x), mask
+
+
+def in_tensorflow(setting: Setting) -> Callable[[], None]:
+    """The package's own step."""
     import tensorflow as tf
 
-    from ssae_tf.config import ModelConfig
+    from ssae_tf.config import override, preset
     from ssae_tf.models.autoencoder import autoencoder
+    from ssae_tf.training import normalization
+    from ssae_tf.training.step import make_step
 
-    batch, side = shape
-    model = autoencoder(ModelConfig(width=width), training_size=side)
+    changes = {"model.width": setting.width, "corruption.where": "data"}
+    config = override(preset(setting.preset), changes)
+    model = autoencoder(config.model, training_size=setting.side)
+    normalization.set_mode(model, "moving" if setting.frozen else "batch")
     optimizer = tf.keras.optimizers.Adam(1e-4)
     optimizer.build(model.trainable_variables)
-    x = tf.constant(_pictures(batch, side))
-
-    @tf.function(autograph=False)
-    def step() -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(model(x, training=True) - x))
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return loss
-
-    return lambda: float(step())
+    step = make_step(model, optimizer, config)
+    pictures = [tf.constant(one) for one in setting.pictures()]
+    index = tf.constant(0, tf.int64)
+    return lambda: float(step(index, *pictures)[0])
 
 
 def matrix_product() -> Callable[[], None]:
@@ -61,62 +95,25 @@ def matrix_product() -> Callable[[], None]:
     return lambda: tf.matmul(square, square).numpy()
 
 
-def in_torch(width: float, shape: tuple[int, int], compiled: bool) -> Callable[[], None]:
-    """A step of the same layers in PyTorch."""
+def in_torch(setting: Setting, what: str) -> Callable[[], None]:
+    """The same step in PyTorch."""
     import torch
-    from torch import nn
+    from torch_network import RATES, freeze_norm, network, objective
 
-    class Stacked(nn.Module):
-        """Dilated convolutions side by side, joined."""
-
-        def __init__(self, inputs: int, outputs: int) -> None:
-            super().__init__()
-            self.branches = nn.ModuleList(
-                nn.Conv2d(inputs, outputs, 5, padding=2 * rate, dilation=rate, bias=False)
-                for rate in RATES
-            )
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.cat([branch(x) for branch in self.branches], dim=1)
-
-    layers: list[nn.Module] = []
-    channels = 3
-
-    def add(layer: nn.Module, outputs: int) -> None:
-        nonlocal channels
-        layers.extend((layer, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)))
-        channels = outputs
-
-    def convolve(filters: int) -> None:
-        outputs = round(filters * width)
-        add(nn.Conv2d(channels, outputs, 3, padding=1, bias=False), outputs)
-
-    for filters in (32, 64, 128):
-        convolve(filters)
-        convolve(filters)
-        layers.append(nn.MaxPool2d(2))
-    for _ in range(4):
-        filters = round(64 * width)
-        add(Stacked(channels, filters), len(RATES) * filters)
-    convolve(256)
-    for filters in (256, 128, 64):
-        outputs = round(filters * width)
-        up = nn.ConvTranspose2d(
-            channels, outputs, 3, stride=2, padding=1, output_padding=1, bias=False
-        )
-        add(up, outputs)
-        convolve(filters)
-        convolve(filters // 2)
-    layers += [nn.Conv2d(channels, 3, 1), nn.Sigmoid()]
-    model = nn.Sequential(*layers).to(memory_format=torch.channels_last).train()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    model = network(setting.width, (2,) * len(RATES) if what == _EVERY_TAP else setting.taps)
+    if setting.frozen:
+        freeze_norm(model)
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
-    pictures = torch.from_numpy(_pictures(*shape)).permute(0, 3, 1, 2)
-    x = pictures.contiguous(memory_format=torch.channels_last)
-    network = torch.compile(model) if compiled else model
+    x, x_hat, mask = (
+        torch.from_numpy(one).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        for one in setting.pictures()
+    )
+    compiled = torch.compile(model) if what == _COMPILED else model
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss = torch.mean(torch.square(network(x) - x))
+        loss = objective(compiled(x_hat), x, mask, setting.norm)
         loss.backward()
         optimizer.step()
         loss.item()
@@ -124,18 +121,14 @@ def in_torch(width: float, shape: tuple[int, int], compiled: bool) -> Callable[[
     return step
 
 
-def _pictures(batch: int, side: int) -> np.ndarray:
-    return np.random.default_rng(0).random((batch, side, side, 3), dtype=np.float32)
-
-
-def serve(what: str, width: float, shape: tuple[int, int]) -> None:
+def serve(what: str, setting: Setting) -> None:
     """Does one thing for every line of stdin, and answers with its seconds."""
-    if what == "tensorflow":
-        run = in_tensorflow(width, shape)
-    elif what == "matrix product":
+    if what == _TENSORFLOW:
+        run = in_tensorflow(setting)
+    elif what == _MATRIX:
         run = matrix_product()
     else:
-        run = in_torch(width, shape, compiled=what == "torch.compile")
+        run = in_torch(setting, what)
     for _ in sys.stdin:
         begin = time.perf_counter()
         run()
@@ -145,10 +138,13 @@ def serve(what: str, width: float, shape: tuple[int, int]) -> None:
 class Child:
     """A process that takes steps when it is asked to."""
 
-    def __init__(self, python: str, what: str, width: float, shape: str) -> None:
-        command = [python, __file__, "--serve", what, "--width", str(width), "--shapes", shape]
+    def __init__(self, python: str, what: str, setting: Setting) -> None:
+        given = json.dumps(dataclasses.asdict(setting))
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, __file__, "--serve", what, given],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def step(self) -> float | None:
@@ -169,20 +165,12 @@ class Child:
         self._process.wait()
 
 
-def compare(arguments: argparse.Namespace, shape: str) -> dict[str, float]:
-    """Median seconds by name, at one shape, of what works here."""
-    pythons = {
-        "tensorflow": sys.executable,
-        "torch, eager": arguments.torch_python,
-        "torch.compile": arguments.torch_python,
-        "matrix product": sys.executable,
-    }
-    children = {
-        what: Child(python, what, arguments.width, shape) for what, python in pythons.items()
-    }
+def compare(setting: Setting, pythons: dict[str, str], rounds: int) -> dict[str, float]:
+    """Median seconds by name of what works here; the first round is not counted."""
+    children = {what: Child(python, what, setting) for what, python in pythons.items()}
     times: dict[str, list[float]] = {what: [] for what in children}
     try:
-        for index in range(arguments.rounds + 1):
+        for index in range(rounds + 1):
             for what in list(times):
                 seconds = children[what].step()
                 if seconds is None:
@@ -195,44 +183,79 @@ def compare(arguments: argparse.Namespace, shape: str) -> dict[str, float]:
     return {what: statistics.median(values) for what, values in times.items()}
 
 
-def _shape(text: str) -> tuple[int, int]:
-    batch, side = map(int, text.split("x"))
-    return batch, side
+def setting_of(name: str, width: float | None, shape: str) -> tuple[Setting, float]:
+    """What is trained, and the floating-point operations of its step that no engine is spared."""
+    from ssae_tf.config import override, preset
+    from ssae_tf.models.autoencoder import autoencoder
+    from ssae_tf.models.blocks import outermost_tap
+    from ssae_tf.models.summary import rows
+    from ssae_tf.training.schedule import freeze_step
+
+    batch, side = map(int, shape.split("x"))
+    config = override(preset(name), {} if width is None else {"model.width": width})
+    model = autoencoder(config.model, training_size=side)
+    # Taps that training does not reach start at zero.
+    kernels = [layer.kernel for layer in model.layers if layer.name.startswith("sdc1_rate")]
+    taps = tuple(outermost_tap(np.asarray(kernel)) for kernel in kernels)
+    live = sum((2 * count + 1) ** 2 for count in taps) / (25 * len(taps))
+    multiply_adds = sum(
+        row.multiply_adds * (live if row.layer.startswith("SDC") else 1.0)
+        for row in rows(config.model, side)
+    )
+    frozen = freeze_step(config.training) == 0
+    norm = config.objective.norm
+    setting = Setting(name, config.model.width, batch, side, norm, frozen, taps)
+    return setting, 3 * 2 * batch * multiply_adds
 
 
 def main() -> None:
     """Prints a Markdown table of medians, and keeps the figures as JSON if asked to."""
+    if sys.argv[1:2] == ["--serve"]:
+        serve(sys.argv[2], Setting(**json.loads(sys.argv[3])))
+        return
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--torch-python", help="of an environment with PyTorch")
-    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--torch-python", required=True, help="of an environment with PyTorch")
+    parser.add_argument("--preset", default="paper", help="settings of the step")
+    parser.add_argument("--width", type=float, help="another than the preset's")
     parser.add_argument("--shapes", nargs="+", default=["8x128", "2x256"], metavar="BATCHxSIDE")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--every-tap", action="store_true", help="PyTorch with dead taps as well")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    if arguments.serve:
-        serve(arguments.serve, arguments.width, _shape(arguments.shapes[0]))
-        return
-    if arguments.torch_python is None:
-        parser.error("--torch-python is needed")
+    pythons = dict.fromkeys((_TENSORFLOW, _MATRIX), sys.executable)
+    peers = (_EAGER, _COMPILED, *([_EVERY_TAP] if arguments.every_tap else []))
+    pythons |= dict.fromkeys(peers, arguments.torch_python)
     results: dict[str, Any] = {}
-    print("| batch × side | | s | ratio to TensorFlow |\n|---|---|---|---|")
+    print("| batch × side | | s | of the matrix product's rate |\n|---|---|---|---|")
     for shape in arguments.shapes:
-        found = results[shape] = compare(arguments, shape)
+        setting, operations = setting_of(arguments.preset, arguments.width, shape)
+        found = compare(setting, pythons, arguments.rounds)
+        rate = 2 * _PRODUCT**3 / found.pop(_MATRIX)
+        floor = operations / rate
+        print(f"| {shape} | floor at {rate / 1e9:.0f} GFLOP/s | {floor:.3f} | 1.00 |")
         for what, seconds in found.items():
-            if what == "matrix product":
-                rate = 2 * _PRODUCT**3 / seconds / 1e9
-                print(f"| {shape} | {what} of {_PRODUCT}², {rate:.0f} GFLOP/s | | |", flush=True)
-            else:
-                ratio = seconds / found.get("tensorflow", float("nan"))
-                print(f"| {shape} | {what} | {seconds:.2f} | {ratio:.2f} |", flush=True)
+            print(f"| {shape} | {what} | {seconds:.3f} | {floor / seconds:.2f} |", flush=True)
+        results[shape] = {
+            "setting": dataclasses.asdict(setting),
+            "operations": operations,
+            "matrix_product_flop_per_second": rate,
+            "seconds": found,
+        }
     if arguments.out:
         # Imports TensorFlow, which the processes of PyTorch have not.
+        from ssae_tf.files import write_json
         from ssae_tf.machine import machine
 
-        command = " ".join(["python", *sys.argv]).replace(arguments.torch_python, "PYTHON")
-        content = {"command": command, "machine": machine(), "seconds": results}
-        arguments.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        version = [arguments.torch_python, "-c", "import torch; print(torch.__version__)"]
+        content = {
+            "command": " ".join(["python", *sys.argv]).replace(arguments.torch_python, "PYTHON"),
+            "machine": machine(),
+            "torch": subprocess.run(
+                version, check=True, capture_output=True, text=True
+            ).stdout.strip(),
+            "shapes": results,
+        }
+        write_json(arguments.out, content)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """What a training step costs beside the network: corruption, objective and the input pipeline.
 
 The whole step and the plain one (the same network and optimiser, squared error on pictures that
-were corrupted before) run in turn in one process. Beside them: the pipeline alone, from decoded
-pictures; and elastic deformation per picture, beside albumentations' with the same sigma and alpha
-where that is installed (`pip install albumentations`).
+were corrupted before) run in turn in one process. Beside them: the pipeline alone, from PNG files
+that the cache has decoded and keeps in memory or on disk; and elastic deformation per picture,
+beside albumentations' with the same sigma and alpha where that is installed (`pip install
+albumentations`).
 
     python benchmarks/training.py [--widths 0.25 1] [--side 128] [--batch 8] [--rounds 9]
         [--out FILE.json]
@@ -14,21 +15,27 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import tensorflow as tf
 from surfaces import random_surface
 
 from ssae_tf.config import CorruptionConfig, RunConfig, override, preset
 from ssae_tf.corruption.corrupt import corrupt
+from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.mvtec import Sample
 from ssae_tf.data.pipeline import CropSampler, training_batches
 from ssae_tf.files import write_json
 from ssae_tf.machine import machine
 from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.models.folded import folded_pass
+from ssae_tf.training import normalization
 from ssae_tf.training.step import corruption_seed, make_step
 
 # Of the crops that the pipeline and the deformation are timed on, pixels; and how many.
@@ -51,6 +58,8 @@ def in_turn(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
 def steps(config: RunConfig, x: np.ndarray, rounds: int) -> dict[str, float]:
     """Seconds of a step with corruption and objective, of a plain one, and of corruption alone."""
     model = autoencoder(config.model, training_size=x.shape[1])
+    # As `quick` trains from its first step on.
+    normalization.set_mode(model, "moving")
     optimizer = tf.keras.optimizers.Adam(1e-5)
     optimizer.build(model.trainable_variables)
     whole = make_step(model, optimizer, config)
@@ -63,7 +72,7 @@ def steps(config: RunConfig, x: np.ndarray, rounds: int) -> dict[str, float]:
     @tf.function(autograph=False)
     def plain(clean: tf.Tensor, given: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(model(given, training=True) - clean))
+            loss = tf.reduce_mean(tf.square(folded_pass(model, given) - clean))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
@@ -78,8 +87,20 @@ def steps(config: RunConfig, x: np.ndarray, rounds: int) -> dict[str, float]:
     )
 
 
+def cached(pictures: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """What the cache keeps of PNG files of the pictures, by where it keeps it."""
+    with tempfile.TemporaryDirectory() as folder:
+        samples = [Sample(Path(folder) / f"{k}.png", "good") for k in range(len(pictures))]
+        for sample, picture in zip(samples, pictures, strict=True):
+            cv2.imwrite(str(sample.path), picture)
+        return {
+            "memory": PictureCache(samples, location="memory").pictures,
+            "disk": PictureCache(samples, location="disk").pictures,
+        }
+
+
 def pipeline(config: RunConfig, pictures: list[np.ndarray], batch: int) -> float:
-    """Crops of 256² a second, from decoded pictures to batches, without a step."""
+    """Crops of 256² a second, from the cache to batches, without a step."""
     sampler = CropSampler(pictures, _SIDE, batch, config.data, (0,), config.scoring.margin)
     count = _CROPS // batch
     list(training_batches(sampler, 0, 2))
@@ -136,8 +157,12 @@ def main() -> None:
             f"| {100 * more:.1f} % | {found['corruption alone']:.3f} |",
             flush=True,
         )
-    crops = statistics.median(pipeline(quick, pictures, batch) for _ in range(3))
-    print(f"Pipeline alone: {crops:.0f} crops of {_SIDE}² a second")
+    crops = {
+        place: statistics.median(pipeline(quick, kept, batch) for _ in range(3))
+        for place, kept in cached(pictures).items()
+    }
+    for place, rate in crops.items():
+        print(f"Pipeline alone, PNGs cached in {place}: {rate:.0f} crops of {_SIDE}² a second")
     warps = deformation(quick, pictures, arguments.rounds)
     for name, value in warps.items():
         print(f"Elastic deformation of a picture of {_SIDE}², {name}: {value:.1f} ms")

@@ -80,12 +80,13 @@ def _transform(x: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor) -> tf.Te
     draw = uniform((batch, 1, 1, 1), seeds[0], 0.0, sum(weights))
     if config.elastic or config.patch_swap:
         # One warp for both: a swap is a warp by a constant displacement.
-        field = _swap((batch, height, width), config.size[0], seeds[1])
         if config.elastic:
             sigma = uniform((batch,), seeds[2], *config.sigma)
             alpha = uniform((batch,), seeds[3], *config.alpha)
-            elastic = displacement((batch, height, width), sigma, alpha, seeds[4])
-            field = tf.where(draw < config.elastic, elastic, field)
+            field = displacement((batch, height, width), sigma, alpha, seeds[4])
+        if config.patch_swap:
+            swap = _swap((batch, height, width), config.size[0], seeds[1])
+            field = tf.where(draw < config.elastic, field, swap) if config.elastic else swap
         changed = warp(x, field)
     else:
         changed = x
