@@ -17,13 +17,13 @@ from ssae_tf.export.parity import corrupted_copies
 from ssae_tf.tensor_ops import pad_reflect, shrink
 
 # Pictures that a converter's own ranges are found on, and of how many one is corrupted too.
-_CALIBRATION, _CORRUPTED_OF = 32, 4
+_CALIBRATION, _CORRUPTED_OF = 64, 2
 # Crops that weights are rounded by, pixels a side.
 _CROPS, _CROP = 32, 128
 # Pictures that ranges are found on, each of them twice, and pixels: of all of them, and a side.
 _SEEN, _SEEN_PIXELS, _LARGEST = 96, 24_000_000, 1024
 # Pictures that losses are measured on, each of them twice, and pixels of all of them.
-_MEASURED, _MEASURED_PIXELS = 8, 2_000_000
+_MEASURED, _MEASURED_PIXELS = 48, 12_000_000
 
 
 @dataclass(frozen=True)
