@@ -111,16 +111,11 @@ class _Rewriting:
     def share_buffers(self) -> None:
         """Keeps each content once, and none that no tensor has."""
         tensors = [tensor for graph in self.model.subgraphs for tensor in graph.tensors]
-        used = {tensor.buffer for tensor in tensors}
         first: dict[bytes, int] = {}
-        same = {}
-        for index, buffer in enumerate(self.model.buffers):
-            if buffer.data is None or not len(buffer.data):
-                continue
-            if index in used:
-                same[index] = first.setdefault(np.asarray(buffer.data).tobytes(), index)
         for tensor in tensors:
-            tensor.buffer = same.get(tensor.buffer, tensor.buffer)
+            data = self.model.buffers[tensor.buffer].data
+            if data is not None and len(data):
+                tensor.buffer = first.setdefault(np.asarray(data).tobytes(), tensor.buffer)
         kept = {tensor.buffer for tensor in tensors}
         kept |= {one.buffer for one in self.model.metadata or ()}
         for index, buffer in enumerate(self.model.buffers):
