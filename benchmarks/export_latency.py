@@ -31,10 +31,10 @@ from ssae_tf.errors import RunError
 from ssae_tf.evaluation.metrics import auroc
 from ssae_tf.export.artefact import PARITY_FILE, Artefact
 from ssae_tf.export.build import export
-from ssae_tf.export.latency import machine
 from ssae_tf.export.make import Request
 from ssae_tf.export.names import IS_ANOMALOUS
 from ssae_tf.files import read_json, write_json
+from ssae_tf.machine import machine
 from ssae_tf.progress import Reporter
 from ssae_tf.scoring import inspect
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,3 +16,12 @@ def print_metrics(
     for name, values in metrics.items():
         cells = ("–" if values[key] is None else f"{values[key]:.3f}" for key in figures)
         print(f"| {name} |", " | ".join(cells), "|")
+
+
+def command_line(**places: object) -> str:
+    """The command that runs, for result files, with names in place of local paths (RUN=…)."""
+    text = " ".join(["python", *sys.argv])
+    for name, place in places.items():
+        if place is not None:
+            text = text.replace(str(place), name)
+    return text

@@ -1,95 +1,215 @@
-"""What the network of a run costs in inspection: as trained, without dead taps, and as exported.
+"""What the network costs at inspection by every route: TensorFlow, other runtimes, and PyTorch.
 
-Batch 1, sizes unknown to the graph, all variants in turn in one process. Beside them stands the
-machine's own rate for a large float32 matrix product.
+The network alone, batch 1, all routes in turn; those through files take the files as `ssae-tf
+export` makes them. The network of a run, or without one Table 1 at full width with every tap and
+random weights. PyTorch has the same layers with random weights, in a process of its own, and its
+ONNX is run here. Beside them stands the machine's own rate for a large float32 matrix product.
 
-    python benchmarks/inference.py RUN [--sizes 256 512] [--rounds 15] [--out FILE.json]
+    python benchmarks/inference.py [RUN] [--sizes 256 512] [--rounds 7] [--out FILE.json]
+        [--torch-python TORCH_ENVIRONMENT/bin/python]
+
+The routes by ONNX Runtime and OpenVINO answer for the network what an artefact of the run answers
+for the whole map; `size fixed` is what `--image-size` gives.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import sys
-import time
+import contextlib
+import io
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from figures import command_line
+from interleaved import Child, Timed, here, matrix_product, medians, product_rate
 
+from ssae_tf.config import ModelConfig
 from ssae_tf.detector import Detector, compiled_network
-from ssae_tf.export.latency import machine
-from ssae_tf.export.serving import network_of
+from ssae_tf.export import onnx, openvino
+from ssae_tf.export.names import FLOAT, PICTURE
+from ssae_tf.export.network import folded
+from ssae_tf.export.onnx import OnnxRuntime
+from ssae_tf.export.openvino import OpenvinoRuntime
+from ssae_tf.export.savedmodel import SavedModelRuntime
+from ssae_tf.export.tflite import FILE as TFLITE_FILE
+from ssae_tf.export.tflite import TfliteRuntime
 from ssae_tf.files import write_json
-from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.machine import machine, usable_cpus
+from ssae_tf.models.autoencoder import DILATION_RATES, autoencoder
+from ssae_tf.models.blocks import outermost_tap
 
-_PRODUCT = 2048
+RECOMMENDED = "OpenVINO"
+_CEILING = "matrix product"
+_TORCH = Path(__file__).with_name("torch_peers.py")
+
+
+def networks(run: Path | None) -> tuple[dict[str, tf.keras.Model], float]:
+    """The network as it was trained, where that differs, and as it inspects; and its width."""
+    if run is None:
+        config = ModelConfig()
+        return {"inspecting": autoencoder(config, training_size=512)}, config.width
+    detector = Detector.load(run)
+    config = detector.config.model
+    trained = autoencoder(config, training_size=detector.config.training.stages[0].size)
+    trained.set_weights(detector.model.get_weights())
+    return {"trained": trained, "inspecting": detector.model}, config.width
+
+
+def in_tensorflow(found: dict[str, tf.keras.Model]) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
+    """The routes that need this package."""
+    model = found["inspecting"]
+    exported = folded(model)
+    routes = {}
+    if "trained" in found:
+        routes["every tap, compiled"] = compiled_network(found["trained"])
+    return routes | {
+        "Keras call": lambda x: model(x, training=False),
+        "compiled (Detector)": compiled_network(model),
+        "compiled, folded": compiled_network(exported),
+        "XLA, folded": tf.function(exported, jit_compile=True, autograph=False),
+    }
+
+
+def write_files(model: tf.keras.Model, folder: Path) -> None:
+    """The network alone as SavedModel, LiteRT, ONNX and OpenVINO, as `export` converts."""
+    exported = folded(model)
+    archive = tf.keras.export.ExportArchive()
+    endpoint = tf.function(lambda picture: {"out": exported(picture)}, autograph=False)
+    signature = tf.TensorSpec((None, None, None, 3), tf.float32, name=PICTURE)
+    archive.add_endpoint(FLOAT, endpoint, [signature])
+    saved = str(folder / "savedmodel")
+    with contextlib.redirect_stdout(io.StringIO()):
+        archive.write_out(saved)
+    for precision in ("float32", "float16"):
+        converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=[FLOAT])
+        if precision == "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        (folder / precision).mkdir()
+        (folder / precision / TFLITE_FILE).write_bytes(converter.convert())
+    (folder / "onnx").mkdir()
+    onnx.convert(saved, str(folder / "onnx"))
+    shutil.copytree(folder / "onnx", folder / "openvino")
+    openvino.convert(str(folder / "openvino"))
+
+
+def from_files(folder: Path, side: int) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """The routes through files, each in the runtime of its artefact."""
+    runtimes = {
+        "SavedModel": SavedModelRuntime(folder / "savedmodel"),
+        "LiteRT, float32": TfliteRuntime(folder / "float32"),
+        "LiteRT, float16": TfliteRuntime(folder / "float16"),
+        "ONNX Runtime": OnnxRuntime(folder / "onnx"),
+        RECOMMENDED: OpenvinoRuntime(folder / "openvino"),
+    }
+    routes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        name: lambda x, runtime=runtime: next(iter(runtime.run(FLOAT, {PICTURE: x}).values()))
+        for name, runtime in runtimes.items()
+    }
+    fixed = in_openvino(folder / "openvino" / openvino.FILES[FLOAT], [1, side, side, 3])
+    return routes | {f"{RECOMMENDED}, size fixed": fixed}
+
+
+def from_torch(path: Path, side: int) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """The routes of PyTorch's ONNX, which takes planes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # As the artefact's runtime has it.
+    options.intra_op_num_threads = usable_cpus()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    compiled = in_openvino(path, [1, 3, side, side])
+    return {
+        "PyTorch's ONNX, ONNX Runtime": lambda x: session.run(None, {name: x})[0],
+        "PyTorch's ONNX, OpenVINO": compiled,
+    }
+
+
+def in_openvino(path: Path, shape: list[int]) -> Callable[[np.ndarray], np.ndarray]:
+    """A file of OpenVINO or ONNX for pictures of one shape."""
+    import openvino as runtime
+
+    core = runtime.Core()
+    model = core.read_model(path)
+    model.reshape({model.inputs[0]: shape})
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda x: np.array(compiled(x)[0])
+
+
+def measure(
+    found: dict[str, tf.keras.Model],
+    width: float,
+    side: int,
+    folder: Path,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """Medians of all routes at one size, and the multiply-adds of the network there."""
+    x = np.random.default_rng(0).random((1, side, side, 3), dtype=np.float32)
+    tensor = tf.constant(x)
+    expected = found["inspecting"](tensor, training=False).numpy()
+    timed: dict[str, Timed] = {_CEILING: here(matrix_product())}
+    routes: dict[str, Callable[[], Any]] = {
+        name: lambda run=run: run(tensor).numpy() for name, run in in_tensorflow(found).items()
+    }
+    for name, run in from_files(folder, side).items():
+        routes[name] = lambda run=run: run(x)
+    for name, run in routes.items():
+        if not np.allclose(run(), expected, atol=5e-3 if "float16" in name else 1e-5):
+            raise SystemExit(f"{name}: another answer.")
+        timed[name] = here(run)
+    about: dict[str, Any] = {}
+    if arguments.torch_python:
+        path = folder / f"torch-{side}.onnx"
+        layers = {layer.name: layer for layer in found["inspecting"].layers}
+        kernels = (np.asarray(layers[f"sdc1_rate{rate}"].kernel) for rate in DILATION_RATES)
+        command = [arguments.torch_python, str(_TORCH), "table-1", str(side)]
+        command += ["--width", str(width), "--onnx", str(path), "--taps"]
+        child = Child(command + [str(outermost_tap(kernel)) for kernel in kernels])
+        about, timed["PyTorch, eager"] = child.about, child
+        planes = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        for name, run in from_torch(path, side).items():
+            timed[name] = here(lambda run=run: run(planes))
+    seconds = medians(timed, arguments.rounds)
+    if arguments.torch_python:
+        child.close()
+    rate = product_rate(seconds.pop(_CEILING))
+    return {"seconds": seconds, "matrix_product_flop_per_second": rate, **about}
 
 
 def main() -> None:
     """Prints a Markdown table of medians, and keeps the figures as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--torch-python", help="of an environment with PyTorch and onnx")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
 
-    detector = Detector.load(arguments.run)
-    config = detector.config
-    trained = autoencoder(config.model, training_size=config.training.stages[0].size)
-    trained.set_weights(detector.model.get_weights())
-    variants = {
-        "as trained": compiled_network(trained),
-        "without dead taps (Detector)": detector.network,
-        "and batch normalisation folded (as exported)": compiled_network(network_of(detector)),
-    }
-    rng = np.random.default_rng(0)
-    square = tf.constant(rng.random((_PRODUCT, _PRODUCT), dtype=np.float32))
-    results: dict[str, Any] = {}
-    rates = []
-    for size in arguments.sizes:
-        x = tf.constant(rng.random((1, size, size, 3), dtype=np.float32))
-        seconds: dict[str, list[float]] = {name: [] for name in variants}
-        expected = variants["as trained"](x).numpy()
-        for index in range(arguments.rounds + 1):
-            for name, run in variants.items():
-                begin = time.perf_counter()
-                answer = run(x).numpy()
-                if index:
-                    seconds[name].append(time.perf_counter() - begin)
-                elif not np.allclose(answer, expected, atol=1e-5):
-                    raise SystemExit(f"{name}: another answer.")
-            begin = time.perf_counter()
-            tf.matmul(square, square).numpy()
-            rates.append(2 * _PRODUCT**3 / (time.perf_counter() - begin))
-        results[str(size)] = {
-            name: {"median": statistics.median(times), "lowest": min(times)}
-            for name, times in seconds.items()
-        }
-    print(f"| | {' | '.join(f'{size}², s | ratio' for size in arguments.sizes)} |")
-    print(f"|{'---|' * (1 + 2 * len(arguments.sizes))}")
-    for name in variants:
-        cells = []
-        for size in arguments.sizes:
-            found = results[str(size)]
-            median = found[name]["median"]
-            cells += [f"{median:.3f}", f"{median / found['as trained']['median']:.2f}"]
-        print(f"| {name} | {' | '.join(cells)} |")
-    rate = statistics.median(rates)
-    print(f"Matrix product of {_PRODUCT}²: {rate / 1e9:.0f} GFLOP/s")
+    found, width = networks(arguments.run)
+    sizes: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="ssae_tf_") as name:
+        write_files(found["inspecting"], Path(name))
+        for side in arguments.sizes:
+            sizes[str(side)] = measure(found, width, side, Path(name), arguments)
+    for side, one in sizes.items():
+        rate = one["matrix_product_flop_per_second"]
+        print(f"\nMatrix product at {side}²: {rate / 1e9:.0f} GFLOP/s\n")
+        print("| | ms | of the fastest | share of the matrix product's rate |\n|---|---|---|---|")
+        for name, seconds in one["seconds"].items():
+            share = 2 * one.get("multiply_adds", 0) / seconds / rate
+            fastest = min(one["seconds"].values())
+            print(f"| {name} | {1e3 * seconds:.1f} | {seconds / fastest:.2f} | {share:.2f} |")
     if arguments.out:
-        write_json(
-            arguments.out,
-            {
-                "command": " ".join(["python", *sys.argv]),
-                "machine": machine(),
-                "matrix_product_flop_per_second": rate,
-                "width": config.model.width,
-                "seconds": results,
-            },
-        )
+        command = command_line(RUN=arguments.run, PYTHON=arguments.torch_python)
+        content = {"command": command, "machine": machine(), "width": width, "sizes": sizes}
+        write_json(arguments.out, content)
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def main() -> None:
                 print(f"| {shape} | {what} | {seconds:.2f} | {ratio:.2f} |", flush=True)
     if arguments.out:
         # Imports TensorFlow, which the processes of PyTorch have not.
-        from ssae_tf.export.latency import machine
+        from ssae_tf.machine import machine
 
         command = " ".join(["python", *sys.argv]).replace(arguments.torch_python, "PYTHON")
         content = {"command": command, "machine": machine(), "seconds": results}

@@ -13,11 +13,13 @@ import statistics
 import subprocess
 import sys
 import time
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
+from figures import command_line
+from memory import peak
 
 from ssae_tf import workflow
 from ssae_tf.data.cache import resize
@@ -25,8 +27,8 @@ from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import read_sample_mask
 from ssae_tf.detector import Detector, judged
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult
-from ssae_tf.export.latency import machine
 from ssae_tf.files import read_json, write_json
+from ssae_tf.machine import machine
 from ssae_tf.threshold import image_score
 
 # Test pictures that maps are made of: every so many of the category.
@@ -35,7 +37,7 @@ _KEPT = "maps.npz"
 
 
 def network_and_score(run: Path, side: int, folder: Path) -> dict[str, float]:
-    """Medians over pictures, milliseconds: the whole map, its score, and the rest of a verdict.
+    """Medians over pictures, milliseconds: network, whole map, its score, and a verdict with all.
 
     The maps are left in the folder for `evaluate`.
     """
@@ -43,11 +45,15 @@ def network_and_score(run: Path, side: int, folder: Path) -> dict[str, float]:
     calibration = detector.calibration
     assert calibration is not None
     found, _ = workflow.run_split(run, detector.config)
-    times: dict[str, list[float]] = {"map": [], "image score": [], "verdict with defects": []}
+    names = ("network", "map", "image score", "verdict with defects")
+    times: dict[str, list[float]] = {name: [] for name in names}
     maps, masks = [], []
     for index, sample in enumerate(found.test[:: max(1, len(found.test) // _MAPS)]):
         original = read_image(sample.path, detector.config.data.white_level)
         picture = resize(original, side, side)
+        x = tf.constant(picture[None])
+        before = time.perf_counter()
+        detector.network(x).numpy()
         begin = time.perf_counter()
         reconstruction, map_ = detector.inspect(picture)
         inspected = time.perf_counter()
@@ -55,6 +61,7 @@ def network_and_score(run: Path, side: int, folder: Path) -> dict[str, float]:
         scored = time.perf_counter()
         judged("", picture, reconstruction, map_, calibration.threshold, calibration.min_area)
         if index:  # The first one waits for tracing.
+            times["network"].append(begin - before)
             times["map"].append(inspected - begin)
             times["image score"].append(scored - inspected)
             times["verdict with defects"].append(time.perf_counter() - scored)
@@ -64,20 +71,21 @@ def network_and_score(run: Path, side: int, folder: Path) -> dict[str, float]:
         maps.append(map_)
         masks.append(resized > 0.5)
     np.savez(folder / _KEPT, maps=np.stack(maps), masks=np.stack(masks))
-    return {name: 1e3 * statistics.median(values) for name, values in times.items()}
+    found = {name: 1e3 * statistics.median(values) for name, values in times.items()}
+    return found | {"slowest image score": 1e3 * max(times["image score"])}
 
 
 def evaluate(folder: Path, pictures: int) -> dict[str, float]:
     """Seconds and MiB that the figures of a number of pictures take; run in a process of its own.
 
-    Memory is the most that Python and NumPy hold beside the maps that everything is made of.
+    Memory is what the process grows by at its peak, beside the maps that everything is made of.
     """
     with np.load(folder / _KEPT) as kept:
         maps, masks = kept["maps"], kept["masks"]
     rng = np.random.default_rng(0)
     evaluation = Evaluation()
     seconds = 0.0
-    tracemalloc.start()
+    before = peak()
     for index in range(pictures):
         shift = tuple(rng.integers(0, maps.shape[1:]))
         which = index % len(maps)
@@ -92,8 +100,8 @@ def evaluate(folder: Path, pictures: int) -> dict[str, float]:
     begin = time.perf_counter()
     evaluation.metrics(1.0, 1)
     seconds += time.perf_counter() - begin
-    mib = tracemalloc.get_traced_memory()[1] / 2**20
-    return {"seconds": seconds, "mib": mib, "mib_of_maps": pictures * maps[0].nbytes / 2**20}
+    of_maps = pictures * maps[0].nbytes / 2**20
+    return {"seconds": seconds, "mib": peak() - before, "mib_of_maps": of_maps}
 
 
 def slope(rows: list[dict[str, float]], key: str) -> float:
@@ -121,16 +129,16 @@ def main() -> None:
     print("| | ms |\n|---|---|")
     for name, value in times.items():
         print(f"| {name} | {value:.1f} |")
-    print("\n| pictures | s | s of the maps | MiB | MiB of maps |\n|---|---|---|---|---|")
+    print("\n| pictures | s | s of the network | MiB | MiB of maps |\n|---|---|---|---|---|")
     rows: list[dict[str, Any]] = []
     for pictures in arguments.pictures:
         command = [sys.executable, *sys.argv, "--evaluate", str(pictures)]
         subprocess.run(command, check=True)
         row = {"pictures": pictures, **read_json(folder / "evaluated.json")}
-        row["seconds_of_maps"] = pictures * times["map"] / 1e3
+        row["seconds_of_network"] = pictures * times["network"] / 1e3
         rows.append(row)
         print(
-            f"| {pictures} | {row['seconds']:.1f} | {row['seconds_of_maps']:.0f} "
+            f"| {pictures} | {row['seconds']:.1f} | {row['seconds_of_network']:.0f} "
             f"| {row['mib']:.0f} | {row['mib_of_maps']:.0f} |",
             flush=True,
         )
@@ -138,9 +146,8 @@ def main() -> None:
     for key, value in slopes.items():
         print(f"slope of log {key} over log pictures: {value:.2f}")
     if arguments.out:
-        command = " ".join(["python", *sys.argv])
         content = {
-            "command": command,
+            "command": command_line(RUN=arguments.run, FOLDER=arguments.work),
             "machine": machine(),
             "milliseconds": times,
             "evaluate": rows,

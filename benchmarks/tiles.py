@@ -1,5 +1,7 @@
 """What tiles cost and lose: the map of a picture in tiles beside that of the whole, by overlap.
 
+Seconds are from pixels to verdict, as `predict --tile` gives it.
+
 With --side, the picture is first continued by mirroring to a square of that many pixels; without
 --halos only the overlap that loses nothing is run, and the whole picture never: for pictures that
 memory could not hold.
@@ -11,18 +13,18 @@ memory could not hold.
 from __future__ import annotations
 
 import argparse
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import command_line
+from memory import peak
 
 from ssae_tf.data.images import read_image
 from ssae_tf.detector import Detector
-from ssae_tf.export.latency import machine
 from ssae_tf.files import write_json
+from ssae_tf.machine import machine
 from ssae_tf.tensor_ops import reflect_indices
 
 
@@ -48,33 +50,32 @@ def main() -> None:
     for halo in [*arguments.halos, None]:
         tiles = detector.tiles(arguments.tile, halo)
         begin = time.perf_counter()
-        map_ = detector.inspect(x, tiles)[1]
+        map_ = detector.predict(x, tiles=tiles).anomaly_map
         seconds = time.perf_counter() - begin
         difference = None if expected is None else float(np.abs(map_ - expected).max())
         shown = "" if difference is None else f"{difference:.1e}"
         note = " (receptive field)" if halo is None else ""
         print(f"| {tiles.halo}{note} | {shown} | {seconds:.1f} |", flush=True)
         found.append({"halo": tiles.halo, "largest_difference": difference, "seconds": seconds})
-    # Kibibytes on Linux.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     calibration = detector.calibration
     assert calibration is not None
     print(
         f"{x.shape[0]}×{x.shape[1]} pixels, tiles of {tiles.side}, receptive field {tiles.reach} "
-        f"to either side, threshold {calibration.threshold:.3g}, peak memory {peak / 2**30:.1f} GiB"
+        f"to either side, threshold {calibration.threshold:.3g}, peak memory "
+        f"{peak() / 2**10:.1f} GiB"
     )
     if arguments.out:
         write_json(
             arguments.out,
             {
-                "command": " ".join(["python", *sys.argv]),
+                "command": command_line(RUN=arguments.run, PICTURE=arguments.picture),
                 "machine": machine(),
                 "width": detector.config.model.width,
                 "shape": list(x.shape),
                 "tile": tiles.side,
                 "reach": tiles.reach,
                 "threshold": calibration.threshold,
-                "peak_bytes": peak,
+                "peak_bytes": round(peak() * 2**20),
                 "halos": found,
             },
         )

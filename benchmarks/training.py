@@ -26,8 +26,8 @@ from surfaces import random_surface
 from ssae_tf.config import CorruptionConfig, RunConfig, override, preset
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.data.pipeline import CropSampler, training_batches
-from ssae_tf.export.latency import machine
 from ssae_tf.files import write_json
+from ssae_tf.machine import machine
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.training.step import corruption_seed, make_step
 

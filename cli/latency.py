@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ssae_tf.cli import options
 
 
-@click.command("latency", epilog="Example: ssae-tf latency runs/tile --size 512 512")
+class _Size(click.ParamType):
+    """512 or 480x640 as (height, width)."""
+
+    name = "side"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        found = re.fullmatch(r"([0-9]+)(?:x([0-9]+))?", value)
+        if found is None:
+            self.fail(f"Expected 512 or 480x640. Received: {value}.", param, ctx)
+        height, width = found.groups()
+        return int(height), int(width or height)
+
+
+@click.command("latency", epilog="Example: ssae-tf latency runs/tile --size 512")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--size",
-    type=click.IntRange(min=32),
-    nargs=2,
-    metavar="HEIGHT WIDTH",
-    help="Of the picture, pixels. [default: 512 512, or what the artefact takes]",
+    type=_Size(),
+    help="Of the picture, pixels: its side, or HEIGHTxWIDTH. [default: 512, or what the artefact "
+    "takes]",
 )
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=50, show_default=True, help="That count."

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +20,7 @@ from ssae_tf.data.sample import draw_sample
 from ssae_tf.detector import Detector, judged
 from ssae_tf.errors import DataError
 from ssae_tf.export.artefact import Artefact
+from ssae_tf.machine import machine
 from ssae_tf.progress import Reporter
 from ssae_tf.scoring import inspect
 from ssae_tf.tensor_ops import pad_reflect, shrink
@@ -87,7 +85,7 @@ def latency_table(found: dict[str, Any]) -> Table:
     height, width = found["size"]
     table = Table(
         box=box.SIMPLE_HEAD,
-        caption=f"{found['rounds']} rounds, {on['processor']}, {on['cpus']} cores, "
+        caption=f"{found['rounds']} rounds, {on['processor']}, {on['usable_cpus']} cores, "
         f"TensorFlow {on['tensorflow']}",
         caption_justify="left",
     )
@@ -146,30 +144,3 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
         "network": lambda: [detector.network(one).numpy() for one in seen],
         "scoring": lambda: scoring(picture).numpy(),
     }
-
-
-def machine() -> dict[str, Any]:
-    """What times depend on, for JSON.
-
-    `usable_cpus` are those that this process may use, where the system tells.
-    """
-    has_affinity = hasattr(os, "sched_getaffinity")
-    return {
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cpus": os.cpu_count(),
-        "usable_cpus": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
-        "devices": [device.name for device in tf.config.list_physical_devices()],
-        "python": platform.python_version(),
-        "tensorflow": importlib.metadata.version("tensorflow"),
-    }
-
-
-def _processor() -> str:
-    """Its name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

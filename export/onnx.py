@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,6 +15,7 @@ import numpy as np
 from ssae_tf.data.images import to_unit
 from ssae_tf.errors import RunError
 from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, PICTURE, PIXELS, WITH_THRESHOLD
+from ssae_tf.machine import usable_cpus
 
 OPSET = 17
 FILES = {FLOAT: "model.onnx", PIXELS: "model_u8.onnx"}
@@ -39,6 +41,7 @@ def convert(saved_model: str, out: str, threshold: float | None = None) -> None:
     signature = FLOAT if threshold is None else FLOAT + WITH_THRESHOLD
     model = _converted(saved_model, signature)
     _pad_explicitly(model)
+    _crop_in_place(model)
     _name_axes(model)
     if threshold is not None:
         # An input with an initial value may be left out by the caller.
@@ -148,6 +151,64 @@ def _pad_explicitly(model: Any) -> None:
         node.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads * 2)])
 
 
+def _crop_in_place(model: Any) -> None:
+    """Has transposed convolutions leave out the last row and column that "same" padding cuts off.
+
+    tf2onnx cuts them off afterwards, to a size computed from the shape: runtimes copied the largest
+    maps of the network for it, and could not join the convolution with its activation.
+    """
+    import onnx
+
+    nodes = model.graph.node
+    for node in nodes:
+        if node.op_type != "ConvTranspose":
+            continue
+        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        too_much = [
+            side - stride
+            for side, stride in zip(attributes["kernel_shape"], attributes["strides"], strict=True)
+        ]
+        if "pads" in attributes or too_much != [1, 1]:
+            continue
+        cropped = node.output[0]
+        while after := [
+            one.output[0]
+            for one in nodes
+            if one.op_type in ("Slice", "Pad") and one.input[0] == cropped
+        ]:
+            (cropped,) = after
+        node.attribute.append(onnx.helper.make_attribute("pads", [0, 0, 1, 1]))
+        for other in nodes:
+            for index, name in enumerate(other.input):
+                if name == cropped:
+                    other.input[index] = node.output[0]
+    _drop_unused(model.graph)
+
+
+def _drop_unused(graph: Any) -> None:
+    """Removes the nodes and constants that no output depends on."""
+    needed = {output.name for output in graph.output}
+    nodes = []
+    # In topological order, so that who needs a node comes after it.
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(_taken(node))
+            nodes.append(node)
+    constants = [one for one in graph.initializer if one.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(nodes))
+    graph.initializer.extend(constants)
+
+
+def _taken(node: Any) -> Iterator[str]:
+    """The names of what a node takes, also within its loops, which see what is around them."""
+    yield from node.input
+    for attribute in node.attribute:
+        yield from (output.name for output in attribute.g.output)
+        for inner in attribute.g.node:
+            yield from _taken(inner)
+
+
 def _name_axes(model: Any) -> None:
     """Names the sizes that are not fixed; tf2onnx numbers them."""
     for value in (*model.graph.input, *model.graph.output):
@@ -206,6 +267,8 @@ class OnnxRuntime:
             options = onnxruntime.SessionOptions()
             # Errors come as exceptions.
             options.log_severity_level = 4
+            # It counts all cores, and threads that share one wait for each other awake.
+            options.intra_op_num_threads = usable_cpus()
             self._sessions[signature] = onnxruntime.InferenceSession(
                 str(self._folder / FILES[signature]),
                 options,

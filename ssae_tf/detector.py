@@ -17,7 +17,7 @@ from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image, to_unit
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.files import atomic, read_json, write_json, write_text
-from ssae_tf.local_statistics import CELLS, LocalStatistics
+from ssae_tf.local_statistics import BLOCKS, CELLS, LocalStatistics
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.blocks import DilatedConv2D
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
@@ -368,11 +368,14 @@ def _read_weighting(path: Path, scales: int) -> np.ndarray:
 
 def _read_statistics(path: Path) -> LocalStatistics:
     arrays = load_arrays(path)
-    mean = arrays.get("mean", np.zeros(0))
-    features = mean.shape[-1]
+    features = arrays.get("mean", np.zeros(0)).shape[-1]
+    components = len(arrays.get("loadings", ()))
     shapes = {
         "mean": (CELLS, CELLS, features),
         "whitening": (CELLS, CELLS, features, features),
+        "block_mean": (BLOCKS**2, features),
+        "projection": (BLOCKS**2, features, components),
+        "loadings": (components, CELLS, CELLS, features),
         "levels": (3,),
     }
     for name, shape in shapes.items():

@@ -7,12 +7,17 @@ of texture by scale and direction, the brightness, the colour, and how the netwo
 cell of a grid over the picture has a Gaussian over such numbers in normal pictures, and the
 Mahalanobis distance from it says how unusual a picture is there, as Defard et al. (PaDiM, 2021) do
 with the activations of a network trained on ImageNet.
+
+What a place looks like also depends on the picture as a whole: its exposure, how it was ground, the
+batch it comes from. So each Gaussian is that of a place given its surroundings: its mean moves with
+what the picture looks like in nine large blocks, by linear regression over normal pictures. Ground
+lines are unusual where the rest of the picture is grainy, though many normal pictures are ground.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -42,6 +47,14 @@ _DARK, _FAINT, _SLIGHT = 0.02, 5e-4, 1e-2
 _PRIOR_PICTURES = 10.0
 # Variance that every number has at least, where all normal pictures agree.
 _LEAST_VARIANCE = 1e-6
+# Blocks each way that a picture as a whole is described by.
+BLOCKS = 3
+# Principal components of those blocks that means move with: at most, and pictures for each.
+_MOST_COMPONENTS, _PICTURES_A_COMPONENT = 128, 5
+# How far means move: standard deviations of a component.
+_FARTHEST = 4.0
+# Pictures' worth of trust in means that do not move.
+_UNMOVED_PICTURES = 30.0
 # Of the distances over cells.
 _SMOOTHING = 0.75
 # Parts that the distances of normal pictures are estimated with, each from the others.
@@ -52,7 +65,7 @@ _RESIDUAL_SHARE = 0.5
 _USUAL_SHARE = 0.95
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class LocalStatistics:
     """What normal pictures look like, by place.
 
@@ -60,12 +73,20 @@ class LocalStatistics:
         mean: (CELLS, CELLS, features) float32.
         whitening: (CELLS, CELLS, features, features) float32; a deviation times it has the identity
             for covariance.
+        block_mean: (blocks, features) float32, of the means over blocks.
+        projection: (blocks, features, components) float32, from their deviations to components of
+            variance 1.
+        loadings: (components, CELLS, CELLS, features) float32: how the mean moves with each; of few
+            pictures there are no components.
         levels: (3,) float32, of normal pictures: the mean distance, and what 95 % of them stay
             below everywhere, with the distance above that mean and with the residual.
     """
 
     mean: np.ndarray
     whitening: np.ndarray
+    block_mean: np.ndarray
+    projection: np.ndarray
+    loadings: np.ndarray
     levels: np.ndarray
 
     def combine(self, residual: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
@@ -87,17 +108,28 @@ class LocalStatistics:
         return unusual + _RESIDUAL_SHARE / most_residual * residual
 
     def distance(self, features: tf.Tensor) -> tf.Tensor:
-        """The Mahalanobis distance of each place, over the root of the number of features.
+        """The Mahalanobis distance of each place from what is usual there in such a picture.
 
         Args:
             features: as in `combine`.
 
         Returns:
-            (B, CELLS, CELLS) float32, smoothed over cells.
+            (B, CELLS, CELLS) float32, over the root of the number of features, and smoothed over
+            cells.
         """
-        count = self.mean.shape[-1]
+        count, components = self.mean.shape[-1], len(self.loadings)
         zero = _zero(features)
         deviation = features - _constant(self.mean, zero)
+        deviation = tf.reshape(deviation, (-1, CELLS * CELLS * count))
+        if components:
+            projection = _constant(self.projection.reshape(-1, components), zero)
+            loadings = _constant(self.loadings.reshape(components, -1), zero)
+            blocks = _over_blocks(features) - _constant(self.block_mean, zero)
+            blocks = tf.reshape(blocks, (-1, self.block_mean.size))
+            found = tf.linalg.matmul(blocks, projection)
+            # A defect is no reason to expect what no normal picture has.
+            found = tf.clip_by_value(found, -_FARTHEST, _FARTHEST)
+            deviation -= tf.linalg.matmul(found, loadings)
         deviation = tf.reshape(deviation, (-1, CELLS * CELLS, count))
         whitening = _constant(self.whitening.reshape(CELLS * CELLS, count, count), zero)
         white = tf.linalg.matmul(tf.transpose(deviation, (1, 0, 2)), whitening)
@@ -186,9 +218,19 @@ def _grey(x: tf.Tensor) -> tf.Tensor:
 
 def _smoothed(planes: tf.Tensor, sigmas: Sequence[float]) -> tf.Tensor:
     """Gaussian smoothing with each of some sigmas: one channel for each, or all with a single."""
+    zero = _zero(planes)
+    if len(sigmas) == 1:
+        return _both_ways(_constant(_gaussian_matrix(sigmas[0], SIDE), zero), planes)
     matrices = np.stack([_gaussian_matrix(sigma, SIDE) for sigma in sigmas])
-    matrices = _constant(matrices, _zero(planes))
+    matrices = _constant(matrices, zero)
     return tf.linalg.matmul(tf.linalg.matmul(matrices, planes), matrices, transpose_b=True)
+
+
+def _both_ways(matrix: tf.Tensor, planes: tf.Tensor) -> tf.Tensor:
+    """The products matrix · plane · matrixᵀ."""
+    # The second of plain matrices: of batches with one channel, with a factor in common, oneDNN's
+    # crashes on processors with AVX512_BF16 (TensorFlow 2.21).
+    return tf.tensordot(tf.linalg.matmul(matrix, planes), tf.transpose(matrix), axes=1)
 
 
 def _over_cells(planes: tf.Tensor, pool: float = 0.0) -> tf.Tensor:
@@ -202,8 +244,7 @@ def _over_cells(planes: tf.Tensor, pool: float = 0.0) -> tf.Tensor:
         means[cell] = np.maximum(covered, 0.0) * CELLS / size
     if pool:
         means = _gaussian_matrix(pool, CELLS) @ means
-    matrix = _constant(means, _zero(planes))
-    return tf.linalg.matmul(tf.linalg.matmul(matrix, planes), matrix, transpose_b=True)
+    return _both_ways(_constant(means, _zero(planes)), planes)
 
 
 def _gaussian_matrix(sigma: float, size: int) -> np.ndarray:
@@ -213,6 +254,16 @@ def _gaussian_matrix(sigma: float, size: int) -> np.ndarray:
     # Each pixel's picture of itself, continued by reflection as `gaussian_filter` does.
     single = np.pad(np.eye(size, dtype=np.float32), ((radius, radius), (0, 0)), mode="symmetric")
     return sum(weight * single[i : i + size] for i, weight in enumerate(kernel))
+
+
+def _over_blocks(features: tf.Tensor) -> tf.Tensor:
+    """Means over blocks of cells, (B, blocks, features)."""
+    side = CELLS // BLOCKS
+    rows, columns = np.divmod(np.arange(CELLS * CELLS), CELLS)
+    block = rows // side * BLOCKS + columns // side
+    means = (block == np.arange(BLOCKS**2)[:, None]) / side**2
+    cells = tf.reshape(features, (-1, CELLS * CELLS, features.shape[-1]))
+    return tf.linalg.matmul(_constant(means, _zero(features)), cells)
 
 
 def fit_local_statistics(features: np.ndarray, residuals: list[np.ndarray]) -> LocalStatistics:
@@ -225,14 +276,14 @@ def fit_local_statistics(features: np.ndarray, residuals: list[np.ndarray]) -> L
         features: (N, CELLS, CELLS, features) float32, of at least one picture.
         residuals: the smoothed residuals of at least one normal picture, (H, W) float32 each.
     """
-    mean, whitening = _gaussians(features)
+    fitted = _without_levels(features)
     distances = np.concatenate(list(_unseen_distances(features)))
     usual = distances.mean()
     most_distant = np.quantile(distances.max(axis=(1, 2)) - usual, _USUAL_SHARE)
     most_residual = np.quantile([map_.max() for map_ in residuals], _USUAL_SHARE)
     # Where all normal pictures are the same, rounding is all that tells them apart.
     levels = [usual, max(most_distant, 0.5), max(most_residual, 1e-6)]
-    return LocalStatistics(mean, whitening, np.array(levels, np.float32))
+    return dataclasses.replace(fitted, levels=np.array(levels, np.float32))
 
 
 def _unseen_distances(features: np.ndarray) -> Iterator[np.ndarray]:
@@ -242,13 +293,50 @@ def _unseen_distances(features: np.ndarray) -> Iterator[np.ndarray]:
         left_out = part == fold
         # A single picture has no others.
         seen = ~left_out if len(features) > 1 else left_out
-        mean, whitening = _gaussians(features[seen])
-        unseen = LocalStatistics(mean, whitening, np.ones(3, np.float32))
-        yield unseen.distance(tf.constant(features[left_out])).numpy()
+        yield _without_levels(features[seen]).distance(tf.constant(features[left_out])).numpy()
+
+
+def _without_levels(features: np.ndarray) -> LocalStatistics:
+    """Statistics whose distances are in no unit yet."""
+    block_mean, projection, components = _components(_over_blocks(tf.constant(features)).numpy())
+    # Components have variance 1 and are independent: so much for regression. Ridge keeps few
+    # pictures from explaining all that there is.
+    flat = features.reshape(len(features), -1).astype(np.float64)
+    loadings = components.T @ (flat - flat.mean(axis=0)) / (len(features) + _UNMOVED_PICTURES)
+    moved = (flat - components @ loadings).reshape(features.shape)
+    mean, whitening = _gaussians(moved)
+    loadings = loadings.reshape(-1, *features.shape[1:])
+    arrays = (mean, whitening, block_mean, projection, loadings, np.ones(3))
+    return LocalStatistics(*(np.asarray(array, np.float32) for array in arrays))
+
+
+def _components(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What pictures as wholes differ by most: principal components of correlations.
+
+    Args:
+        blocks: (N, blocks, features) float32.
+
+    Returns:
+        The mean, (blocks, features), the projection of deviations from it, (blocks, features,
+        components), and the components of the pictures, (N, components), all float64.
+    """
+    pictures = len(blocks)
+    flat = blocks.reshape(pictures, -1).astype(np.float64)
+    mean = flat.mean(axis=0)
+    spread = np.sqrt(np.square(flat - mean).mean(axis=0) + _LEAST_VARIANCE)
+    left, lengths, right = np.linalg.svd((flat - mean) / spread, full_matrices=False)
+    count = min(_MOST_COMPONENTS, pictures // _PICTURES_A_COMPONENT)
+    # Pictures that do not differ have none.
+    count = min(count, int((lengths > 1e-3 * np.sqrt(pictures)).sum()))
+    unit = np.sqrt(pictures) / lengths[:count]
+    projection = right[:count].T * unit / spread[:, None]
+    shape = blocks.shape[1:]
+    components = left[:, :count] * np.sqrt(pictures)
+    return mean.reshape(shape), projection.reshape(*shape, count), components
 
 
 def _gaussians(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and whitening matrix of every cell."""
+    """Mean and whitening matrix of every cell, float64."""
     pictures, count = len(features), features.shape[-1]
     prior = _PRIOR_PICTURES / (pictures + _PRIOR_PICTURES)
     alike = features.mean(axis=(0, 1, 2), dtype=np.float64)
@@ -259,5 +347,4 @@ def _gaussians(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         covariance[row] = deviation.transpose(0, 2, 1) @ deviation / pictures
     covariance = (1.0 - prior) * covariance + prior * covariance.mean(axis=(0, 1))
     covariance += _LEAST_VARIANCE * np.eye(count)
-    whitening = np.linalg.inv(np.linalg.cholesky(covariance)).swapaxes(-1, -2)
-    return mean.astype(np.float32), whitening.astype(np.float32)
+    return mean, np.linalg.inv(np.linalg.cholesky(covariance)).swapaxes(-1, -2)

@@ -151,15 +151,12 @@ def defects(anomaly_map: np.ndarray, threshold: float, min_area: int) -> list[De
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
         mask.view(np.uint8), connectivity=_CONNECTIVITY
     )
-    inside, values = labels[mask], region[mask]
-    peaks = np.full(len(stats), -np.inf)
-    np.maximum.at(peaks, inside, values)
-    sums = np.bincount(inside, weights=values, minlength=len(stats))
     found = []
-    for (x, y, width, height, area), peak, total in zip(
-        stats[1:].tolist(), peaks[1:].tolist(), sums[1:].tolist(), strict=True
-    ):
-        found.append(Defect((x, y, width, height), area, peak, total / area))
+    for label, (x, y, width, height, area) in enumerate(stats[1:].tolist(), start=1):
+        box = slice(y, y + height), slice(x, x + width)
+        inside = region[box][labels[box] == label]
+        peak, mean = float(inside.max()), float(inside.mean(dtype=np.float64))
+        found.append(Defect((x, y, width, height), area, peak, mean))
     return sorted(found, key=lambda defect: (-defect.peak, defect.box))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
-import os
-import platform
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -39,6 +37,7 @@ from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
 from ssae_tf.files import check_can_be_made, read_json, write_json, write_text
 from ssae_tf.local_statistics import LocalStatistics, fit_local_statistics
+from ssae_tf.machine import machine
 from ssae_tf.models.weights import save_weights
 from ssae_tf.overlap import ahead
 from ssae_tf.progress import Reporter, Task, duration
@@ -724,18 +723,13 @@ def _announce(config: RunConfig, seconds: float, minutes: float | None, reporter
 
 def _environment(found: Category, data: Path) -> dict[str, Any]:
     """What a result depends on beside the settings."""
-    devices = tf.config.list_physical_devices()
     return {
         "schema_version": 1,
         "ssae_tf": __version__,
-        "tensorflow": tf.__version__,
+        **machine(),
         # tf.keras.__version__ is missing in Keras 2.15.
         "keras": importlib.metadata.version("keras"),
         "numpy": np.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "devices": [device.name for device in devices],
-        "cpu_count": os.cpu_count(),
         "command": sys.argv,
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "data": str(data.resolve()),

@@ -53,6 +53,7 @@ RULES = {
     "ssae_tf.errors": Rule(_ours(), frozenset()),
     "ssae_tf.config": Rule(_ours(), frozenset({"pydantic"})),
     "ssae_tf.files": Rule(_ours(), frozenset()),
+    "ssae_tf.machine": Rule(_ours(), frozenset({"tensorflow"})),
     "ssae_tf.progress": Rule(_ours(), frozenset({"rich"})),
     "ssae_tf.streams": Rule(_ours(), frozenset()),
     "ssae_tf.tensor_ops": Rule(_ours(), TENSORS),
@@ -72,6 +73,7 @@ RULES = {
             "evaluation.metrics",
             "tensor_ops",
             "files",
+            "machine",
             "progress",
         )
     ),

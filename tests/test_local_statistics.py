@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import ndimage
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
 from ssae_tf.local_statistics import (
+    BLOCKS,
     CELLS,
     SIDE,
     LocalStatistics,
@@ -102,10 +106,12 @@ class TestFit:
         covariance = np.array([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 0.01]])
         features = normal_features(rng, 4000, covariance, mean=2.0)
         statistics = fit_local_statistics(features, list(self.residuals))
-        # The same deviation everywhere, so that smoothing over cells changes nothing.
+        # As far everywhere, so that smoothing over cells changes nothing, and to either side in
+        # turn, so that the picture as a whole is usual.
+        sides = (-1.0) ** np.add.outer(np.arange(CELLS), np.arange(CELLS))[..., None]
         for deviation in ([1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 0.0, 0.3]):
             deviation = np.array(deviation)
-            x = np.broadcast_to(deviation + 2.0, (1, CELLS, CELLS, 3)).astype(np.float32)
+            x = (deviation * sides + 2.0)[None].astype(np.float32)
             expected = np.sqrt(deviation @ np.linalg.inv(covariance) @ deviation / 3)
             found = statistics.distance(tf.constant(x)).numpy()
             assert np.median(found) == pytest.approx(expected, rel=0.05)
@@ -168,14 +174,64 @@ class TestFit:
         assert statistics.levels[2] == pytest.approx(np.quantile(np.linspace(0.01, 1, 100), 0.95))
 
 
+def pictures_of_one_kind(rng, count):
+    """Two numbers that are the same all over a picture, but for noise, and differ by picture."""
+    whole = rng.normal(size=(count, 1, 1, 2))
+    return (whole + 0.1 * rng.normal(size=(count, CELLS, CELLS, 2))).astype(np.float32)
+
+
+class TestSurroundings:
+    residuals = (np.full((4, 4), 0.1, np.float32),)
+
+    def test_what_is_usual_elsewhere_is_unusual_here(self, rng):
+        features = pictures_of_one_kind(rng, 200)
+        statistics = fit_local_statistics(features, list(self.residuals))
+        picture = pictures_of_one_kind(rng, 1)
+        changed = picture.copy()
+        # No number that a normal picture could not have here.
+        changed[:, :6, :6] = -np.sign(picture[:, :6, :6])
+        usual, found = (statistics.distance(tf.constant(x)).numpy()[0] for x in (picture, changed))
+        assert found[:5, :5].min() > 2 * usual.max()
+        assert found[9:, 9:].max() < found[:5, :5].min() / 2
+
+    def test_few_pictures_move_nothing(self, rng):
+        statistics = fit_local_statistics(pictures_of_one_kind(rng, 4), list(self.residuals))
+        assert len(statistics.loadings) == 0
+
+    def test_against_scikit_learn(self, rng):
+        features = pictures_of_one_kind(rng, 60) * np.linspace(0.5, 2.0, CELLS)[:, None, None]
+        features = features.astype(np.float32)
+        statistics = fit_local_statistics(features, list(self.residuals))
+        blocks = features.reshape(60, 3, 8, 3, 8, 2).mean(axis=(2, 4)).reshape(60, -1)
+        scaler = StandardScaler().fit(blocks)
+        components = PCA(12).fit(scaler.transform(blocks))
+        x = components.transform(scaler.transform(blocks))
+        x *= np.sqrt(60) / np.linalg.norm(x, axis=0)
+        flat = features.reshape(60, -1)
+        moved = flat - (Ridge(alpha=30.0).fit(x, flat).predict(x) - flat.mean(axis=0))
+        moved = moved.reshape(features.shape)
+        assert len(statistics.loadings) == 12
+        mean = 60 / 70 * moved.mean(axis=0) + 10 / 70 * moved.mean(axis=(0, 1, 2))
+        deviation = (moved - mean).transpose(1, 2, 0, 3)
+        covariance = deviation.swapaxes(-1, -2) @ deviation / 60
+        covariance = 60 / 70 * covariance + 10 / 70 * covariance.mean(axis=(0, 1))
+        squares = np.einsum("rcni,rcij,rcnj->nrc", deviation, np.linalg.inv(covariance), deviation)
+        expected = [ndimage.gaussian_filter(one, 0.75) for one in np.sqrt(squares / 2)]
+        found = statistics.distance(tf.constant(features)).numpy()
+        np.testing.assert_allclose(found, expected, rtol=0.01, atol=0.01)
+
+
 class TestCombine:
     @pytest.fixture
     def statistics(self) -> LocalStatistics:
         """Features are the distance itself: one number, mean 0, variance 1."""
         return LocalStatistics(
-            np.zeros((CELLS, CELLS, 1), np.float32),
-            np.ones((CELLS, CELLS, 1, 1), np.float32),
-            np.array([1.0, 0.5, 0.2], np.float32),
+            mean=np.zeros((CELLS, CELLS, 1), np.float32),
+            whitening=np.ones((CELLS, CELLS, 1, 1), np.float32),
+            block_mean=np.zeros((BLOCKS**2, 1), np.float32),
+            projection=np.zeros((BLOCKS**2, 1, 0), np.float32),
+            loadings=np.zeros((0, CELLS, CELLS, 1), np.float32),
+            levels=np.array([1.0, 0.5, 0.2], np.float32),
         )
 
     def test_by_hand(self, statistics: LocalStatistics):

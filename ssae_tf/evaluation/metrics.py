@@ -8,9 +8,8 @@ rank among the negative ones: one sort, no loop over thresholds or regions, equa
 
 from __future__ import annotations
 
-import functools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -21,6 +20,8 @@ AUPRO_FPR_LIMIT = 0.3
 
 # Negative pixels that are sorted and packed together: 64 MiB as float32.
 _BLOCK = 2**24
+# Positive pixels that are ranked together; each takes some 80 bytes meanwhile.
+_RANKED = 2**22
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
@@ -41,7 +42,7 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     if not positive.size or not negative.size:
         return None
     rates = _false_positive_rates(positive, [_Block(negative)])
-    return _area(*rates, np.full(positive.size, 1 / positive.size), limit=1.0)
+    return min(1.0, float(np.dot(np.full(positive.size, 1 / positive.size), _areas(*rates, 1.0))))
 
 
 def tpr_tnr(labels: ArrayLike, verdicts: ArrayLike) -> tuple[float | None, float | None]:
@@ -100,10 +101,13 @@ class PixelAccumulator:
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
         self._pending: list[np.ndarray] = []
+        # Values of defective pixels, and the area of the region of each.
         self._positive: list[np.ndarray] = []
-        self._shares: list[np.ndarray] = []
+        self._sizes: list[np.ndarray] = []
         self._regions = 0
         self._counts = np.zeros(3, np.int64)
+        # AUROC and AUPRO by the limit of the latter.
+        self._figures: dict[float, tuple[float, float] | None] = {}
 
     def add(
         self, anomaly_map: np.ndarray, true_mask: np.ndarray, predicted_mask: np.ndarray
@@ -133,10 +137,10 @@ class PixelAccumulator:
         if sum(values.size for values in self._pending) >= _BLOCK:
             self._sort()
         self._positive.append(anomaly_map[truth])
-        self._shares.append(1 / np.bincount(inside)[inside] if inside.size else np.empty(0))
+        self._sizes.append(np.bincount(inside).astype(np.uint32)[inside])
         self._regions += regions - 1
         self._counts += _confusion(truth, predicted)
-        self.__dict__.pop("_ranks", None)
+        self._figures = {}
 
     @classmethod
     def merge(cls, *parts: PixelAccumulator) -> PixelAccumulator:
@@ -146,15 +150,15 @@ class PixelAccumulator:
             part._sort()
             merged._blocks += part._blocks
             merged._positive += part._positive
-            merged._shares += part._shares
+            merged._sizes += part._sizes
             merged._regions += part._regions
             merged._counts += part._counts
         return merged
 
     def auroc(self) -> float | None:
         """Pixel AUROC (Table 3), or None without defect pixels or without normal pixels."""
-        size = sum(block.size for block in self._positive)
-        return self._weighted_area(np.full(size, 1 / max(size, 1)), limit=1.0)
+        found = self._areas(AUPRO_FPR_LIMIT)
+        return None if found is None else found[0]
 
     def aupro(self, limit: float = AUPRO_FPR_LIMIT) -> float | None:
         """Area under the per-region overlap over the false-positive rate, up to a limit.
@@ -176,32 +180,52 @@ class PixelAccumulator:
             raise ValueError(
                 f"Invalid value for argument `limit`. Expected 0 < limit ≤ 1. Received: {limit}."
             )
-        shares = np.concatenate([np.empty(0), *self._shares])
-        return self._weighted_area(shares / max(self._regions, 1), limit)
+        found = self._areas(limit)
+        return None if found is None else found[1]
 
     def f1(self) -> float | None:
         """Pixel F1 of the predicted masks (Table 4), counts summed over the test set."""
         return f1_from_counts(*self._counts.tolist())
 
-    def _weighted_area(self, weights: np.ndarray, limit: float) -> float | None:
-        ranks = self._ranks
-        return None if ranks is None else _area(*ranks, weights, limit)
+    def _areas(self, limit: float) -> tuple[float, float] | None:
+        """AUROC, and AUPRO up to a limit; None without positives or without negatives."""
+        if limit not in self._figures:
+            self._figures[limit] = self._ranked(limit)
+        return self._figures[limit]
 
-    @functools.cached_property
-    def _ranks(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """As `_false_positive_rates`; None without positives or without negatives."""
+    def _ranked(self, limit: float) -> tuple[float, float] | None:
         self._sort()
-        if not self._blocks or not any(values.size for values in self._positive):
+        pixels = sum(values.size for values in self._positive)
+        if not self._blocks or not pixels:
             return None
-        positive = np.concatenate(self._positive)
-        return _false_positive_rates(positive, self._blocks)
+        area = overlap = 0.0
+        for positive, sizes in self._parts():
+            rates = _false_positive_rates(positive, self._blocks)
+            area += float(np.dot(np.full(positive.size, 1 / pixels), _areas(*rates, 1.0)))
+            weights = 1 / sizes / self._regions
+            overlap += float(np.dot(weights, _areas(*rates, limit)))
+        # Weights that add up to 1 + 2e-16 would give a perfect detector more than 1.
+        return min(1.0, area), min(1.0, overlap / limit)
+
+    def _parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Values of defective pixels and areas of their regions, of some pictures at a time."""
+        first = count = 0
+        for last, values in enumerate(self._positive, start=1):
+            count += values.size
+            if count >= _RANKED or last == len(self._positive):
+                yield (
+                    np.concatenate(self._positive[first:last]),
+                    np.concatenate(self._sizes[first:last]),
+                )
+                first, count = last, 0
 
     def _sort(self) -> None:
         """Makes a block of the pending pixels."""
-        pending = [values for values in self._pending if values.size]
-        self._pending = []
-        if pending:
-            self._blocks.append(_Block(np.concatenate(pending)))
+        if any(values.size for values in self._pending):
+            values = np.concatenate(self._pending)
+            # Freed before packing, which takes a few times as much.
+            self._pending = []
+            self._blocks.append(_Block(values))
 
 
 class _Block:
@@ -248,33 +272,40 @@ def _false_positive_rates(
     """
     order = np.argsort(positive)  # Queries in order make searchsorted many times faster.
     queries = positive[order]
-    greater = np.zeros(positive.size, np.int64)
-    reached = np.zeros(positive.size, np.int64)
+    below = np.zeros(positive.size, np.int64)
+    equal = np.zeros(positive.size, np.int64)
     for block in blocks:
         values = block.values
-        greater[order] += block.size - np.searchsorted(values, queries, side="right")
-        reached[order] += block.size - np.searchsorted(values, queries, side="left")
+        before = np.searchsorted(values, queries)
+        below += before
+        # Few scores are shared, and only their ends have to be looked for.
+        (tied,) = np.nonzero(values[np.minimum(before, block.size - 1)] == queries)
+        equal[tied] += np.searchsorted(values, queries[tied], side="right") - before[tied]
     total = sum(block.size for block in blocks)
-    return greater / total, reached / total
+    start, end = np.empty(positive.size), np.empty(positive.size)
+    start[order] = (total - below - equal) / total
+    end[order] = (total - below) / total
+    return start, end
 
 
-def _area(start: np.ndarray, end: np.ndarray, weights: np.ndarray, limit: float) -> float:
-    """Area under a weighted true-positive rate over the false-positive rate in [0, limit] / limit.
+def _areas(start: np.ndarray, end: np.ndarray, limit: float) -> np.ndarray:
+    """What each positive adds to the area under the true-positive rate over [0, limit].
 
-    A positive starts to count at a = FPR(> s), counts in full from b = FPR(≥ s) on, and linearly in
-    between (its ties). Its own area up to the limit l is l − (a + b) / 2 when b ≤ l,
+    It starts to count at a = FPR(> s), counts in full from b = FPR(≥ s) on, and linearly in between
+    (its ties). Its own area up to the limit l is l − (a + b) / 2 when b ≤ l,
     (l − a)² / (2 (b − a)) when a < l < b, and 0 when a ≥ l.
 
     Args:
         start, end: (P,), a and b of each positive.
-        weights: (P,) float64, sum 1.
         limit: 0 < limit ≤ 1.
+
+    Returns:
+        (P,) float64.
     """
     cut = end > limit
     areas = limit - (start + end) / 2
     areas[cut] = np.maximum(limit - start[cut], 0) ** 2 / (2 * (end[cut] - start[cut]).clip(1e-300))
-    # Weights that add up to 1 + 2e-16 would give a perfect detector more than 1.
-    return min(1.0, float(np.dot(weights, areas)) / limit)
+    return areas
 
 
 def _confusion(truth: np.ndarray, judged: np.ndarray) -> tuple[int, int, int]:

@@ -85,10 +85,15 @@ class DilatedConv2D(tf.keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """(B, H, W, C) -> (B, H, W, filters)."""
-        kernel = tf.cast(tf.convert_to_tensor(self.kernel), x.dtype)
+        return self.convolve(x, training)
+
+    def convolve(self, x: tf.Tensor, training: bool, scale: tf.Tensor | None = None) -> tf.Tensor:
+        """What `call` gives, times `scale`, (filters,), without a pass over the map for it."""
         taps = self._trained_taps if training else self._live_taps
         rows, columns, middle = taps(x.shape[1]), taps(x.shape[2]), self.kernel_size // 2
+        kernel = tf.convert_to_tensor(self.kernel)
         kernel = kernel[middle - rows : middle + rows + 1, middle - columns : middle + columns + 1]
+        kernel = tf.cast(kernel if scale is None else kernel * scale, x.dtype)
         # Pixels are moved into the batch and back for every rate but 1, single taps or not.
         rate = self.rate if rows or columns else 1
         # Not tf.nn.conv2d: its gradient knows no dilation on the CPU.
@@ -173,12 +178,12 @@ class BatchNormalization(tf.keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """(B, H, W, C) -> the same."""
+        if not training or self.mode == "moving":
+            scale, offset = self.scale_and_offset()
+            return x * tf.cast(scale, x.dtype) + tf.cast(offset, x.dtype)
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         mean = tf.convert_to_tensor(self.moving_mean)
         variance = tf.convert_to_tensor(self.moving_variance)
-        if not training or self.mode == "moving":
-            scale = gamma * tf.math.rsqrt(variance + EPSILON)
-            return x * tf.cast(scale, x.dtype) + tf.cast(beta - mean * scale, x.dtype)
         y, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=EPSILON, is_training=True
         )
@@ -186,6 +191,13 @@ class BatchNormalization(tf.keras.layers.Layer):
         self.moving_mean.assign(keep * mean + (1.0 - keep) * batch_mean)
         self.moving_variance.assign(keep * variance + (1.0 - keep) * batch_variance)
         return y
+
+    def scale_and_offset(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the moving statistics make of it: x · scale + offset, (C,) float32 each."""
+        gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        mean = tf.convert_to_tensor(self.moving_mean)
+        scale = gamma * tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + EPSILON)
+        return scale, beta - mean * scale
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The input's shape."""

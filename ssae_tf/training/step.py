@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from ssae_tf.config import ObjectiveConfig, RunConfig
 from ssae_tf.corruption.corrupt import corrupt
+from ssae_tf.models.folded import folded_pass
 from ssae_tf.objective import objective, region_errors
 from ssae_tf.tensor_ops import normal
+from ssae_tf.training import normalization
 
 Figures = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
@@ -84,6 +86,10 @@ def make_step(
         M, all of F(X̂) before the update.
     """
     variables = model.trainable_variables
+    frozen = normalization.mode_of(model) == "moving"
+
+    def forward(x: tf.Tensor) -> tf.Tensor:
+        return folded_pass(model, x) if frozen else model(x, training=True)
 
     def update(x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor) -> Figures:
         reconstructions, losses, gradients = [], [], []
@@ -91,7 +97,7 @@ def make_step(
         for first, last in itertools.pairwise(count * k // shards for k in range(shards + 1)):
             clean, corrupted, region = (p[first:last] for p in (x, x_hat, mask))
             with tf.GradientTape() as tape:
-                reconstruction = model(corrupted, training=True)
+                reconstruction = forward(corrupted)
                 loss, *_ = loss_and_errors(
                     reconstruction, clean, corrupted, region, config.objective
                 )

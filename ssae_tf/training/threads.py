@@ -13,6 +13,7 @@ import os
 import tensorflow as tf
 
 from ssae_tf.config import TrainingConfig
+from ssae_tf.machine import usable_cpus
 from ssae_tf.training.schedule import freeze_step
 
 
@@ -26,13 +27,13 @@ def use_cores() -> None:
         return
     # RuntimeError: something ran before.
     with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_inter_op_parallelism_threads(_cores())
+        tf.config.threading.set_inter_op_parallelism_threads(usable_cpus())
         tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def side_by_side() -> int:
     """How many things should run at a time for all cores to have work: one where each has all."""
-    return _cores() if tf.config.threading.get_intra_op_parallelism_threads() == 1 else 1
+    return usable_cpus() if tf.config.threading.get_intra_op_parallelism_threads() == 1 else 1
 
 
 def shards(config: TrainingConfig, batch_size: int) -> int:
@@ -43,10 +44,3 @@ def shards(config: TrainingConfig, batch_size: int) -> int:
     """
     apart = freeze_step(config) == 0 and not config.jit
     return min(batch_size, side_by_side()) if apart else 1
-
-
-def _cores() -> int:
-    # Those this process may use: a container or taskset may leave it fewer than there are.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -216,9 +216,11 @@ def test_many_pixels_are_packed_without_loss(monkeypatch, dtype):
     pictures[0][0][0, :4] = 0.0, -0.0, 1e-40, -1e30
     whole = accumulate(pictures)
     monkeypatch.setattr(metrics, "_BLOCK", 300)
+    monkeypatch.setattr(metrics, "_RANKED", 20)
     packed = accumulate(pictures)
     blocks = PixelAccumulator.merge(packed)._blocks
     assert sum(bool(block._packed) for block in blocks) >= 3
+    assert len(list(packed._parts())) >= 3
     values = np.sort(np.concatenate([block.values for block in blocks]))
     negative = np.concatenate([map_[~truth] for map_, truth, _ in pictures])
     assert values.dtype == dtype

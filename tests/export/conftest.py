@@ -117,7 +117,7 @@ def unusual(request: pytest.FixtureRequest) -> Detector:
     detector = Detector(model, config, Calibration(0.5, 1, (0.5,)), weights)
     if request.param == "statistics":
         rng = np.random.default_rng(3)
-        features = [detector.describe(rng.random((60, 70, 3), np.float32)) for _ in range(4)]
+        features = [detector.describe(rng.random((60, 70, 3), np.float32)) for _ in range(12)]
         residual = detector.inspect(rng.random((60, 70, 3), np.float32))[1]
         statistics = fit_local_statistics(np.stack(features), [residual])
         detector = detector.replace(statistics=statistics)

@@ -286,6 +286,14 @@ def test_what_is_not_installed_is_named() -> None:
         absent.check()
 
 
+def test_onnx_cuts_nothing_off_after_transposed_convolutions(make: Make) -> None:
+    graph = pytest.importorskip("onnx").load(make("onnx").folder / onnx.FILES[FLOAT]).graph
+    after = {name: node.op_type for node in graph.node for name in node.input}
+    outputs = [node.output[0] for node in graph.node if node.op_type == "ConvTranspose"]
+    assert [after[name] for name in outputs] == ["Relu"] * 3
+    assert {one.name for one in graph.initializer} <= {*after}
+
+
 def test_an_onnx_that_can_not_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     """What pip makes of `ssae-tf[onnx]` beside TensorFlow 2.15."""
     versions = {"onnx": "1.23.2", "ml_dtypes": "0.3.2"}

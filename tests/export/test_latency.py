@@ -60,7 +60,7 @@ def test_table_by_hand() -> None:
     found = {
         "size": [64, 32],
         "rounds": 7,
-        "machine": {"processor": "A processor", "cpus": 3, "tensorflow": "2.0"},
+        "machine": {"processor": "A processor", "usable_cpus": 3, "tensorflow": "2.0"},
         "seconds": {
             "decode": {"p50": 0.001, "p95": 0.00234, "p99": 0.1},
             "predict": {"p50": 1.0, "p95": 2.0, "p99": 3.0},
@@ -79,11 +79,14 @@ def test_table_by_hand() -> None:
 
 
 def test_the_command(run_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(["latency", str(run_folder), "--size", "32", "48", "--rounds", "1", "--json"]) == 0
+    assert run(["latency", str(run_folder), "--size", "32x48", "--rounds", "1", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["size"] == [32, 48]
-    assert run(["latency", str(run_folder), "--size", "32", "48", "--rounds", "1"]) == 0
+    assert run(["latency", str(run_folder), "--size", "32", "--rounds", "1"]) == 0
     out = capfd.readouterr().out
     assert "post-processing" in out
     assert "1 rounds" in out
+    assert "32×32, ms" in out
+    assert run(["latency", str(run_folder), "--size", "32 48"]) == 2
+    assert "Expected 512 or 480x640. Received: 32 48." in capfd.readouterr().err
     assert run(["latency", str(run_folder / "missing")]) == 1
     assert "missing" in capfd.readouterr().err

@@ -23,7 +23,7 @@ found["threads"] = tf.config.threading.get_intra_op_parallelism_threads()
 float(tf.reduce_sum(tf.ones((3, 3))))
 threads.use_cores()
 found["again"] = tf.config.threading.get_intra_op_parallelism_threads()
-found["cores"] = threads._cores()
+found["cores"] = threads.usable_cpus()
 found["side_by_side"] = threads.side_by_side()
 found["shards"] = [threads.shards(apart, size) for size in (1, 2, 8, 1000)]
 found["batch statistics"] = threads.shards(TrainingConfig(freeze_norm=1.0), 8)
