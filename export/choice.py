@@ -29,6 +29,10 @@ ACTIVATION_STEPS = 255
 # A network, and what is computed with it: from (1, H, W, 3) float32 to the map, (H, W).
 Network = Callable[[tf.Tensor], tf.Tensor]
 Inspect = Callable[[Network, tf.Tensor], tf.Tensor]
+# A picture, (H, W, 3) float32 in [0, 1], and the detector's map of it.
+Case = tuple[np.ndarray, np.ndarray]
+# Cases that layers are chosen by.
+_WORST = 12
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def choose(
     exact: list[np.ndarray],
     highest: Mapping[str, float],
     inspect: Inspect,
-    cases: Sequence[tuple[np.ndarray, np.ndarray]],
+    cases: Sequence[Case],
     threshold: float,
     budget: float,
     reporter: Reporter,
@@ -85,27 +89,34 @@ def choose(
         exact: these, of all layers.
         highest: of the outputs of each ReLU, by its name.
         inspect: the detector's map.
-        cases: pictures, (H, W, 3) float32 in [0, 1], and the detector's maps of them.
+        cases: at least one.
         threshold: of the detector.
         budget: largest difference of the map, as a share of the threshold.
         reporter: where progress goes.
         steps: between 0 and the highest output; 0 where outputs are not rounded.
     """
-    simulation = _Simulation(network, exact, highest, inspect, cases, threshold, steps)
+    simulation = _Simulation(network, exact, highest, inspect, threshold, steps)
     layers = list(simulation.convolutions)
-    lost = max(simulation.lost(layers), default=0.0)
+    everything = []
+    with reporter.task("Simulating 8 bits", len(cases)) as task:
+        for case in cases:
+            everything += simulation.lost(layers, [case])
+            task.advance()
+    lost = max(everything)
     if lost > budget:
+        # Where all of it loses most, parts of it do.
+        cases = [cases[index] for index in np.argsort(everything)[-_WORST:]]
         costs = []
-        with reporter.task("Measuring what 8 bits cost", len(layers)) as task:
+        with reporter.task("Measuring what each layer costs", len(layers)) as task:
             for layer in layers:
-                costs.append(np.mean(simulation.lost([layer])))
+                costs.append(np.mean(simulation.lost([layer], cases)))
                 task.advance()
         by_cost = [layers[index] for index in np.argsort(costs, kind="stable")]
-        layers, lost = [], max(simulation.lost([]))
+        layers, lost = [], max(simulation.lost([], cases))
         first, last = 1, len(by_cost) - 1
         while first <= last:
             middle = (first + last) // 2
-            found = max(simulation.lost(by_cost[:middle]))
+            found = max(simulation.lost(by_cost[:middle], cases))
             if found <= budget:
                 layers, lost, first = by_cost[:middle], found, middle + 1
             else:
@@ -194,7 +205,6 @@ class _Simulation:
         exact: list[np.ndarray],
         highest: Mapping[str, float],
         inspect: Inspect,
-        cases: Sequence[tuple[np.ndarray, np.ndarray]],
         threshold: float,
         steps: int,
     ) -> None:
@@ -204,7 +214,6 @@ class _Simulation:
         self.exact = {name: network.get_layer(name).get_weights() for name in self.rounded}
         self.highest = highest
         self.steps = steps
-        self.cases = cases
         self.threshold = threshold
         relus = [one for one in network.layers if isinstance(one, tf.keras.layers.ReLU)]
         before = {relu.name: [one.name for one in sources(relu)] for relu in relus}
@@ -244,7 +253,7 @@ class _Simulation:
             for one in found:
                 self.network.get_layer(one).set_weights(weights[one])
 
-    def lost(self, layers: Sequence[str]) -> list[float]:
+    def lost(self, layers: Sequence[str], cases: Sequence[Case]) -> list[float]:
         """What the map of each case differs by, at the threshold, as a share of it."""
         self.use(layers)
         step = np.zeros(len(self.readers), np.float32)
@@ -252,7 +261,7 @@ class _Simulation:
             if self.steps and (name in layers or behind.intersection(layers)):
                 step[index] = self.highest[name]
         found = []
-        for picture, expected in self.cases:
+        for picture, expected in cases:
             apart = np.abs(self.map_of(picture[None], step).numpy() - expected)
             times = np.maximum(1.0, expected / self.threshold)
             found.append(float((apart / times).max()) / self.threshold)

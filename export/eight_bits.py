@@ -111,16 +111,11 @@ class _Rewriting:
     def share_buffers(self) -> None:
         """Keeps each content once, and none that no tensor has."""
         tensors = [tensor for graph in self.model.subgraphs for tensor in graph.tensors]
-        used = {tensor.buffer for tensor in tensors}
         first: dict[bytes, int] = {}
-        same = {}
-        for index, buffer in enumerate(self.model.buffers):
-            if buffer.data is None or not len(buffer.data):
-                continue
-            if index in used:
-                same[index] = first.setdefault(np.asarray(buffer.data).tobytes(), index)
         for tensor in tensors:
-            tensor.buffer = same.get(tensor.buffer, tensor.buffer)
+            data = self.model.buffers[tensor.buffer].data
+            if data is not None and len(data):
+                tensor.buffer = first.setdefault(np.asarray(data).tobytes(), tensor.buffer)
         kept = {tensor.buffer for tensor in tensors}
         kept |= {one.buffer for one in self.model.metadata or ()}
         for index, buffer in enumerate(self.model.buffers):
@@ -163,7 +158,8 @@ class _Subgraph:
 
     def _convolution(self, operation: Any, kind: int) -> None:
         inputs = list(operation.inputs)
-        picture, weights, bias = (inputs[place] for place in _CONVOLUTIONS[kind])
+        places = [at for at in _CONVOLUTIONS[kind] if at < len(inputs) and inputs[at] >= 0]
+        picture, weights, *bias = (inputs[at] for at in places)
         if weights not in self.stored:
             numbers = self.rewriting.numbers(self.tensors[weights])
             if self._is_chosen(operation):
@@ -178,12 +174,11 @@ class _Subgraph:
         if not self._is_integer(operation):
             return
         step = self.tensors[self.stored[weights]].quantization.scale * self._step(picture)
-        numbers = np.round(self.rewriting.numbers(self.tensors[bias]) / step).astype(np.int32)
-        replaced = {
-            picture: self._integer(picture),
-            weights: self.stored[weights],
-            bias: self._constant(bias, numbers, step),
-        }
+        replaced = {picture: self._integer(picture), weights: self.stored[weights]}
+        # The converter leaves out one that is zero.
+        for one in bias:
+            numbers = np.round(self.rewriting.numbers(self.tensors[one]) / step)
+            replaced[one] = self._constant(one, numbers.astype(np.int32), step)
         operation.inputs = [replaced.get(tensor, tensor) for tensor in inputs]
         self._answers_in_integers(operation, kind)
 

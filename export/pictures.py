@@ -13,17 +13,17 @@ from ssae_tf.config import DOWNSAMPLING
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_pixels, to_unit
 from ssae_tf.detector import Detector
-from ssae_tf.export.parity import corrupted_copies
+from ssae_tf.export.parity import cases, corrupted_copies
 from ssae_tf.tensor_ops import pad_reflect, shrink
 
 # Pictures that a converter's own ranges are found on, and of how many one is corrupted too.
-_CALIBRATION, _CORRUPTED_OF = 32, 4
+_CALIBRATION, _CORRUPTED_OF = 64, 2
 # Crops that weights are rounded by, pixels a side.
 _CROPS, _CROP = 32, 128
 # Pictures that ranges are found on, each of them twice, and pixels: of all of them, and a side.
 _SEEN, _SEEN_PIXELS, _LARGEST = 96, 24_000_000, 1024
-# Pictures that losses are measured on, each of them twice, and pixels of all of them.
-_MEASURED, _MEASURED_PIXELS = 8, 2_000_000
+# Pictures that losses are measured on, some of them in other forms too, and pixels of all of them.
+_MEASURED, _MEASURED_PIXELS = 48, 6_000_000
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,15 @@ class Pictures:
         return np.stack(found)
 
     def measured(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Pictures, (H, W, 3) float32, as they are and corrupted, and the detector's maps."""
+        """What losses are measured on: the comparison's kinds of pictures, (H, W, 3) float32.
+
+        With each is the detector's map.
+        """
         height, width = self.pixels(0).shape[:2]
-        count = int(np.clip(_MEASURED_PIXELS // (2 * height * width), 1, _MEASURED))
-        count = min(count, len(self.paths))
-        found = []
-        for index in np.linspace(0, len(self.paths) - 1, count).astype(int).tolist():
-            picture = to_unit(self.pixels(index))
-            found += [picture, self._corrupted(picture, index)]
-        return [(x, self.detector.inspect(x)[1]) for x in found]
+        count = int(np.clip(_MEASURED_PIXELS // (height * width), 1, _MEASURED))
+        white_level = self.detector.config.data.white_level
+        found = cases(self.paths[:count], white_level, self.image_size, self.seed + 2)
+        return [(case.picture, self.detector.inspect(case.picture)[1]) for case in found]
 
     def _inspected(self, index: int) -> np.ndarray:
         picture, size = to_unit(self.pixels(index)), self.detector.inspection_size

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssae_tf.detector import Detector
-from ssae_tf.export.choice import Choice, choose, in_eight_bits
-from ssae_tf.export.pictures import Pictures
+from ssae_tf.export.choice import Choice, choose
 from ssae_tf.progress import Reporter
 
 # What rounding moves the weight of each layer by.
@@ -91,12 +87,3 @@ def test_outputs_are_rounded_too(
     choice, _ = _choose(budget, steps)
     assert choice.convolutions == layers
     assert choice.lost == pytest.approx(lost, abs=1e-6)
-
-
-def test_a_detectors_network_within_its_budget(trained: Detector, validation: list[Path]) -> None:
-    pictures = Pictures(trained, validation, None, 0)
-    found = in_eight_bits(trained, pictures, budget=0.05, steps=255, reporter=Reporter(quiet=True))
-    assert found.choice.lost <= 0.05
-    assert set(found.choice.layers) <= set(found.highest)
-    assert found.choice.of == 20
-    assert f"{len(found.choice.layers)} of 20 layers in 8 bits" in found.choice.sentence()

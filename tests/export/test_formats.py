@@ -194,24 +194,34 @@ def test_weights_are_stored_once(make: Make, trained: Detector) -> None:
     assert stored < 4.4 * trained.model.count_params()
 
 
-def test_int8_is_integers_but_for_the_scoring(make: Make) -> None:
+@pytest.mark.parametrize("precision", ["dynamic", "int8"])
+def test_what_is_in_8_bits(precision: str, make: Make) -> None:
+    """The layers that the metadata names: not the last, not the scoring, and not the dearest."""
     from ai_edge_litert import schema_py_generated as schema
 
-    content = (make("tflite", "int8").folder / "model.tflite").read_bytes()
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    folder = make("tflite", precision).folder
+    chosen = json.loads((folder / "metadata.json").read_text())["eight_bits"]
+    assert 0.0 <= chosen["simulated_loss"] <= 0.1
+    assert 0.0 < chosen["share_of_products"] < 1.0
+    layers = chosen["layers"]
+    assert len(layers) > 10
+    model = schema.ModelT.InitFromPackedBuf((folder / "model.tflite").read_bytes(), 0)
     codes = [max(one.builtinCode, one.deprecatedBuiltinCode) for one in model.operatorCodes]
-    convolution = schema.BuiltinOperator.CONV_2D
+    kinds = schema.BuiltinOperator
     for subgraph in model.subgraphs:
         types = [
             subgraph.tensors[operation.outputs[0]].type
             for operation in subgraph.operators
-            if codes[operation.opcodeIndex] == convolution
+            if codes[operation.opcodeIndex] in (kinds.CONV_2D, kinds.TRANSPOSE_CONV)
         ]
         if types:
-            # The last layer, and the two passes of each smoothing: of the residual before and after
+            integers = len(layers) if precision == "int8" else 0
+            assert types.count(schema.TensorType.INT8) == integers
+            # All of Table 1, and the two passes of each smoothing: of the residual before and after
             # its sign is gone, and of the distance.
-            assert types.count(schema.TensorType.FLOAT32) == 1 + 2 * 3
-            assert types.count(schema.TensorType.INT8) == 33
+            assert types.count(schema.TensorType.FLOAT32) == 37 + 2 * 3 - integers
+            stored = [tensor.type for tensor in subgraph.tensors if tensor.buffer]
+            assert stored.count(schema.TensorType.INT8) == len(layers)
 
 
 @pytest.fixture(scope="module")
