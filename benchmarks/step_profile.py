@@ -19,8 +19,8 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from ssae_tf.config import override, preset
-from ssae_tf.export.latency import machine
 from ssae_tf.files import write_json
+from ssae_tf.machine import machine
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.training import normalization
 from ssae_tf.training.schedule import freeze_step
