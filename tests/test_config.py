@@ -261,7 +261,7 @@ def test_the_default_presets_have_a_note_that_names_the_others() -> None:
 
 def test_preset_best_is_quick_for_longer() -> None:
     quick, best = (config_module.preset(name, "tile") for name in ("quick", "best"))
-    assert best.training.steps == 16 * quick.training.steps
+    assert best.training.steps > 10 * quick.training.steps
     assert dataclasses.replace(quick, preset="best", training=best.training) == best
 
 
