@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -293,6 +294,11 @@ class Detector:
             **changes: of `config`, `calibration`, `weights` and `statistics`.
         """
         kept = ("config", "calibration", "weights", "statistics")
+        if set(changes) == {"calibration"}:
+            # The same map: nothing has to be traced anew.
+            other = copy.copy(self)
+            other.calibration = changes["calibration"]
+            return other
         return Detector(self.model, **{**{name: getattr(self, name) for name in kept}, **changes})
 
     def tiles(self, side: int, halo: int | None = None) -> Tiles:

@@ -6,6 +6,7 @@ is then |X − 0.5|, and everything can be computed by hand.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -448,6 +449,16 @@ def test_a_flat_grey_picture(trained: Detector) -> None:
     flat = np.full((24, 24), 0.5, np.float32)
     # Nothing like it is normal, but its residual is as flat as itself.
     assert trained.replace(statistics=None).predict(flat).anomaly_map.std() < 0.2
+
+
+def test_another_calibration_leaves_the_map_alone(trained: Detector) -> None:
+    before = trained.calibration
+    assert before is not None
+    other = trained.replace(calibration=dataclasses.replace(before, threshold=1e9))
+    picture = np.random.default_rng(0).random((40, 48, 3), np.float32)
+    np.testing.assert_array_equal(other.inspect(picture)[1], trained.inspect(picture)[1])
+    assert not other.predict(picture).is_anomalous
+    assert trained.calibration is before
 
 
 # Verdicts.

@@ -537,7 +537,7 @@ def test_a_place_that_can_not_be_written_is_named_before_training(
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"run: can't be made, .*file is a file\.$"):
         fit(out=tmp_path / "file" / "deep" / "run")
-    monkeypatch.setattr(workflow.os, "access", lambda path, mode: False)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(RunError, match=rf"run: .*, {tmp_path} is read-only\.$"):
         fit(out=tmp_path / "deep" / "run")
     assert [path.name for path in tmp_path.iterdir() if path.name != "data"] == ["file"]

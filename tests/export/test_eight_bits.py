@@ -68,7 +68,7 @@ def content(network: tf.keras.Model, tmp_path_factory: pytest.TempPathFactory) -
     for name, factor in (("one", 1.0), ("other", 2.0)):
         function = tf.function(lambda x, factor=factor: {"y": factor * network(x)})
         archive.add_endpoint(name, function, spec)
-    archive.write_out(str(folder), verbose=False)
+    archive.write_out(str(folder))
     converter = tf.lite.TFLiteConverter.from_saved_model(
         str(folder), signature_keys=["one", "other"]
     )

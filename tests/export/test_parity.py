@@ -15,7 +15,7 @@ import tensorflow as tf
 from ssae_tf.config import RunConfig, override
 from ssae_tf.detector import Calibration, Detector, Tiles
 from ssae_tf.errors import RunError
-from ssae_tf.export import build
+from ssae_tf.export import make
 from ssae_tf.export.artefact import Artefact, file_hashes
 from ssae_tf.export.build import Exported, export
 from ssae_tf.export.make import Request
@@ -214,8 +214,8 @@ def test_a_failed_export_leaves_nothing(
     config = override(RunConfig(), {"category": "tile"})
     detector = Detector(_grey(0.5), config, Calibration(0.1, 9, ()))
     monkeypatch.setattr(Detector, "load", lambda _: detector)
-    monkeypatch.setattr(build, "network_of", lambda _: _grey(0.4))
-    monkeypatch.setattr(build, "SIGNATURES", ("serving_default",))
+    monkeypatch.setattr(make, "network_of", lambda _: _grey(0.4))
+    monkeypatch.setattr(make, "SIGNATURES", ("serving_default",))
     out = tmp_path / "deep" / "tile"
 
     def attempt(**settings: Any) -> str:
