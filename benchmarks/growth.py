@@ -35,14 +35,11 @@ def run(side: int, width: float, batch: int, rounds: int) -> dict[str, float]:
 
     from ssae_tf.config import override, preset
     from ssae_tf.detector import compiled_network
-    from ssae_tf.models.autoencoder import autoencoder
-    from ssae_tf.models.blocks import DilatedConv2D
+    from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 
     config = override(preset("quick"), {"model.width": width})
     model = autoencoder(config.model, training_size=config.training.stages[0].size)
-    for layer in model.layers:
-        if isinstance(layer, DilatedConv2D):
-            layer.skip_dead_taps()
+    skip_dead_taps(model)
     network = compiled_network(model)
     network(tf.zeros((1, 32, 32, 3))).numpy()
     x = tf.constant(np.random.default_rng(0).random((batch, side, side, 3), np.float32))

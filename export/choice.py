@@ -21,7 +21,7 @@ from ssae_tf.export.network import sources
 from ssae_tf.export.pictures import Pictures
 from ssae_tf.export.quantization import equalize, readers, round_weights
 from ssae_tf.export.serving import Serving, network_of
-from ssae_tf.models.graph import inbound
+from ssae_tf.models.graph import inbound, inputs_of
 from ssae_tf.progress import Reporter, Task
 
 # Of activations, between 0 and the highest.
@@ -295,8 +295,7 @@ def _with_steps(
         if isinstance(layer, tf.keras.layers.InputLayer):
             values[layer.name] = x
             continue
-        given = [values[source.name] for source in inbound(layer)]
-        value = layer(given if len(given) > 1 else given[0])
+        value = layer(inputs_of(layer, values))
         if layer.name in highest:
             top = highest[layer.name]
             step = tf.maximum(top, 1e-12) / max(steps, 1)

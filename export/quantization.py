@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.export.network import LAST_LAYER, Dilated, sources
-from ssae_tf.models.graph import inbound
+from ssae_tf.models.graph import inbound, inputs_of
 
 _CONVOLUTIONS = (tf.keras.layers.Conv2D, tf.keras.layers.Conv2DTranspose, Dilated)
 # Of a signed 8-bit weight, in steps of its output channel.
@@ -111,7 +111,7 @@ def round_weights(network: tf.keras.Model, crops: np.ndarray, seed: int = 0) -> 
         if isinstance(layer, tf.keras.layers.InputLayer):
             exact[layer.name] = rounded[layer.name] = tf.constant(crops)
             continue
-        wanted, given = layer(_inputs(layer, exact)), _inputs(layer, rounded)
+        wanted, given = layer(inputs_of(layer, exact)), inputs_of(layer, rounded)
         if isinstance(layer, _CONVOLUTIONS) and layer.name != LAST_LAYER.strip("/"):
             kernel, bias = _weights(layer)
             kernel = _rounded(layer, kernel, given, rng)
@@ -185,11 +185,6 @@ def rounded_matrix(matrix: np.ndarray, inputs: np.ndarray) -> np.ndarray:
     result = np.empty_like(left)
     result[order] = steps * step
     return result
-
-
-def _inputs(layer: Any, values: dict[str, tf.Tensor]) -> Any:
-    found = [values[source.name] for source in inbound(layer)]
-    return found if len(found) > 1 else found[0]
 
 
 def readers(network: tf.keras.Model, layer: Any) -> list[Any]:

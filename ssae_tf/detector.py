@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -19,8 +18,7 @@ from ssae_tf.data.images import read_image, to_unit
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.files import atomic, read_json, write_json, write_text
 from ssae_tf.local_statistics import BLOCKS, CELLS, LocalStatistics
-from ssae_tf.models.autoencoder import autoencoder
-from ssae_tf.models.blocks import DilatedConv2D
+from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
 from ssae_tf.scoring import describe, inspect
 from ssae_tf.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
@@ -294,12 +292,14 @@ class Detector:
             **changes: of `config`, `calibration`, `weights` and `statistics`.
         """
         kept = ("config", "calibration", "weights", "statistics")
-        if set(changes) == {"calibration"}:
-            # The same map: nothing has to be traced anew.
-            other = copy.copy(self)
-            other.calibration = changes["calibration"]
-            return other
-        return Detector(self.model, **{**{name: getattr(self, name) for name in kept}, **changes})
+        other = Detector(self.model, **{**{name: getattr(self, name) for name in kept}, **changes})
+        # What stays the same is not traced anew.
+        other.network = self.network
+        if "config" not in changes:
+            other._describe = self._describe
+        if not changes.keys() - {"calibration"}:
+            other._map = self._map
+        return other
 
     def tiles(self, side: int, halo: int | None = None) -> Tiles:
         """Tiles for `inspect`.
@@ -474,9 +474,7 @@ def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
     """
     model = autoencoder(config.model, training_size=config.training.stages[0].size)
     load_weights(model, weights)
-    for layer in model.layers:
-        if isinstance(layer, DilatedConv2D):
-            layer.skip_dead_taps()
+    skip_dead_taps(model)
     return model
 
 

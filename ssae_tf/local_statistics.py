@@ -299,10 +299,10 @@ def _unseen_distances(features: np.ndarray) -> Iterator[np.ndarray]:
 def _without_levels(features: np.ndarray) -> LocalStatistics:
     """Statistics whose distances are in no unit yet."""
     block_mean, projection, components = _components(_over_blocks(tf.constant(features)).numpy())
-    # Components have variance 1 and are independent: so much for regression. Ridge keeps few
-    # pictures from explaining all that there is.
+    # Components have mean 0 and variance 1 and are independent: so much for regression. Ridge keeps
+    # few pictures from explaining all that there is.
     flat = features.reshape(len(features), -1).astype(np.float64)
-    loadings = components.T @ (flat - flat.mean(axis=0)) / (len(features) + _UNMOVED_PICTURES)
+    loadings = components.T @ flat / (len(features) + _UNMOVED_PICTURES)
     moved = (flat - components @ loadings).reshape(features.shape)
     mean, whitening = _gaussians(moved)
     loadings = loadings.reshape(-1, *features.shape[1:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
@@ -20,7 +19,7 @@ def machine() -> dict[str, Any]:
         "usable_cpus": usable_cpus(),
         "devices": [device.name for device in tf.config.list_physical_devices()],
         "python": platform.python_version(),
-        "tensorflow": importlib.metadata.version("tensorflow"),
+        "tensorflow": tf.__version__,
     }
 
 

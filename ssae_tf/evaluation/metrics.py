@@ -42,7 +42,7 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     if not positive.size or not negative.size:
         return None
     rates = _false_positive_rates(positive, [_Block(negative)])
-    return min(1.0, float(np.dot(np.full(positive.size, 1 / positive.size), _areas(*rates, 1.0))))
+    return min(1.0, float(_areas(*rates, 1.0).mean()))
 
 
 def tpr_tnr(labels: ArrayLike, verdicts: ArrayLike) -> tuple[float | None, float | None]:
@@ -201,11 +201,11 @@ class PixelAccumulator:
         area = overlap = 0.0
         for positive, sizes in self._parts():
             rates = _false_positive_rates(positive, self._blocks)
-            area += float(np.dot(np.full(positive.size, 1 / pixels), _areas(*rates, 1.0)))
+            area += float(_areas(*rates, 1.0).sum())
             weights = 1 / sizes / self._regions
             overlap += float(np.dot(weights, _areas(*rates, limit)))
         # Weights that add up to 1 + 2e-16 would give a perfect detector more than 1.
-        return min(1.0, area), min(1.0, overlap / limit)
+        return min(1.0, area / pixels), min(1.0, overlap / limit)
 
     def _parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Values of defective pixels and areas of their regions, of some pictures at a time."""

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from ssae_tf.models.blocks import BatchNormalization, DilatedConv2D
-from ssae_tf.models.graph import inbound
+from ssae_tf.models.graph import inbound, inputs_of
 
 
 def folded_pass(model: tf.keras.Model, x: tf.Tensor) -> tf.Tensor:
@@ -40,8 +40,7 @@ def folded_pass(model: tf.keras.Model, x: tf.Tensor) -> tf.Tensor:
         elif isinstance(layer, BatchNormalization):
             values[layer.name] = _normalised(layer, values)
         elif layer.name not in folded:
-            given = [values[source.name] for source in inbound(layer)]
-            values[layer.name] = layer(given if len(given) > 1 else given[0])
+            values[layer.name] = layer(inputs_of(layer, values))
     return values[model.layers[-1].name]
 
 
