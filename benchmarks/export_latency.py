@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from figures import write_result
 
 from ssae_tf import workflow
 from ssae_tf.data.images import read_image
@@ -33,8 +33,7 @@ from ssae_tf.export.artefact import PARITY_FILE, Artefact
 from ssae_tf.export.build import export
 from ssae_tf.export.make import Request
 from ssae_tf.export.names import IS_ANOMALOUS
-from ssae_tf.files import read_json, write_json
-from ssae_tf.machine import machine
+from ssae_tf.files import read_json
 from ssae_tf.progress import Reporter
 from ssae_tf.scoring import inspect
 
@@ -257,17 +256,12 @@ def main() -> None:
             print(f"{name}, {what}: {1e3 * seconds:.1f} ms at {sizes[0]}, the area rule included")
     rate = 2 * _PRODUCT**3 / statistics.median(products)
     print(f"Matrix product of {_PRODUCT}²: {rate / 1e9:.0f} GFLOP/s")
-    if arguments.out:
-        write_json(
-            arguments.out,
-            {
-                "command": " ".join(["python", *sys.argv]),
-                "config": {"width": detector.config.model.width},
-                "machine": machine(),
-                "matrix_product_flop_per_second": rate,
-                "results": records,
-            },
-        )
+    content = {
+        "config": {"width": detector.config.model.width},
+        "matrix_product_flop_per_second": rate,
+        "results": records,
+    }
+    write_result(arguments.out, content)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""How the scripts of this folder print figures."""
+"""How the scripts of this folder print figures, and keep them."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -25,3 +26,17 @@ def command_line(**places: object) -> str:
         if place is not None:
             text = text.replace(str(place), name)
     return text
+
+
+def write_result(path: Path | None, content: Mapping[str, Any], **places: object) -> None:
+    """A result file: the command, with `places` as in `command_line`, the machine, the figures.
+
+    Nothing is written without a path.
+    """
+    if path is None:
+        return
+    # Import TensorFlow, which not every script needs for more than this.
+    from ssae_tf.files import write_json
+    from ssae_tf.machine import machine
+
+    write_json(path, {"command": command_line(**places), "machine": machine(), **content})

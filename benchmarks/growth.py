@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import command_line
+from figures import write_result
 from memory import peak
 
 Point = tuple[int, float, int]
@@ -89,12 +89,7 @@ def main() -> None:
         slopes = {key: slope(values, [row[key] for row in rows]) for key in ("seconds", "mib")}
         content[name] = {"points": rows, "slopes": slopes}
         print(f"| {name} | {slopes['seconds']:.2f} | {slopes['mib']:.2f} |")
-    if arguments.out:
-        from ssae_tf.files import write_json
-        from ssae_tf.machine import machine
-
-        about = {"command": command_line(), "machine": machine()}
-        write_json(arguments.out, {**about, **content})
+    write_result(arguments.out, content)
 
 
 if __name__ == "__main__":

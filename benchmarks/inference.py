@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from figures import command_line
+from figures import write_result
 from interleaved import Child, Timed, here, matrix_product, medians, product_rate
 
 from ssae_tf.config import ModelConfig
@@ -38,8 +38,7 @@ from ssae_tf.export.openvino import OpenvinoRuntime
 from ssae_tf.export.savedmodel import SavedModelRuntime
 from ssae_tf.export.tflite import FILE as TFLITE_FILE
 from ssae_tf.export.tflite import TfliteRuntime
-from ssae_tf.files import write_json
-from ssae_tf.machine import machine, usable_cpus
+from ssae_tf.machine import usable_cpus
 from ssae_tf.models.autoencoder import DILATION_RATES, autoencoder
 from ssae_tf.models.blocks import outermost_tap
 
@@ -206,10 +205,8 @@ def main() -> None:
             share = 2 * one.get("multiply_adds", 0) / seconds / rate
             fastest = min(one["seconds"].values())
             print(f"| {name} | {1e3 * seconds:.1f} | {seconds / fastest:.2f} | {share:.2f} |")
-    if arguments.out:
-        command = command_line(RUN=arguments.run, PYTHON=arguments.torch_python)
-        content = {"command": command, "machine": machine(), "width": width, "sizes": sizes}
-        write_json(arguments.out, content)
+    content = {"width": width, "sizes": sizes}
+    write_result(arguments.out, content, RUN=arguments.run, PYTHON=arguments.torch_python)
 
 
 if __name__ == "__main__":

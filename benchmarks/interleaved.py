@@ -40,6 +40,11 @@ def medians(timed: Mapping[str, Timed], rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def in_turn(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """`medians` of calls in this process."""
+    return medians({name: here(call) for name, call in calls.items()}, rounds)
+
+
 def matrix_product() -> Callable[[], object]:
     """The machine's ceiling: a product of large float32 matrices."""
     square = tf.constant(np.random.default_rng(0).random((_PRODUCT, _PRODUCT), dtype=np.float32))

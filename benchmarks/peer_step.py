@@ -17,10 +17,10 @@ at the rate of the matrix product.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import write_result
 
-_PRODUCT = 2048
 _TENSORFLOW, _EAGER, _COMPILED = "ssae_tf", "PyTorch, eager", "PyTorch, torch.compile"
 _EVERY_TAP, _MATRIX = "PyTorch, eager, every tap", "matrix product"
 
@@ -69,30 +69,15 @@ class Setting:
 def in_tensorflow(setting: Setting) -> Callable[[], None]:
     """The package's own step."""
     import tensorflow as tf
+    from preset_step import preset_step
 
     from ssae_tf.config import override, preset
-    from ssae_tf.models.autoencoder import autoencoder
-    from ssae_tf.training import normalization
-    from ssae_tf.training.step import make_step
 
     changes = {"model.width": setting.width, "corruption.where": "data"}
-    config = override(preset(setting.preset), changes)
-    model = autoencoder(config.model, training_size=setting.side)
-    normalization.set_mode(model, "moving" if setting.frozen else "batch")
-    optimizer = tf.keras.optimizers.Adam(1e-4)
-    optimizer.build(model.trainable_variables)
-    step = make_step(model, optimizer, config)
+    step = preset_step(override(preset(setting.preset), changes), setting.side)
     pictures = [tf.constant(one) for one in setting.pictures()]
     index = tf.constant(0, tf.int64)
     return lambda: float(step(index, *pictures)[0])
-
-
-def matrix_product() -> Callable[[], None]:
-    """A float32 matrix product, in TensorFlow."""
-    import tensorflow as tf
-
-    square = tf.constant(np.random.default_rng(0).random((_PRODUCT, _PRODUCT), dtype=np.float32))
-    return lambda: tf.matmul(square, square).numpy()
 
 
 def in_torch(setting: Setting, what: str) -> Callable[[], None]:
@@ -123,64 +108,34 @@ def in_torch(setting: Setting, what: str) -> Callable[[], None]:
 
 def serve(what: str, setting: Setting) -> None:
     """Does one thing for every line of stdin, and answers with its seconds."""
-    if what == _TENSORFLOW:
-        run = in_tensorflow(setting)
-    elif what == _MATRIX:
-        run = matrix_product()
-    else:
-        run = in_torch(setting, what)
+    # It has nothing to say of itself, and may fail from here on.
+    print("{}", flush=True)
+    run = in_tensorflow(setting) if what == _TENSORFLOW else in_torch(setting, what)
     for _ in sys.stdin:
         begin = time.perf_counter()
         run()
         print(json.dumps(time.perf_counter() - begin), flush=True)
 
 
-class Child:
-    """A process that takes steps when it is asked to."""
-
-    def __init__(self, python: str, what: str, setting: Setting) -> None:
-        given = json.dumps(dataclasses.asdict(setting))
-        self._process = subprocess.Popen(
-            [python, __file__, "--serve", what, given],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def step(self) -> float | None:
-        """Seconds of a step; None where the process could not take it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write("\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        answer = self._process.stdout.readline()
-        return float(answer) if answer else None
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.wait()
-
-
 def compare(setting: Setting, pythons: dict[str, str], rounds: int) -> dict[str, float]:
-    """Median seconds by name of what works here; the first round is not counted."""
-    children = {what: Child(python, what, setting) for what, python in pythons.items()}
-    times: dict[str, list[float]] = {what: [] for what in children}
+    """Median seconds by name of what works here, and of a matrix product."""
+    from interleaved import Child, Timed, here, matrix_product, medians
+
+    given = json.dumps(dataclasses.asdict(setting))
+    children = {
+        what: Child([python, __file__, "--serve", what, given]) for what, python in pythons.items()
+    }
+    timed: dict[str, Timed] = {_MATRIX: here(matrix_product())}
     try:
-        for index in range(rounds + 1):
-            for what in list(times):
-                seconds = children[what].step()
-                if seconds is None:
-                    del times[what]
-                elif index:
-                    times[what].append(seconds)
+        for what, child in children.items():
+            # A process that can't take its first step is left out.
+            with contextlib.suppress(BrokenPipeError, ValueError):
+                child()
+                timed[what] = child
+        return medians(timed, rounds)
     finally:
         for child in children.values():
             child.close()
-    return {what: statistics.median(values) for what, values in times.items()}
 
 
 def setting_of(name: str, width: float | None, shape: str) -> tuple[Setting, float]:
@@ -222,7 +177,10 @@ def main() -> None:
     parser.add_argument("--every-tap", action="store_true", help="PyTorch with dead taps as well")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    pythons = dict.fromkeys((_TENSORFLOW, _MATRIX), sys.executable)
+    # Imports TensorFlow, which the processes of PyTorch have not.
+    from interleaved import product_rate
+
+    pythons = {_TENSORFLOW: sys.executable}
     peers = (_EAGER, _COMPILED, *([_EVERY_TAP] if arguments.every_tap else []))
     pythons |= dict.fromkeys(peers, arguments.torch_python)
     results: dict[str, Any] = {}
@@ -230,7 +188,7 @@ def main() -> None:
     for shape in arguments.shapes:
         setting, operations = setting_of(arguments.preset, arguments.width, shape)
         found = compare(setting, pythons, arguments.rounds)
-        rate = 2 * _PRODUCT**3 / found.pop(_MATRIX)
+        rate = product_rate(found.pop(_MATRIX))
         floor = operations / rate
         print(f"| {shape} | floor at {rate / 1e9:.0f} GFLOP/s | {floor:.3f} | 1.00 |")
         for what, seconds in found.items():
@@ -242,20 +200,10 @@ def main() -> None:
             "seconds": found,
         }
     if arguments.out:
-        # Imports TensorFlow, which the processes of PyTorch have not.
-        from ssae_tf.files import write_json
-        from ssae_tf.machine import machine
-
         version = [arguments.torch_python, "-c", "import torch; print(torch.__version__)"]
-        content = {
-            "command": " ".join(["python", *sys.argv]).replace(arguments.torch_python, "PYTHON"),
-            "machine": machine(),
-            "torch": subprocess.run(
-                version, check=True, capture_output=True, text=True
-            ).stdout.strip(),
-            "shapes": results,
-        }
-        write_json(arguments.out, content)
+        answer = subprocess.run(version, check=True, capture_output=True, text=True)
+        content = {"torch": answer.stdout.strip(), "shapes": results}
+        write_result(arguments.out, content, PYTHON=arguments.torch_python)
 
 
 if __name__ == "__main__":

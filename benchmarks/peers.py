@@ -18,12 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import command_line
+from figures import write_result
 from inference import in_openvino
 from interleaved import Child, Timed, here, matrix_product, medians, product_rate
-
-from ssae_tf.files import write_json
-from ssae_tf.machine import machine
 
 METHODS = {
     "efficient-ad": "EfficientAD-S",
@@ -84,16 +81,13 @@ def main() -> None:
             f"| {1e3 * row['openvino_seconds']:.0f} |"
         )
     print(f"Matrix product: {rate / 1e9:.0f} GFLOP/s")
-    if arguments.out:
-        content = {
-            "command": command_line(PYTHON=arguments.torch_python),
-            "machine": machine(),
-            "torch": next(iter(children.values())).about["torch"],
-            "side": arguments.side,
-            "matrix_product_flop_per_second": rate,
-            "methods": rows,
-        }
-        write_json(arguments.out, content)
+    content = {
+        "torch": next(iter(children.values())).about["torch"],
+        "side": arguments.side,
+        "matrix_product_flop_per_second": rate,
+        "methods": rows,
+    }
+    write_result(arguments.out, content, PYTHON=arguments.torch_python)
 
 
 if __name__ == "__main__":

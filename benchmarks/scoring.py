@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from figures import command_line
+from figures import write_result
 from memory import peak
 
 from ssae_tf import workflow
@@ -28,7 +28,6 @@ from ssae_tf.data.mvtec import read_sample_mask
 from ssae_tf.detector import Detector, judged
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult
 from ssae_tf.files import read_json, write_json
-from ssae_tf.machine import machine
 from ssae_tf.threshold import image_score
 
 # Test pictures that maps are made of: every so many of the category.
@@ -145,15 +144,8 @@ def main() -> None:
     slopes = {key: slope(rows, key) for key in ("seconds", "mib")} if len(rows) > 1 else {}
     for key, value in slopes.items():
         print(f"slope of log {key} over log pictures: {value:.2f}")
-    if arguments.out:
-        content = {
-            "command": command_line(RUN=arguments.run, FOLDER=arguments.work),
-            "machine": machine(),
-            "milliseconds": times,
-            "evaluate": rows,
-            "slopes": slopes,
-        }
-        write_json(arguments.out, content)
+    content = {"milliseconds": times, "evaluate": rows, "slopes": slopes}
+    write_result(arguments.out, content, RUN=arguments.run, FOLDER=arguments.work)
 
 
 if __name__ == "__main__":

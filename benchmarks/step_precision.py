@@ -10,22 +10,16 @@ compiles, is kept apart.
 from __future__ import annotations
 
 import argparse
-import statistics
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from figures import write_result
+from interleaved import here, in_turn
+from preset_step import preset_step
 
 from ssae_tf.config import override, preset
-from ssae_tf.files import write_json
-from ssae_tf.machine import machine
-from ssae_tf.models.autoencoder import autoencoder
-from ssae_tf.training import normalization
-from ssae_tf.training.schedule import freeze_step
-from ssae_tf.training.step import make_step
 
 _VARIANTS = ("none", "bfloat16", "none+jit", "bfloat16+jit")
 
@@ -38,13 +32,7 @@ def step_of(name: str, width: float, variant: str, x: tf.Tensor) -> Callable[[],
         "training.mixed_precision": precision,
         "training.jit": bool(jit),
     }
-    config = override(preset(name), changes)
-    model = autoencoder(config.model, training_size=x.shape[1], mixed_precision=precision)
-    frozen = freeze_step(config.training) == 0
-    normalization.set_mode(model, "moving" if frozen else "batch")
-    optimizer = tf.keras.optimizers.Adam(1e-4)
-    optimizer.build(model.trainable_variables)
-    step = make_step(model, optimizer, config)
+    step = preset_step(override(preset(name), changes), x.shape[1])
     index = tf.constant(0, tf.int64)
     return lambda: float(step(index, x)[0])
 
@@ -65,24 +53,13 @@ def main() -> None:
     runs, first = {}, {}
     for variant in arguments.variants:
         runs[variant] = step_of(arguments.preset, arguments.width, variant, x)
-        begin = time.perf_counter()
-        runs[variant]()
-        first[variant] = time.perf_counter() - begin
-    times: dict[str, list[float]] = {variant: [] for variant in runs}
-    for _ in range(arguments.rounds):
-        for variant, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            times[variant].append(time.perf_counter() - begin)
+        first[variant] = here(runs[variant])()
+    found = in_turn(runs, arguments.rounds)
     print("| | step, s | ratio | first step, s |\n|---|---|---|---|")
-    medians = {variant: statistics.median(values) for variant, values in times.items()}
-    for variant, seconds in medians.items():
-        ratio = seconds / medians[arguments.variants[0]]
+    for variant, seconds in found.items():
+        ratio = seconds / found[arguments.variants[0]]
         print(f"| {variant} | {seconds:.3f} | {ratio:.2f} | {first[variant]:.1f} |")
-    if arguments.out:
-        command = " ".join(["python", *sys.argv])
-        content = {"command": command, "machine": machine(), "seconds": medians, "first": first}
-        write_json(arguments.out, content)
+    write_result(arguments.out, {"seconds": found, "first": first})
 
 
 if __name__ == "__main__":

@@ -10,21 +10,16 @@ from __future__ import annotations
 
 import argparse
 import collections
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from figures import write_result
+from preset_step import preset_step
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from ssae_tf.config import override, preset
-from ssae_tf.files import write_json
-from ssae_tf.machine import machine
-from ssae_tf.models.autoencoder import autoencoder
-from ssae_tf.training import normalization
-from ssae_tf.training.schedule import freeze_step
-from ssae_tf.training.step import make_step
 
 # The first kind one of whose words stands in an operation's type; oneDNN's have names of their own.
 _KINDS = {
@@ -77,12 +72,7 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     changes = {} if arguments.width is None else {"model.width": arguments.width}
     config = override(preset(arguments.preset), changes)
-    model = autoencoder(config.model, training_size=arguments.side)
-    frozen = freeze_step(config.training) == 0
-    normalization.set_mode(model, "moving" if frozen else "batch")
-    optimizer = tf.keras.optimizers.Adam(1e-5)
-    optimizer.build(model.trainable_variables)
-    step = make_step(model, optimizer, config)
+    step = preset_step(config, arguments.side)
     shape = (arguments.batch, arguments.side, arguments.side, 3)
     x = tf.constant(np.random.default_rng(0).random(shape, dtype=np.float32))
     index = tf.constant(0, tf.int64)
@@ -100,9 +90,7 @@ def main() -> None:
     print("| kind of operation | s a step | share |\n|---|---|---|")
     for kind, seconds in found.items():
         print(f"| {kind} | {seconds:.4f} | {100 * seconds / sum(found.values()):.1f} % |")
-    if arguments.out:
-        command = " ".join(["python", *sys.argv])
-        write_json(arguments.out, {"command": command, "machine": machine(), "seconds": found})
+    write_result(arguments.out, {"seconds": found})
 
 
 if __name__ == "__main__":

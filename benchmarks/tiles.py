@@ -18,13 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import command_line
+from figures import write_result
 from memory import peak
 
 from ssae_tf.data.images import read_image
 from ssae_tf.detector import Detector
-from ssae_tf.files import write_json
-from ssae_tf.machine import machine
 from ssae_tf.tensor_ops import reflect_indices
 
 
@@ -64,21 +62,16 @@ def main() -> None:
         f"to either side, threshold {calibration.threshold:.3g}, peak memory "
         f"{peak() / 2**10:.1f} GiB"
     )
-    if arguments.out:
-        write_json(
-            arguments.out,
-            {
-                "command": command_line(RUN=arguments.run, PICTURE=arguments.picture),
-                "machine": machine(),
-                "width": detector.config.model.width,
-                "shape": list(x.shape),
-                "tile": tiles.side,
-                "reach": tiles.reach,
-                "threshold": calibration.threshold,
-                "peak_bytes": round(peak() * 2**20),
-                "halos": found,
-            },
-        )
+    content = {
+        "width": detector.config.model.width,
+        "shape": list(x.shape),
+        "tile": tiles.side,
+        "reach": tiles.reach,
+        "threshold": calibration.threshold,
+        "peak_bytes": round(peak() * 2**20),
+        "halos": found,
+    }
+    write_result(arguments.out, content, RUN=arguments.run, PICTURE=arguments.picture)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +23,8 @@ from typing import Any
 import cv2
 import numpy as np
 import tensorflow as tf
+from figures import write_result
+from interleaved import in_turn
 from surfaces import random_surface
 
 from ssae_tf.config import CorruptionConfig, RunConfig, override, preset
@@ -31,8 +32,6 @@ from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.data.pipeline import CropSampler, training_batches
-from ssae_tf.files import write_json
-from ssae_tf.machine import machine
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.folded import folded_pass
 from ssae_tf.training import normalization
@@ -41,18 +40,6 @@ from ssae_tf.training.step import corruption_seed, make_step
 # Of the crops that the pipeline and the deformation are timed on, pixels; and how many.
 _SIDE, _CROPS = 256, 480
 _PICTURES = 32
-
-
-def in_turn(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, called once in every round; the first round is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for index in range(rounds + 1):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            if index:
-                times[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def steps(config: RunConfig, x: np.ndarray, rounds: int) -> dict[str, float]:
@@ -166,15 +153,12 @@ def main() -> None:
     warps = deformation(quick, pictures, arguments.rounds)
     for name, value in warps.items():
         print(f"Elastic deformation of a picture of {_SIDE}², {name}: {value:.1f} ms")
-    if arguments.out:
-        content = {
-            "command": " ".join(["python", *sys.argv]),
-            "machine": machine(),
-            "steps_seconds": results,
-            "crops_per_second": crops,
-            "deformation_milliseconds": warps,
-        }
-        write_json(arguments.out, content)
+    content = {
+        "steps_seconds": results,
+        "crops_per_second": crops,
+        "deformation_milliseconds": warps,
+    }
+    write_result(arguments.out, content)
 
 
 if __name__ == "__main__":

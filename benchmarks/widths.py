@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import command_line, print_metrics
+from figures import print_metrics, write_result
 from interleaved import Timed, here, matrix_product, medians, product_rate
 
 from ssae_tf.detector import Detector
 from ssae_tf.export.artefact import Artefact
-from ssae_tf.files import read_json, write_json
-from ssae_tf.machine import machine
+from ssae_tf.files import read_json
 from ssae_tf.workflow import METRICS_FILE
 
 FIGURES = ("image_auroc", "pixel_auroc", "aupro", "balanced_accuracy")
@@ -85,17 +84,14 @@ def main() -> None:
         cells = (f"{1e3 * row[f'{kind}_seconds']:.0f}" for kind in ("detector", "openvino"))
         print(f"| {name} | {' | '.join(cells)} |")
     print(f"Matrix product: {rate / 1e9:.0f} GFLOP/s")
-    if arguments.out:
-        content = {
-            "command": command_line(DATA=arguments.data, RUNS=arguments.work),
-            "machine": machine(),
-            "category": arguments.category,
-            "steps": arguments.steps,
-            "side": arguments.side,
-            "matrix_product_flop_per_second": rate,
-            "widths": rows,
-        }
-        write_json(arguments.out, content)
+    content = {
+        "category": arguments.category,
+        "steps": arguments.steps,
+        "side": arguments.side,
+        "matrix_product_flop_per_second": rate,
+        "widths": rows,
+    }
+    write_result(arguments.out, content, DATA=arguments.data, RUNS=arguments.work)
 
 
 if __name__ == "__main__":
