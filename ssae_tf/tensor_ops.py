@@ -55,6 +55,8 @@ def uniform(
         shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox"
     )
     unit = tf.bitwise.right_shift(tf.bitcast(bits, tf.uint32), tf.constant(8, tf.uint32))
+    if low == 0.0:
+        return float(np.float32(high)) * 2.0**-24 * tf.cast(unit, tf.float32)
     # XLA fuses the product and the sum, rounding once where eager rounds twice. In float64 the
     # product of two numbers of 24 bits is exact, so that both round alike.
     step = tf.constant(float(np.float32(high - low)) * 2.0**-24, tf.float64)
@@ -260,29 +262,32 @@ def gaussian_filter_each(
         is no larger than the picture's shorter side. Beyond, the filter leaves out what lies
         further than four sides away: the result is near the picture's mean all the same.
     """
-    # In float64, because GPUs round the factors of float32 matrix products to 11 bits (TF32) by
-    # default, and the same seed must give the same pictures on either device.
-    rows = tf.cast(_smoothing_matrix(tf.shape(x)[1], sigma), tf.float64)
+    # GPUs round the factors of float32 matrix products to 11 bits (TF32) by default, and the same
+    # seed must give the same pictures on either device.
+    precise = tf.float64 if tf.config.list_physical_devices("GPU") else tf.float32
+    rows = tf.cast(_smoothing_matrix(tf.shape(x)[1], sigma), precise)
     along_x = sigma if sigma_x is None else sigma_x
-    columns = tf.cast(_smoothing_matrix(tf.shape(x)[2], along_x), tf.float64)
-    smooth = tf.einsum("bij,bjwc->biwc", rows, tf.cast(x, tf.float64))
-    smooth = tf.einsum("bij,bhjc->bhic", columns, smooth)
-    return tf.cast(smooth, tf.float32)
+    columns = tf.cast(_smoothing_matrix(tf.shape(x)[2], along_x), precise)
+    planes = tf.transpose(tf.cast(x, precise), (0, 3, 1, 2))
+    planes = tf.linalg.matmul(rows[:, None], planes)
+    planes = tf.linalg.matmul(planes, columns[:, None], transpose_b=True)
+    return tf.cast(tf.transpose(planes, (0, 2, 3, 1)), tf.float32)
 
 
 def _smoothing_matrix(size: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
     """(B, size, size): row i holds the weights of all pixels in the smoothed pixel i."""
     sigma = sigma[:, None, None]
     radius = tf.floor(TRUNCATE * sigma + 0.5)
-    index = tf.range(size)
-    # Pixel j and its mirror images lie at j + 2kn and −1 − j + 2kn. Those with |k| ≤ 2 fill
-    # −5n … 5n − 1: every image within reach while the radius is at most four sides n.
-    periods = tf.range(-2, 3) * 2 * size
-    sources = tf.stack([index, -1 - index])
-    distance = sources[:, None, None, :] + periods[None, :, None, None] - index[None, None, :, None]
+    # Pixel j and its mirror images lie at j + 2kn and −1 − j + 2kn: what counts is the distance
+    # modulo 2n. Weights of all images at a distance are summed up; with |k| ≤ 2 that is every one
+    # within reach while the radius is at most four sides n.
+    period = 2 * size
+    distance = tf.range(period)[None, :] + (tf.range(-2, 3) * period)[:, None]
     distance = tf.cast(distance, tf.float32)
-    matrix = tf.zeros_like(sigma)
-    for image in tf.unstack(tf.reshape(distance, (10, size, size)), num=10):
-        weight = tf.exp(-0.5 * tf.square(image / sigma))
-        matrix += tf.where(tf.abs(image) <= radius, weight, 0.0)
-    return matrix / tf.reduce_sum(matrix, axis=-1, keepdims=True)
+    weight = tf.exp(-0.5 * tf.square(distance / sigma))
+    folded = tf.reduce_sum(tf.where(tf.abs(distance) <= radius, weight, 0.0), axis=1)
+    folded /= tf.reduce_sum(folded, axis=1, keepdims=True)
+    index = tf.range(size)
+    difference = tf.math.floormod(index[None, :] - index[:, None], period)
+    mirrored = period - 1 - index[None, :] - index[:, None]
+    return tf.gather(folded, difference, axis=1) + tf.gather(folded, mirrored, axis=1)

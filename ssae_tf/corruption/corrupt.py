@@ -58,17 +58,20 @@ def _regions(
     used = 1 + tf.cast(uniform((batch, 1), seeds[2], 0.0, float(config.patches)), tf.int32)
     shapes &= (tf.range(config.patches)[None] < used)[:, :, None, None]
     mask = tf.reduce_any(shapes, axis=1)
-    added = tf.zeros((batch, height, width, channels))
     if config.brightness == 0 and config.tint == 0:
-        return mask, added
-    each = (batch, config.patches, 1, 1, 1)
+        return mask, tf.zeros_like(x)
+    each = (batch, config.patches, 1, 1)
     change = uniform(each, seeds[3], -config.brightness, config.brightness)
     tint = uniform((*each[:-1], channels), seeds[4], -config.tint, config.tint)
-    change += _coloured_like(x[:, None], tint)
-    # Where shapes overlap the last one decides.
+    change += _coloured_like(x, tint)
+    # A row for each patch, after one of zeros: each pixel looks its own up. Where shapes overlap
+    # the last one decides.
+    table = tf.pad(change[:, :, 0], ((0, 0), (1, 0), (0, 0)))
+    row = tf.zeros((batch, height, width), tf.int32)
     for k in range(config.patches):
-        added = tf.where(shapes[:, k, ..., None], change[:, k], added)
-    return mask, added
+        row = tf.where(shapes[:, k], k + 1, row)
+    row += (tf.range(batch) * (config.patches + 1))[:, None, None]
+    return mask, tf.gather(tf.reshape(table, (-1, x.shape[3])), row)
 
 
 def _transform(x: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor) -> tf.Tensor:
@@ -94,7 +97,7 @@ def _transform(x: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor) -> tf.Te
         warped = draw < config.elastic + config.patch_swap
         changed = tf.where(warped, changed, _texture(x, seeds[5]))
     if config.cut_out:
-        changed = tf.where(draw < sum(weights[:3]), changed, 0.0)
+        changed *= tf.cast(draw < sum(weights[:3]), tf.float32)
     return changed
 
 
@@ -132,10 +135,10 @@ def _coloured_like(x: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Grey values for grey pictures, whose network would learn to look for colour otherwise.
 
     Args:
-        x: (..., H, W, C), and `values`, to be broadcast to it.
+        x: (B, H, W, C).
+        values: (B, …, …, C).
     """
-    spread = tf.reduce_max(x, axis=-1) - tf.reduce_min(x, axis=-1)
-    has_colour = tf.reduce_max(spread, axis=(-2, -1))[..., None, None, None] > 0.0
+    has_colour = tf.reduce_any(x[..., 1:] != x[..., :-1], axis=(1, 2, 3), keepdims=True)
     return tf.where(has_colour, values, values[..., :1])
 
 

@@ -27,7 +27,7 @@ def displacement(
     Returns:
         (B, H, W, 2) float32: displacement along y and x, pixels.
     """
-    noise = uniform((*shape, 2), seed, -1.0, 1.0)
+    noise = 2.0 * uniform((*shape, 2), seed) - 1.0
     return gaussian_filter_each(noise, sigma) * alpha[:, None, None, None]
 
 
@@ -62,6 +62,9 @@ def warp(x: tf.Tensor, field: tf.Tensor) -> tf.Tensor:
     def at(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
         return tf.gather(flat, offset + row * width + column)
 
-    upper = at(top, left) * (1.0 - weight_x) + at(top, right) * weight_x
-    lower = at(bottom, left) * (1.0 - weight_x) + at(bottom, right) * weight_x
-    return upper * (1.0 - weight_y) + lower * weight_y
+    def between(first: tf.Tensor, last: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+        return first + weight * (last - first)
+
+    upper = between(at(top, left), at(top, right), weight_x)
+    lower = between(at(bottom, left), at(bottom, right), weight_x)
+    return between(upper, lower, weight_y)

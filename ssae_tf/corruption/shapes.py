@@ -18,12 +18,19 @@ _MIN_THICKNESS = 1.5
 
 
 class Patches(NamedTuple):
-    """Places and sizes of patches: centres are whole pixels, half sides are pixels, all (N,)."""
+    """Places and sizes of patches, float32, pixels.
+
+    Attributes:
+        centre_y, centre_x: whole pixels, (N,).
+        half_height, half_width: half of the sides, (N,).
+        reach: int32 scalar: no patch reaches farther than this from its centre.
+    """
 
     centre_y: tf.Tensor
     centre_x: tf.Tensor
     half_height: tf.Tensor
     half_width: tf.Tensor
+    reach: tf.Tensor
 
 
 def random_patches(
@@ -45,12 +52,17 @@ def random_patches(
     seeds = split_seed(seed, 2)
     height_f, width_f = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     side = tf.minimum(height_f, width_f)
-    sides = tf.maximum(log_uniform((2, count), seeds[0], *size) * side, _MIN_SIDE)
-    half = tf.minimum(sides, tf.maximum(side - 1.0, 1.0)) / 2.0
+
+    def half_of(share: tf.Tensor | float) -> tf.Tensor:
+        sides = tf.maximum(share * side, _MIN_SIDE)
+        return tf.minimum(sides, tf.maximum(side - 1.0, 1.0)) / 2.0
+
+    half = half_of(log_uniform((2, count), seeds[0], *size))
+    reach = tf.cast(tf.math.ceil(half_of(size[1])), tf.int32)
     place = uniform((2, count), seeds[1])
     extent = tf.stack([height_f - 1.0, width_f - 1.0])[:, None]
     centre = tf.round(half + place * (extent - 2.0 * half))
-    return Patches(centre[0], centre[1], half[0], half[1])
+    return Patches(centre[0], centre[1], half[0], half[1], reach)
 
 
 def random_masks(
@@ -75,14 +87,16 @@ def random_masks(
     """
     seeds = split_seed(seed, 4)
     count = tf.shape(patches.centre_y)[0]
-    y = tf.cast(tf.range(height), tf.float32)[None, :, None] - patches.centre_y[:, None, None]
-    x = tf.cast(tf.range(width), tf.float32)[None, None, :] - patches.centre_x[:, None, None]
+    # Drawn in windows about the centres, which are a fraction of most pictures.
+    offsets = tf.cast(tf.range(-patches.reach, patches.reach + 1), tf.float32)
+    y, x = offsets[None, :, None], offsets[None, None, :]
     v = y / patches.half_height[:, None, None]
     u = x / patches.half_width[:, None, None]
 
     blob, polygon, _ = weights
     draw = uniform((count, 1, 1), seeds[0], 0.0, sum(weights))
-    mask = tf.zeros((count, height, width), tf.bool)
+    side = tf.size(offsets)
+    mask = tf.zeros((count, side, side), tf.bool)
     if weights[0]:
         mask = tf.where(draw < blob, _blobs(u, v, count, seeds[1]), mask)
     if weights[1]:
@@ -91,7 +105,17 @@ def random_masks(
     if weights[2]:
         strokes = _strokes(y, x, patches, count, seeds[3])
         mask = tf.where(draw >= blob + polygon, strokes, mask)
-    return mask
+    # Put in place by products with matrices of ones and zeros, which take less time than gathers.
+    rows = _places(patches.centre_y, offsets, height)
+    columns = _places(patches.centre_x, offsets, width)
+    placed = tf.linalg.matmul(rows, tf.cast(mask, tf.float32))
+    return tf.linalg.matmul(placed, columns, transpose_b=True) > 0.5
+
+
+def _places(centre: tf.Tensor, offsets: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """(N, size, offsets) float32, one where a picture's pixel is that of the window."""
+    pixels = tf.cast(tf.range(size), tf.float32)[None, :, None]
+    return tf.cast(pixels == (centre[:, None] + offsets)[:, None, :], tf.float32)
 
 
 def _blobs(u: tf.Tensor, v: tf.Tensor, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -153,7 +177,8 @@ def _strokes(
     nearest = None
     for segment in tf.unstack(segments[..., None, None]):
         y0, x0, dy, dx, per_length = tf.unstack(segment)
-        along = tf.clip_by_value(((y - y0) * dy + (x - x0) * dx) * per_length, 0.0, 1.0)
+        along = (y - y0) * (dy * per_length) + (x - x0) * (dx * per_length)
+        along = tf.clip_by_value(along, 0.0, 1.0)
         squared = tf.square(y - y0 - along * dy) + tf.square(x - x0 - along * dx)
         nearest = squared if nearest is None else tf.minimum(nearest, squared)
     return nearest <= tf.square(thickness / 2.0)[:, None, None]
