@@ -119,6 +119,7 @@ def region_errors(
         Two scalars in [0, 1]; 0 for a region without pixels.
     """
     error = tf.abs(reconstruction - x)
-    outside = tf.math.divide_no_nan(tf.reduce_sum(error * (1.0 - mask)), tf.reduce_sum(1.0 - mask))
-    inside = tf.math.divide_no_nan(tf.reduce_sum(error * mask), tf.reduce_sum(mask))
-    return outside, inside
+    corrupted = error * mask
+    inside, area = tf.reduce_sum(corrupted), tf.reduce_sum(mask)
+    outside, rest = tf.reduce_sum(error - corrupted), tf.cast(tf.size(mask), tf.float32) - area
+    return tf.math.divide_no_nan(outside, rest), tf.math.divide_no_nan(inside, area)

@@ -287,7 +287,22 @@ def _smoothing_matrix(size: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
     weight = tf.exp(-0.5 * tf.square(distance / sigma))
     folded = tf.reduce_sum(tf.where(tf.abs(distance) <= radius, weight, 0.0), axis=1)
     folded /= tf.reduce_sum(folded, axis=1, keepdims=True)
-    index = tf.range(size)
-    difference = tf.math.floormod(index[None, :] - index[:, None], period)
-    mirrored = period - 1 - index[None, :] - index[:, None]
-    return tf.gather(folded, difference, axis=1) + tf.gather(folded, mirrored, axis=1)
+    # Row i of the first matrix holds the weights at j − i, of the second those at −1 − j − i.
+    straight = _each_row_shifted(folded, size, 1)
+    return straight + _each_row_shifted(folded[:, ::-1], size, -1)
+
+
+def _each_row_shifted(values: tf.Tensor, size: tf.Tensor, step: int) -> tf.Tensor:
+    """(B, size, size): row i begins with the value at −i · step of a row that repeats.
+
+    A view of the row, written one after the other, in lines that are shorter or longer by one.
+
+    Args:
+        values: (B, period), the period at least `size`.
+        size: of the result.
+        step: 1 or −1.
+    """
+    batch, period = tf.unstack(tf.shape(values))
+    line = period - step
+    repeated = tf.tile(values, (1, size + 1))[:, : size * line]
+    return tf.reshape(repeated, (batch, size, line))[:, :, :size]

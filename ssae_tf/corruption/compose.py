@@ -25,21 +25,22 @@ def compose(x: tf.Tensor, changed: tf.Tensor, region: tf.Tensor) -> tuple[tf.Ten
     """
     mask = tf.broadcast_to(tf.cast(region, tf.float32)[..., None], tf.shape(x))
     changed = tf.clip_by_value(changed, 0.0, 1.0)
-    changed = tf.clip_by_value(changed + _fallback(x, changed, mask), 0.0, 1.0)
+    changed = _ensure_change(x, changed, mask)
     # Exact, as factors and one of the terms are 0 or 1; a choice by element takes twice as long.
     return mask * changed + (1.0 - mask) * x, mask
 
 
-def _fallback(x: tf.Tensor, changed: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """What is added to pictures whose region is as it was, away from the nearer end; 0 elsewhere.
-
-    Returns:
-        (B, 1, 1, 1) float32.
-    """
+def _ensure_change(x: tf.Tensor, changed: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Shifts the brightness of pictures whose region is as it was, away from the nearer end."""
 
     def total(values: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(values, axis=(1, 2, 3), keepdims=True)
 
     area = total(mask)
-    step = tf.where(total(mask * x) < 0.5 * area, FALLBACK_BRIGHTNESS, -FALLBACK_BRIGHTNESS)
-    return tf.where(total(mask * tf.abs(changed - x)) < _UNCHANGED * area, step, 0.0)
+    unchanged = total(mask * tf.abs(changed - x)) < _UNCHANGED * area
+
+    def shifted() -> tf.Tensor:
+        step = tf.where(total(mask * x) < 0.5 * area, FALLBACK_BRIGHTNESS, -FALLBACK_BRIGHTNESS)
+        return tf.clip_by_value(changed + tf.where(unchanged, step, 0.0), 0.0, 1.0)
+
+    return tf.cond(tf.reduce_any(unchanged), shifted, lambda: changed)
