@@ -11,17 +11,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from figures import print_metrics
+from figures import print_metrics, write_result
 
 from ssae_tf import workflow
 from ssae_tf.detector import Detector
-from ssae_tf.files import write_json
 from ssae_tf.progress import Reporter
 from ssae_tf.tensor_ops import gaussian_filter
 
@@ -76,12 +74,11 @@ def main() -> None:
     arguments = parser.parse_args()
     results = measure(arguments.run, arguments.sigma, Reporter(quiet=True))
     print_metrics("method", results, FIGURES)
-    if arguments.out:
-        figures = {
-            name: {key: value for key, value in metrics.items() if key != "schema_version"}
-            for name, metrics in results.items()
-        }
-        write_json(arguments.out, {"command": " ".join(sys.argv), "results": figures})
+    figures = {
+        name: {key: value for key, value in metrics.items() if key != "schema_version"}
+        for name, metrics in results.items()
+    }
+    write_result(arguments.out, {"results": figures}, RUN=arguments.run)
     assert all(np.isfinite(m["threshold"]) for m in results.values())
 
 

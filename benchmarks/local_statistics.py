@@ -13,12 +13,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from figures import print_metrics
+from figures import print_metrics, write_result
 
 from ssae_tf import workflow
 from ssae_tf.config import override
 from ssae_tf.detector import Detector
-from ssae_tf.files import write_json
 from ssae_tf.progress import Reporter
 
 FIGURES = ("image_auroc", "pixel_auroc", "aupro", "tpr", "tnr")
@@ -50,8 +49,7 @@ def main() -> None:
         for file in (workflow.ENVIRONMENT_FILE, workflow.SPLIT_FILE):
             shutil.copy(run / file, arguments.save / file)
     print_metrics("map", results, FIGURES)
-    if arguments.out:
-        write_json(arguments.out, {"schema_version": 1, "results": results})
+    write_result(arguments.out, {"results": results}, RUN=run)
 
 
 if __name__ == "__main__":
