@@ -44,7 +44,8 @@ def client(request: pytest.FixtureRequest, addresses: dict[str, str]) -> Iterato
 
 def _same(result: Result, expected: Result) -> None:
     np.testing.assert_allclose(result.anomaly_map, expected.anomaly_map, atol=1e-4)
-    np.testing.assert_allclose(result.reconstruction, expected.reconstruction, atol=1e-5)
+    # Rounding of twenty layers.
+    np.testing.assert_allclose(result.reconstruction, expected.reconstruction, atol=3e-5)
     np.testing.assert_array_equal(result.picture, expected.picture)
     assert result.anomaly_map.dtype == np.float32
     assert result.score == pytest.approx(expected.score, abs=1e-4)
