@@ -21,7 +21,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ssae_tf.files import read_json, write_json
+from figures import write_result
+
+from ssae_tf.files import read_json
 
 # Steps a minute on two idle cores: a step of `quick` took 122 ms there (docs/training.md).
 PACE = {"quick": 480, "best": 480}
@@ -80,11 +82,8 @@ def main() -> None:
         print(row(minutes, steps, found), flush=True)
         if arguments.out:
             settings = json.loads(json.dumps(vars(arguments), default=str))
-            command = " ".join(["python", *sys.argv])
-            write_json(
-                arguments.out,
-                {"command": command, "settings": settings, "pace": pace, "results": results},
-            )
+            content = {"settings": settings, "pace": pace, "results": results}
+            write_result(arguments.out, content, ROOT=arguments.data, RUNS=arguments.runs)
 
 
 if __name__ == "__main__":

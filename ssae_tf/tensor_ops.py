@@ -56,6 +56,7 @@ def uniform(
     )
     unit = tf.bitwise.right_shift(tf.bitcast(bits, tf.uint32), tf.constant(8, tf.uint32))
     if low == 0.0:
+        # A product alone rounds once everywhere.
         return float(np.float32(high)) * 2.0**-24 * tf.cast(unit, tf.float32)
     # XLA fuses the product and the sum, rounding once where eager rounds twice. In float64 the
     # product of two numbers of 24 bits is exact, so that both round alike.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# Where the region came out as it was (flat surfaces), its brightness changes by this much as well,
+# Where the region came out as it was (flat surfaces), its brightness changes by this much instead,
 # so that ‖X̂ − X‖₁ > 0 holds always, as equation (3) needs.
 FALLBACK_BRIGHTNESS = 0.1
 # "As it was": a mean change below half a grey level of 8 bits.
@@ -41,6 +41,6 @@ def _ensure_change(x: tf.Tensor, changed: tf.Tensor, mask: tf.Tensor) -> tf.Tens
 
     def shifted() -> tf.Tensor:
         step = tf.where(total(mask * x) < 0.5 * area, FALLBACK_BRIGHTNESS, -FALLBACK_BRIGHTNESS)
-        return tf.clip_by_value(changed + tf.where(unchanged, step, 0.0), 0.0, 1.0)
+        return tf.where(unchanged, tf.clip_by_value(x + step, 0.0, 1.0), changed)
 
     return tf.cond(tf.reduce_any(unchanged), shifted, lambda: changed)
