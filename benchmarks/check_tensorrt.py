@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import write_result
 
 from ssae_tf.export.artefact import Artefact
-from ssae_tf.files import write_json
 
 WANTED = (
     ("trt", "fp32"),
@@ -86,9 +86,7 @@ def main() -> None:
             parity = records[-1].get("metadata", {}).get("parity", {})
             shown |= {key: parity.get(key) for key in ("map_largest", "n_flipped", "n")}
             print(name, precision, json.dumps(shown), flush=True)
-    if arguments.out:
-        command = " ".join(["python", *sys.argv])
-        write_json(arguments.out, {"command": command, "results": records})
+    write_result(arguments.out, {"results": records}, RUN=arguments.run)
     sys.exit(0 if all(record["exit_code"] == 0 for record in records) else 1)
 
 

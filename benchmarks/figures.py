@@ -29,9 +29,10 @@ def command_line(**places: object) -> str:
 
 
 def write_result(path: Path | None, content: Mapping[str, Any], **places: object) -> None:
-    """A result file: the command, with `places` as in `command_line`, the machine, the figures.
+    """A result file: the command, the machine, the figures.
 
-    Nothing is written without a path.
+    The command has `places` as in `command_line`, and FILE for the path. Nothing is written
+    without a path.
     """
     if path is None:
         return
@@ -39,4 +40,6 @@ def write_result(path: Path | None, content: Mapping[str, Any], **places: object
     from ssae_tf.files import write_json
     from ssae_tf.machine import machine
 
-    write_json(path, {"command": command_line(**places), "machine": machine(), **content})
+    write_json(
+        path, {"command": command_line(**places, FILE=path), "machine": machine(), **content}
+    )

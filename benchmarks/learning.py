@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from figures import write_result
+
 from ssae_tf import workflow
 from ssae_tf.config import override, preset
-from ssae_tf.files import write_json
 from ssae_tf.progress import Reporter
 from ssae_tf.training.logs import read_history
 from ssae_tf.training.schedule import with_steps
@@ -85,9 +85,7 @@ def main() -> None:
         results[name] = found
         cells = ("–" if found[key] is None else f"{found[key]:.4f}" for key in names)
         print(f"| {name} |", " | ".join(cells), "|", flush=True)
-        if arguments.out:
-            command = " ".join(["python", *sys.argv])
-            write_json(arguments.out, {"command": command, "results": results})
+        write_result(arguments.out, {"results": results}, ROOT=arguments.data)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ try:
     import imgaug
     import numpy as np
     import torch
+    from figures import command_line
 
     from benchmarks.surfaces import random_surface
     from ssae_tf._version import __version__
@@ -268,7 +269,7 @@ def main() -> None:
         print(row(kind, part))
     if arguments.out:
         result = {
-            "command": " ".join(["python", *sys.argv]),
+            "command": command_line(DRAEM=arguments.draem, ROOT=arguments.data, FILE=arguments.out),
             "note": NOTE,
             "versions": {
                 "ssae_tf": __version__,
