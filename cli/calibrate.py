@@ -21,12 +21,20 @@ from ssae_tf.cli import options
     type=click.Path(path_type=Path),
     help="Folder of good pictures. [default: the run's own calibration pictures]",
 )
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="NAME",
+    help="File name of a picture to leave out, because it is no good one; may be repeated.",
+)
 @options.quiet
-def command(run: Path | None, min_area: int | None, data: Path | None, quiet: bool) -> None:
+def command(
+    run: Path | None, min_area: int | None, data: Path | None, without: tuple[str, ...], quiet: bool
+) -> None:
     """Set a run's threshold anew, without training.
 
     RUN is a run folder, by default the newest under runs/. The threshold is the highest score of
-    normal pictures; no defect is needed.
+    normal pictures; no defect is needed. Those that it comes from are named: look at them.
     """
     report = options.reporter(quiet)
     folder = options.resolve_run(run, report)
@@ -35,7 +43,9 @@ def command(run: Path | None, min_area: int | None, data: Path | None, quiet: bo
     from ssae_tf.training.threads import use_cores
 
     use_cores()
-    detector = workflow.calibrate(folder, data=data, min_area=min_area, reporter=report)
+    detector = workflow.calibrate(
+        folder, data=data, min_area=min_area, without=without, reporter=report
+    )
     assert detector.calibration is not None
     click.echo(f"threshold {detector.calibration.threshold!r}")
     click.echo(f"min_area {detector.calibration.min_area}")

@@ -57,6 +57,8 @@ SHEETS_FOLDER = "sheets"
 _WEIGHTING_PICTURES = 40
 _DESCRIBED_PICTURES = 800
 _RESIDUAL_PICTURES = 20
+# Of calibration: how many are named, and from how many on a tenth of them says something.
+_HIGHEST_NAMED, _FEWEST_FOR_SHARES = 3, 10
 
 _T = TypeVar("_T")
 
@@ -155,6 +157,7 @@ def calibrate(
     *,
     data: str | Path | None = None,
     min_area: int | None = None,
+    without: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> Detector:
     """Sets a run's threshold anew and writes calibration.json, without training.
@@ -165,6 +168,7 @@ def calibrate(
         run: a finished run folder.
         data: a plain folder of good pictures to calibrate on; None for the run's own.
         min_area: pixels that a defect must have; None for the run's own setting.
+        without: file names of pictures to leave out, because they turned out not to be good ones.
         reporter: where progress goes; None for stderr.
 
     Returns:
@@ -183,6 +187,7 @@ def calibrate(
         samples: Sequence[Sample] = load_category(data, None).train
     else:
         samples = run_split(folder, detector.config)[1].calibrate
+    samples = _left_out(samples, without)
     detector = calibrated(detector, samples, reporter)
     detector.save(folder)
     if (folder / METRICS_FILE).is_file():
@@ -419,16 +424,18 @@ def _finish(
 
 def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter) -> Detector:
     """The same detector with the threshold of some normal pictures."""
-    maps, skipped = _of_pictures(
-        lambda picture: detector.inspect(picture)[1],
-        samples,
-        detector.config.data,
-        "Calibrating",
-        reporter,
-    )
-    if not maps:
+    settings = detector.config.data
+
+    def with_name(sample: Sample) -> tuple[str, np.ndarray]:
+        picture = read_image(sample.path, settings.white_level)
+        return sample.path.name, detector.inspect(picture)[1]
+
+    with reporter.task("Calibrating", len(samples)) as task:
+        found, skipped = _each(with_name, samples, task, settings.skip_unreadable)
+    if not found:
         raise DataError(f"None of the {len(samples)} calibration pictures can be read.")
     _warn_of_skipped(skipped, reporter)
+    names, maps = zip(*found, strict=True)
     height, width = (round(side) for side in np.median([map_.shape for map_ in maps], axis=0))
     # The map is smoothed at the inspection size, and min_area counts pixels of the picture.
     inspected = detector.inspection_size or (height, width)
@@ -441,7 +448,34 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
         f"Threshold {calibration.threshold:.4g} from {len(scores)} normal pictures, "
         f"min_area {min_area} pixels."
     )
+    reporter.say(_highest(scores, names))
     return detector.replace(calibration=calibration)
+
+
+def _left_out(samples: Sequence[Sample], without: Sequence[str]) -> Sequence[Sample]:
+    """Calibration pictures without some of them.
+
+    Raises:
+        DataError: a name is none of theirs, or no picture is left.
+    """
+    names = {sample.path.name for sample in samples}
+    for name in without:
+        if name not in names:
+            raise DataError(f"{name}: no calibration picture has this file name.")
+    kept = [sample for sample in samples if sample.path.name not in without]
+    if not kept:
+        raise DataError("All calibration pictures are left out: a threshold needs one at least.")
+    return kept
+
+
+def _highest(scores: Sequence[float], names: Sequence[str]) -> str:
+    """Which pictures a threshold comes from, and how far they are above the others."""
+    ranked = sorted(zip(scores, names, strict=True), reverse=True)
+    shown = ", ".join(f"{name} {score:.4g}" for score, name in ranked[:_HIGHEST_NAMED])
+    line = f"Highest: {shown}"
+    if len(scores) >= _FEWEST_FOR_SHARES:
+        line += f"; nine in ten have at most {np.quantile(scores, 0.9, method='higher'):.4g}"
+    return f"{line}."
 
 
 def location_weights(

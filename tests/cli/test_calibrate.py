@@ -50,6 +50,54 @@ def test_data(invoke: Invoke, run_copy: Path, tmp_path: Path) -> None:
     assert after["threshold"] != before["threshold"]
 
 
+def test_says_which_pictures_make_the_threshold(
+    invoke: Invoke, run_copy: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "good"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        # The more contrast, the higher the score: 11.png stands out.
+        contrast = 120 if number == 11 else 2 * number
+        pixels = 128 + contrast * rng.uniform(-1, 1, (48, 48, 1)).repeat(3, axis=2)
+        assert cv2.imwrite(str(folder / f"{number}.png"), pixels.astype(np.uint8))
+    done = invoke("calibrate", run_copy, "--data", folder)
+    scores = _calibration(run_copy)["scores"]
+    named = done.err[1].removeprefix("Highest: ").split("; ")[0].split(", ")
+    ranked = sorted(scores, reverse=True)
+    assert [float(part.split()[1]) for part in named] == pytest.approx(ranked[:3], rel=1e-3)
+    assert named[0].split()[0] == "11.png"
+    # Of twelve, one in ten is the highest; the share is the second.
+    below = float(done.err[1].split("; nine in ten have at most ")[1].rstrip("."))
+    assert below == pytest.approx(ranked[1], rel=1e-3)
+
+    done = invoke("calibrate", run_copy, "--data", folder, "--without", "11.png")
+    assert done.err[1].startswith(f"Highest: {named[1].split()[0]} ")
+    after = _calibration(run_copy)
+    # Nothing else has changed.
+    assert sorted(after["scores"]) == sorted(scores)[:-1]
+    assert after["threshold"] == ranked[1]
+
+
+def test_few_pictures_have_no_share(invoke: Invoke, run_copy: Path) -> None:
+    done = invoke("calibrate", run_copy)
+    assert done.err[1].startswith("Highest: ")
+    assert done.err[1].count(",") == 2
+    assert "nine in ten" not in done.err[1]
+
+
+def test_a_threshold_needs_a_picture(invoke: Invoke, run_copy: Path) -> None:
+    before = _calibration(run_copy)
+    pictures = json.loads((run_copy / "split.json").read_text())["calibrate"]
+    left_out = [text for one in pictures for text in ("--without", Path(one).name)]
+    done = invoke("calibrate", run_copy, *left_out)
+    assert (done.code, done.out) == (1, [])
+    assert done.error == (
+        "Error: All calibration pictures are left out: a threshold needs one at least."
+    )
+    assert _calibration(run_copy) == before
+
+
 def test_quiet(invoke: Invoke, run_copy: Path) -> None:
     done = invoke("calibrate", run_copy, "--quiet")
     assert (done.code, len(done.out), done.err) == (0, 2, [])
@@ -60,6 +108,7 @@ def test_quiet(invoke: Invoke, run_copy: Path) -> None:
     [
         (["--min-area", "0"], 2, "0 is not in the range"),
         (["--data", "nowhere"], 1, "nowhere: no such folder."),
+        (["--without", "no.png"], 1, "no.png: no calibration picture has this file name."),
     ],
 )
 def test_what_is_refused_changes_nothing(
