@@ -94,10 +94,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     reporter = Reporter()
-    results = {way: measure(arguments.run, way, reporter) for way in arguments.ways}
+    results = {}
+    for way in arguments.ways:
+        results[way] = measure(arguments.run, way, reporter)
+        write_result(arguments.out, {"results": results}, RUN=arguments.run)
     flat = {f"{way}, {name}": m for way, both in results.items() for name, m in both.items()}
     print_metrics("network asked", flat, FIGURES)
-    write_result(arguments.out, {"results": results}, RUN=arguments.run)
 
 
 if __name__ == "__main__":
