@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from figures import print_metrics, write_result
+from in_place import measured_in_place
 
 from ssae_tf import workflow
 from ssae_tf.detector import Detector
@@ -43,25 +43,14 @@ class Blur:
 def measure(run: Path, sigmas: list[float], reporter: Reporter) -> dict[str, Any]:
     """metrics.json's content for the run and for each blur, by name."""
     detector = Detector.load(run)
-    data = json.loads((run / workflow.ENVIRONMENT_FILE).read_text())["data"]
     results = {"ssae_tf": workflow.evaluate(run, reporter=reporter)}
     # Blurring knows no inspection size of its own: it takes the run's.
     size = detector.inspection_size or "native"
     scoring = dataclasses.replace(detector.config.scoring, inspection_size=size)
     config = dataclasses.replace(detector.config, scoring=scoring)
-    split = workflow.run_split(run, config)[1]
     for sigma in sigmas:
-        model, weights = Blur(sigma, detector.model), None
-        if scoring.normalize == "location":
-            # A blur is judged on no corruption: all scales count alike.
-            found = [0.75] * len(scoring.settled.scales)
-            weights = workflow.location_weights(model, config, found, split, reporter)
-        blur = Detector(model, config, weights=weights)
-        if scoring.local_statistics:
-            statistics = workflow.local_statistics(blur, split, reporter)
-            blur = blur.replace(statistics=statistics)
-        blur = workflow.calibrated(blur, split.calibrate, reporter)
-        results[f"blur, sigma {sigma:g}"] = workflow.evaluate(blur, data=data, reporter=reporter)
+        blur = Blur(sigma, detector.model)
+        results[f"blur, sigma {sigma:g}"] = measured_in_place(blur, config, run, reporter)
     return results
 
 

@@ -41,5 +41,5 @@ def write_result(path: Path | None, content: Mapping[str, Any], **places: object
     from ssae_tf.machine import machine
 
     write_json(
-        path, {"command": command_line(**places, FILE=path), "machine": machine(), **content}
+        path, {"command": command_line(FILE=path, **places), "machine": machine(), **content}
     )

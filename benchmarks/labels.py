@@ -15,7 +15,6 @@ than half of their area; once pictures alone are kept apart, and once such objec
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from sklearn.model_selection import GroupKFold
 
 from ssae_tf import workflow
 from ssae_tf.data.images import read_image
-from ssae_tf.data.mvtec import load_category, read_sample_mask
+from ssae_tf.data.mvtec import read_sample_mask
 from ssae_tf.detector import Detector
 from ssae_tf.local_statistics import CELLS
 from ssae_tf.progress import Reporter
@@ -52,8 +51,7 @@ def pictures(run: Path, detector: Detector, reporter: Reporter) -> tuple[np.ndar
     Returns:
         Their numbers, (N, CELLS, CELLS, features) float32, and masks, (N, SIDE, SIDE) bool.
     """
-    data = Path(json.loads((run / workflow.ENVIRONMENT_FILE).read_text())["data"])
-    samples = load_category(data, detector.config.category).test
+    samples = workflow.run_split(run, detector.config)[0].test
     features, masks = [], []
     with reporter.task("Describing test pictures", len(samples)) as task:
         for sample in samples:
@@ -154,13 +152,13 @@ def main() -> None:
     arguments = parser.parse_args()
     reporter = Reporter()
     detector = Detector.load(arguments.run)
-    if detector.statistics is None:
+    statistics = detector.statistics
+    if statistics is None:
         parser.error(f"{arguments.run} has no local statistics (scoring.local_statistics)")
     features, masks = pictures(arguments.run, detector, reporter)
     shares = np.stack([_resized(mask, CELLS) for mask in masks])
-    distances = [detector.statistics.distance(tf.constant(f[None])).numpy()[0] for f in features]
+    distances = statistics.distance(tf.constant(features)).numpy()
     # In units of what is usual at each place, for the learners.
-    statistics = detector.statistics
     spread = np.linalg.inv(statistics.whitening.astype(np.float64))
     spread = np.sqrt(np.square(spread).sum(axis=-2) + 1e-3)
     scaled = ((features - statistics.mean) / spread).astype(np.float32)

@@ -13,15 +13,14 @@ Each way gets weights by place, local statistics and a threshold of its own, fro
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from figures import print_metrics, write_result
+from in_place import measured_in_place
 
-from ssae_tf import workflow
 from ssae_tf.config import override
 from ssae_tf.detector import Detector
 from ssae_tf.progress import Reporter
@@ -63,26 +62,15 @@ class Asked:
         return self.way(self.network, x)
 
 
-def measure(run: Path, way: str, reporter: Reporter) -> dict[str, dict[str, Any]]:
+def measure(
+    run: Path, detector: Detector, way: str, reporter: Reporter
+) -> dict[str, dict[str, Any]]:
     """metrics.json's content for the residual alone and with local statistics."""
-    detector = Detector.load(run)
-    data = json.loads((run / workflow.ENVIRONMENT_FILE).read_text())["data"]
     results = {}
     for name in ("residual alone", "with local statistics"):
         with_statistics = name != "residual alone"
         config = override(detector.config, {"scoring.local_statistics": with_statistics})
-        split = workflow.run_split(run, config)[1]
-        model, weights = Asked(way, detector), None
-        if config.scoring.normalize == "location":
-            # All scales count alike: how well each finds corruptions isn't measured anew.
-            found = [0.75] * len(config.scoring.settled.scales)
-            weights = workflow.location_weights(model, config, found, split, reporter)
-        asked = Detector(model, config, weights=weights)
-        if with_statistics:
-            statistics = workflow.local_statistics(asked, split, reporter)
-            asked = asked.replace(statistics=statistics)
-        asked = workflow.calibrated(asked, split.calibrate, reporter)
-        results[name] = workflow.evaluate(asked, data=data, reporter=reporter)
+        results[name] = measured_in_place(Asked(way, detector), config, run, reporter)
     return results
 
 
@@ -93,10 +81,10 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    reporter = Reporter()
+    reporter, detector = Reporter(), Detector.load(arguments.run)
     results = {}
     for way in arguments.ways:
-        results[way] = measure(arguments.run, way, reporter)
+        results[way] = measure(arguments.run, detector, way, reporter)
         write_result(arguments.out, {"results": results}, RUN=arguments.run)
     flat = {f"{way}, {name}": m for way, both in results.items() for name, m in both.items()}
     print_metrics("network asked", flat, FIGURES)

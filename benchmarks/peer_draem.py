@@ -269,7 +269,7 @@ def main() -> None:
         print(row(kind, part))
     if arguments.out:
         result = {
-            "command": command_line(DRAEM=arguments.draem, ROOT=arguments.data, FILE=arguments.out),
+            "command": command_line(FILE=arguments.out, DRAEM=arguments.draem, ROOT=arguments.data),
             "note": NOTE,
             "versions": {
                 "ssae_tf": __version__,

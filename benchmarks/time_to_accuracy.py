@@ -81,7 +81,8 @@ def main() -> None:
         results.append({"minutes": minutes, "steps": steps, "runs": found})
         print(row(minutes, steps, found), flush=True)
         if arguments.out:
-            settings = json.loads(json.dumps(vars(arguments), default=str))
+            settings = vars(arguments).items()
+            settings = {name: value for name, value in settings if not isinstance(value, Path)}
             content = {"settings": settings, "pace": pace, "results": results}
             write_result(arguments.out, content, ROOT=arguments.data, RUNS=arguments.runs)
 

@@ -424,18 +424,16 @@ def _finish(
 
 def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter) -> Detector:
     """The same detector with the threshold of some normal pictures."""
-    settings = detector.config.data
-
-    def with_name(sample: Sample) -> tuple[str, np.ndarray]:
-        picture = read_image(sample.path, settings.white_level)
-        return sample.path.name, detector.inspect(picture)[1]
-
-    with reporter.task("Calibrating", len(samples)) as task:
-        found, skipped = _each(with_name, samples, task, settings.skip_unreadable)
-    if not found:
+    usable, maps, skipped = _of_pictures(
+        lambda picture: detector.inspect(picture)[1],
+        samples,
+        detector.config.data,
+        "Calibrating",
+        reporter,
+    )
+    if not maps:
         raise DataError(f"None of the {len(samples)} calibration pictures can be read.")
     _warn_of_skipped(skipped, reporter)
-    names, maps = zip(*found, strict=True)
     height, width = (round(side) for side in np.median([map_.shape for map_ in maps], axis=0))
     # The map is smoothed at the inspection size, and min_area counts pixels of the picture.
     inspected = detector.inspection_size or (height, width)
@@ -448,7 +446,7 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
         f"Threshold {calibration.threshold:.4g} from {len(scores)} normal pictures, "
         f"min_area {min_area} pixels."
     )
-    reporter.say(_highest(scores, names))
+    reporter.say(_highest(scores, [sample.path.name for sample in usable]))
     return detector.replace(calibration=calibration)
 
 
@@ -501,7 +499,7 @@ def location_weights(
         for scale in sorted(config.scoring.settled.scales)
     ]
 
-    maps, _ = _of_pictures(
+    _, maps, _ = _of_pictures(
         lambda picture: [detector.inspect(picture)[1] for detector in single],
         _not_calibrated_with(split)[:_WEIGHTING_PICTURES],
         settings,
@@ -529,10 +527,10 @@ def local_statistics(detector: Detector, split: Split, reporter: Reporter) -> Lo
     samples = _not_calibrated_with(split)
     count = min(len(samples), _DESCRIBED_PICTURES)
     described = [samples[len(samples) * index // count] for index in range(count)]
-    features, _ = _of_pictures(
+    _, features, _ = _of_pictures(
         detector.describe, described, settings, "Describing normal pictures", reporter
     )
-    residuals, _ = _of_pictures(
+    _, residuals, _ = _of_pictures(
         lambda picture: detector.inspect(picture)[1],
         samples[:_RESIDUAL_PICTURES],
         settings,
@@ -548,15 +546,20 @@ def _of_pictures(
     settings: DataConfig,
     name: str,
     reporter: Reporter,
-) -> tuple[list[_T], list[str]]:
-    """Applies a function to pictures, (H, W, 3) float32; otherwise as `_each`."""
+) -> tuple[list[Sample], list[_T], list[str]]:
+    """Applies a function to pictures, (H, W, 3) float32; otherwise as `_each`.
+
+    Returns:
+        The samples that could be used, the result of each, and sentences about the others.
+    """
     with reporter.task(name, len(samples)) as task:
-        return _each(
-            lambda sample: function(read_image(sample.path, settings.white_level)),
+        found, skipped = _each(
+            lambda sample: (sample, function(read_image(sample.path, settings.white_level))),
             samples,
             task,
             settings.skip_unreadable,
         )
+    return [sample for sample, _ in found], [result for _, result in found], skipped
 
 
 def _not_calibrated_with(split: Split) -> list[Sample]:
