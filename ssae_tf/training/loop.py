@@ -38,7 +38,7 @@ from ssae_tf.training.schedule import (
     scaled_to,
     stage_of,
 )
-from ssae_tf.training.selection import Judge
+from ssae_tf.training.selection import Judge, held_out_by_scale
 from ssae_tf.training.state import Progress, load_state, save_state
 from ssae_tf.training.step import Figures, make_step
 from ssae_tf.training.threads import shards
@@ -169,12 +169,7 @@ class Trainer:
 
         The network is the one that `train` returned.
         """
-        scales = self.config.scoring.settled.scales
-        judges = (
-            Judge(self.model, self._batches.judged(self._last_stage, scale), self.config)
-            for scale in sorted(scales)
-        )
-        return [judge.judge().held_out_auroc for judge in judges]
+        return held_out_by_scale(self.model, self._batches, self.config)
 
     def _steps(self, done: int) -> Iterator[tuple[Stage, Figures]]:
         """Runs the steps that are left, one at a time.

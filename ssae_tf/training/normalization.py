@@ -22,8 +22,8 @@ def layers(model: tf.keras.Model) -> list[BatchNormalization]:
 
 
 def mode_of(model: tf.keras.Model) -> str:
-    """What training normalises with, the same in all layers."""
-    return layers(model)[0].mode
+    """What training normalises with, the same in all layers; "batch" where there are none."""
+    return next((layer.mode for layer in layers(model)), "batch")
 
 
 def set_mode(model: tf.keras.Model, mode: Literal["batch", "moving"]) -> None:

@@ -21,6 +21,7 @@ from ssae_tf.evaluation.metrics import auroc
 from ssae_tf.objective import region_errors
 from ssae_tf.scoring import anomaly_map
 from ssae_tf.training import normalization
+from ssae_tf.training.batches import Batches
 from ssae_tf.training.step import loss_and_errors
 
 # Of the smoothing of a crop's residual and map, as shares of its side.
@@ -117,6 +118,22 @@ class Judge:
         maps = anomaly_map(self._model(unseen, training=False), unseen, self.scoring)
         in_training = region_errors(self._model(x_hat, training=True), x, mask)
         return *figures, *in_training, maps
+
+
+def held_out_by_scale(model: tf.keras.Model, batches: Batches, config: RunConfig) -> list[float]:
+    """Pixel AUROC for corruptions that training never uses, at each scale, in ascending order.
+
+    Args:
+        model: F.
+        batches: whose *select* images are corrupted.
+        config: the scales, stages, corruption and scoring.
+    """
+    stage = config.training.stages[-1]
+    validators = (
+        Judge(model, batches.judged(stage, scale), config)
+        for scale in sorted(config.scoring.settled.scales)
+    )
+    return [validator.judge().held_out_auroc for validator in validators]
 
 
 def _of_crops(scoring: ScoringConfig, side: int) -> ScoringConfig:

@@ -18,7 +18,7 @@ from rich.console import Console
 from ssae_tf.errors import RunError
 from ssae_tf.models.weights import load_arrays, named_variables
 from ssae_tf.progress import Reporter, Task
-from ssae_tf.training import loop
+from ssae_tf.training import loop, selection
 from ssae_tf.training.logs import read_history
 from ssae_tf.training.loop import Trainer, TrainingDiverged, TrainingInterrupted
 from ssae_tf.training.selection import Judge
@@ -328,7 +328,7 @@ def test_what_is_found_at_each_scale(trainer, tmp_path, monkeypatch):
         asked.append(batches)
         return SimpleNamespace(judge=lambda: SimpleNamespace(held_out_auroc=len(asked) / 10))
 
-    monkeypatch.setattr(loop, "Judge", judge)
+    monkeypatch.setattr(selection, "Judge", judge)
     assert one.held_out_by_scale() == [0.1, 0.2]
     for found, scale in zip(asked, (1, 2), strict=True):
         expected = one._batches.judged(one.config.training.stages[-1], scale)
