@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from ssae_tf import workflow
 from ssae_tf.config import RunConfig
-from ssae_tf.detector import Detector
 from ssae_tf.progress import Reporter
 
 
@@ -27,14 +26,8 @@ def measured_in_place(
         reporter: where progress goes.
     """
     data = json.loads((run / workflow.ENVIRONMENT_FILE).read_text())["data"]
-    split, weights = workflow.run_split(run, config)[1], None
-    if config.scoring.normalize == "location":
-        # How well each scale finds corruptions isn't known: all count alike.
-        found = [0.75] * len(config.scoring.settled.scales)
-        weights = workflow.location_weights(model, config, found, split, reporter)
-    detector = Detector(model, config, weights=weights)
-    if config.scoring.local_statistics:
-        statistics = workflow.local_statistics(detector, split, reporter)
-        detector = detector.replace(statistics=statistics)
-    detector = workflow.calibrated(detector, split.calibrate, reporter)
+    split = workflow.run_split(run, config)[1]
+    # How well each scale finds corruptions isn't known: all count alike.
+    found = [0.75] * len(config.scoring.settled.scales)
+    detector = workflow.build_detector(model, config, lambda: found, split, reporter)
     return dict(workflow.evaluate(detector, data=data, reporter=reporter))

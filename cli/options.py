@@ -95,11 +95,12 @@ def resolve_run(run: Path | None, report: Reporter) -> Path:
     return newest
 
 
-def print_metrics(metrics: dict[str, object]) -> None:
-    """The table of metrics.json, on stdout."""
-    from ssae_tf.evaluation.tables import metrics_table
+def print_metrics(metrics: dict[str, Any]) -> None:
+    """The table of metrics.json, and what the network repairs, on stdout."""
+    from ssae_tf.evaluation.tables import metrics_table, projection_line
 
     print_table(metrics_table(metrics))
+    click.echo(projection_line(metrics["projection"]))
 
 
 def print_table(table: Table) -> None:

@@ -20,7 +20,7 @@ from ssae_tf.files import atomic, read_json, write_json, write_text
 from ssae_tf.local_statistics import BLOCKS, CELLS, LocalStatistics
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
-from ssae_tf.scoring import describe, inspect
+from ssae_tf.scoring import describe, inspect, reconstruct
 from ssae_tf.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
 from ssae_tf.tiles import receptive_reach, rounded_up, tiled
 
@@ -263,7 +263,7 @@ class Detector:
             RunError: the network's answer is not finite.
         """
         height, width = picture.shape[:2]
-        x = self._as_inspected(picture)
+        x = tf.constant(self.as_inspected(picture)[None])
         if tiles is None:
             answers = self._map(x)
         else:
@@ -283,7 +283,24 @@ class Detector:
         Returns:
             (CELLS, CELLS, features) float32.
         """
-        return np.asarray(self._describe(self._as_inspected(picture))[0])
+        return np.asarray(self._describe(tf.constant(self.as_inspected(picture)[None]))[0])
+
+    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+        """F(X) alone, at full resolution.
+
+        Args:
+            x: X, (H, W, 3) float32 in [0, 1], of any size; it is not resized.
+
+        Returns:
+            (H, W, 3) float32.
+        """
+        answer = reconstruct(self.network, tf.constant(x[None]), self.config.scoring.margin)
+        return np.asarray(answer[0])
+
+    def as_inspected(self, picture: np.ndarray) -> np.ndarray:
+        """A picture at the inspection size, (H, W, 3) float32."""
+        size = self.inspection_size
+        return picture if size is None else resize(picture, *size)
 
     def replace(self, **changes: Any) -> Detector:
         """A detector with the same network and other values of some attributes.
@@ -325,11 +342,6 @@ class Detector:
     def inspection_size(self) -> tuple[int, int] | None:
         """(height, width) that pictures are resized to; None for their own size."""
         return self.config.inspection_size
-
-    def _as_inspected(self, picture: np.ndarray) -> tf.Tensor:
-        """A batch of one picture at the inspection size."""
-        size = self.inspection_size
-        return tf.constant((picture if size is None else resize(picture, *size))[None])
 
     def _calibrated(self) -> Calibration:
         if self.calibration is None:

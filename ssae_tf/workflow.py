@@ -9,17 +9,17 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ssae_tf import __version__
 from ssae_tf import config as config_module
-from ssae_tf.config import DOWNSAMPLING, DataConfig, RunConfig
+from ssae_tf.config import DOWNSAMPLING, RunConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.data.cache import PictureCache
-from ssae_tf.data.images import image_size, read_image
+from ssae_tf.data.images import image_size
 from ssae_tf.data.mvtec import GOOD, Category, Sample, load_category, read_sample_mask
 from ssae_tf.data.pipeline import CropSampler
 from ssae_tf.data.split import Split, data_hash, split_names, split_normal
@@ -33,19 +33,19 @@ from ssae_tf.detector import (
     load_network,
 )
 from ssae_tf.errors import DataError, RunError
+from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
 from ssae_tf.files import check_can_be_made, read_json, write_json, write_text
 from ssae_tf.local_statistics import LocalStatistics, fit_local_statistics
 from ssae_tf.machine import machine
 from ssae_tf.models.weights import save_weights
-from ssae_tf.overlap import ahead
-from ssae_tf.progress import Reporter, Task, duration
+from ssae_tf.per_image import apply_to, each, of_images
+from ssae_tf.progress import Reporter, duration
 from ssae_tf.threshold import calibrate as threshold_of
 from ssae_tf.threshold import default_min_area, image_score
 from ssae_tf.training.loop import STATE_FILE, Trainer
 from ssae_tf.training.step import corruption_seed
-from ssae_tf.training.threads import side_by_side
 from ssae_tf.weighting import residual_weights
 
 SPLIT_FILE = "split.json"
@@ -57,10 +57,9 @@ SHEETS_FOLDER = "sheets"
 _WEIGHTING_PICTURES = 40
 _DESCRIBED_PICTURES = 800
 _RESIDUAL_PICTURES = 20
+_PROJECTION_IMAGES = 40
 # Of calibration: how many are named, and from how many on a tenth of them says something.
 _HIGHEST_NAMED, _FEWEST_FOR_SHARES = 3, 10
-
-_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,9 +143,9 @@ def resume(folder: str | Path, *, reporter: Reporter | None = None) -> Fitted:
     if not (folder / "checkpoints" / STATE_FILE).is_file():
         raise RunError(f"{folder}: has no checkpoints/{STATE_FILE} to go on from.")
     config = config_module.load(folder / CONFIG_FILE)
-    data = _recorded(folder / ENVIRONMENT_FILE, "data")
+    data = recorded(folder / ENVIRONMENT_FILE, "data")
     found = load_category(data, config.category)
-    if data_hash(found) != _recorded(folder / ENVIRONMENT_FILE, "data_hash"):
+    if data_hash(found) != recorded(folder / ENVIRONMENT_FILE, "data_hash"):
         raise RunError(f"{data}: the pictures are not those that {folder} was started with.")
     usable, split, trainer = _prepare(found, config, reporter)
     return _finish(trainer, folder, usable, split, reporter, go_on=True)
@@ -229,12 +228,8 @@ def evaluate(
             raise ValueError("Expected `data` beside a detector. Received: data=None.")
     else:
         detector = Detector.load(run)
-        data = data or _recorded(Path(run) / ENVIRONMENT_FILE, "data")
-    found = load_category(data, category or detector.config.category or None)
-    if not found.test:
-        raise DataError(f"{found.root}: has no test pictures (test/<kind>/*).")
-    for warning in found.warnings:
-        reporter.warn(warning)
+        data = data or recorded(Path(run) / ENVIRONMENT_FILE, "data")
+    found = category_to_test(data, category or detector.config.category or None, reporter)
     return _evaluate(detector, found, None if sheets is None else Path(sheets), reporter)
 
 
@@ -265,7 +260,7 @@ def preview(
     reporter = reporter or Reporter()
     # As many pictures as rows are enough, and large data sets take long to decode.
     samples = load_category(data, category).train[:rows]
-    cache = _decoded(samples, config, "training", reporter)
+    cache = decoded(samples, config, "training", reporter)
     stage = config.training.stages[-1]
     pictures: Sequence[np.ndarray] = cache.pictures
     if config.data.sampling == "resize":
@@ -312,7 +307,7 @@ def _prepare(
         reporter.warn(note)
 
     caches = {
-        name: _decoded(getattr(split, name), config, name, reporter) for name in ("train", "select")
+        name: decoded(getattr(split, name), config, name, reporter) for name in ("train", "select")
     }
     # What only the end needs is looked at as well: hours of training should not end in an error.
     late = {"calibration": split.calibrate, "test": found.test}
@@ -366,7 +361,7 @@ def _checked(
         return sample
 
     with reporter.task(f"Checking {name} pictures", len(samples)) as task:
-        usable, messages = _each(check, samples, task, config.data.skip_unreadable)
+        usable, messages = each(check, samples, task, config.data.skip_unreadable)
     return tuple(usable), messages
 
 
@@ -378,9 +373,10 @@ def _warn_of_skipped(messages: Sequence[str], reporter: Reporter) -> None:
         reporter.warn(f"{count} left out, the first: {different[0]}")
 
 
-def _decoded(
+def decoded(
     samples: Sequence[Sample], config: RunConfig, name: str, reporter: Reporter
 ) -> PictureCache:
+    """The images of one part of a split, decoded; `name` is the part's, for progress."""
     settings = config.data
     with reporter.task(f"Reading {name} pictures", len(samples)) as task:
         return PictureCache(
@@ -406,14 +402,7 @@ def _finish(
     save_weights(trainer.train(folder, resume=go_on), folder / WEIGHTS_FILE)
     # The network as it will be loaded: training may compute in bfloat16, which gives other scores.
     model = load_network(trainer.config, folder / WEIGHTS_FILE)
-    detector = Detector(model, trainer.config)
-    if trainer.config.scoring.normalize == "location":
-        found_at = trainer.held_out_by_scale()
-        weights = location_weights(model, trainer.config, found_at, split, reporter)
-        detector = detector.replace(weights=weights)
-    if trainer.config.scoring.local_statistics:
-        detector = detector.replace(statistics=local_statistics(detector, split, reporter))
-    detector = calibrated(detector, split.calibrate, reporter)
+    detector = build_detector(model, trainer.config, trainer.held_out_by_scale, split, reporter)
     detector.save(folder)
     metrics = None
     if found.test:
@@ -422,9 +411,37 @@ def _finish(
     return Fitted(folder, detector, metrics)
 
 
+def build_detector(
+    model: tf.keras.Model,
+    config: RunConfig,
+    auroc_by_scale: Callable[[], Sequence[float]],
+    split: Split,
+    reporter: Reporter,
+) -> Detector:
+    """A detector around a network, with all that is estimated from normal images.
+
+    Args:
+        model: F.
+        config: which parts the detector has.
+        auroc_by_scale: gives the pixel AUROC of each scale for corruptions, where it is needed.
+        split: the images of the run.
+        reporter: where progress goes.
+
+    Returns:
+        The detector with its weights and statistics, if it has them, and its threshold.
+    """
+    detector = Detector(model, config)
+    if config.scoring.normalize == "location":
+        weights = location_weights(model, config, auroc_by_scale(), split, reporter)
+        detector = detector.replace(weights=weights)
+    if config.scoring.local_statistics:
+        detector = detector.replace(statistics=local_statistics(detector, split, reporter))
+    return calibrated(detector, split.calibrate, reporter)
+
+
 def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter) -> Detector:
     """The same detector with the threshold of some normal pictures."""
-    usable, maps, skipped = _of_pictures(
+    usable, maps, skipped = of_images(
         lambda picture: detector.inspect(picture)[1],
         samples,
         detector.config.data,
@@ -499,7 +516,7 @@ def location_weights(
         for scale in sorted(config.scoring.settled.scales)
     ]
 
-    _, maps, _ = _of_pictures(
+    _, maps, _ = of_images(
         lambda picture: [detector.inspect(picture)[1] for detector in single],
         _not_calibrated_with(split)[:_WEIGHTING_PICTURES],
         settings,
@@ -525,12 +542,11 @@ def local_statistics(detector: Detector, split: Split, reporter: Reporter) -> Lo
     """
     settings = detector.config.data
     samples = _not_calibrated_with(split)
-    count = min(len(samples), _DESCRIBED_PICTURES)
-    described = [samples[len(samples) * index // count] for index in range(count)]
-    _, features, _ = _of_pictures(
+    described = _spread(samples, _DESCRIBED_PICTURES)
+    _, features, _ = of_images(
         detector.describe, described, settings, "Describing normal pictures", reporter
     )
-    _, residuals, _ = _of_pictures(
+    _, residuals, _ = of_images(
         lambda picture: detector.inspect(picture)[1],
         samples[:_RESIDUAL_PICTURES],
         settings,
@@ -540,26 +556,10 @@ def local_statistics(detector: Detector, split: Split, reporter: Reporter) -> Lo
     return fit_local_statistics(np.stack(features), residuals)
 
 
-def _of_pictures(
-    function: Callable[[np.ndarray], _T],
-    samples: Sequence[Sample],
-    settings: DataConfig,
-    name: str,
-    reporter: Reporter,
-) -> tuple[list[Sample], list[_T], list[str]]:
-    """Applies a function to pictures, (H, W, 3) float32; otherwise as `_each`.
-
-    Returns:
-        The samples that could be used, the result of each, and sentences about the others.
-    """
-    with reporter.task(name, len(samples)) as task:
-        found, skipped = _each(
-            lambda sample: (sample, function(read_image(sample.path, settings.white_level))),
-            samples,
-            task,
-            settings.skip_unreadable,
-        )
-    return [sample for sample, _ in found], [result for _, result in found], skipped
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """At most so many samples, evenly spread over all."""
+    count = min(len(samples), count)
+    return [samples[len(samples) * index // count] for index in range(count)]
 
 
 def _not_calibrated_with(split: Split) -> list[Sample]:
@@ -576,11 +576,40 @@ def _evaluate(
     detector: Detector, found: Category, sheets: Path | None, reporter: Reporter
 ) -> dict[str, Any]:
     """metrics.json's content for the test pictures; sheets as well if asked for."""
+    metrics, verdicts = measure_test_set(detector, found, reporter)
+    metrics["projection"] = _projection(detector, found, reporter)
+    if sheets is not None:
+        _write_sheets(detector, found, verdicts, sheets, reporter)
+    return metrics
+
+
+def category_to_test(data: str | Path, category: str | None, reporter: Reporter) -> Category:
+    """A category to measure a detector on; its warnings are passed on.
+
+    Raises:
+        DataError: no such category, or it has no test images.
+    """
+    found = load_category(data, category)
+    if not found.test:
+        raise DataError(f"{found.root}: has no test pictures (test/<kind>/*).")
+    for warning in found.warnings:
+        reporter.warn(warning)
+    return found
+
+
+def measure_test_set(
+    detector: Detector, found: Category, reporter: Reporter
+) -> tuple[dict[str, Any], list[Verdict]]:
+    """`Evaluation.metrics` of a calibrated detector for the test images, and what it says of each.
+
+    Raises:
+        DataError: an image can't be used and is not to be left out, or none can.
+    """
     calibration = detector.calibration
     assert calibration is not None
     evaluation = Evaluation()
     with reporter.task("Evaluating", len(found.test)) as task:
-        skipped = _apply(
+        skipped = apply_to(
             lambda sample: _measured(detector.predict(sample.path), sample, found.root),
             found.test,
             task,
@@ -591,57 +620,20 @@ def _evaluate(
         raise DataError(f"{found.root}: none of its {len(found.test)} test pictures can be used.")
     _warn_of_skipped(skipped, reporter)
     metrics = evaluation.metrics(calibration.threshold, calibration.min_area)
-    if sheets is not None:
-        _write_sheets(detector, found, evaluation.verdicts, sheets, reporter)
-    return metrics
+    return metrics, evaluation.verdicts
 
 
-def _each(
-    function: Callable[[Sample], _T], samples: Sequence[Sample], task: Task, skip_unreadable: bool
-) -> tuple[list[_T], list[str]]:
-    """`_apply`, with the results in a list beside its sentences."""
-    results: list[_T] = []
-    return results, _apply(function, samples, task, skip_unreadable, results.append)
-
-
-def _apply(
-    function: Callable[[Sample], _T],
-    samples: Sequence[Sample],
-    task: Task,
-    skip_unreadable: bool,
-    keep: Callable[[_T], None],
-) -> list[str]:
-    """Applies a function to samples, to as many at a time as suits TensorFlow's threads.
-
-    Args:
-        function: of a sample.
-        samples: in the order in which results are kept.
-        task: advances with each.
-        skip_unreadable: whether samples that can't be used are left out.
-        keep: gets the results, in this thread, as they come.
-
-    Returns:
-        Sentences about the samples that were left out.
-
-    Raises:
-        DataError: a sample can't be used, and is not to be left out.
-    """
-
-    def attempt(sample: Sample) -> tuple[list[_T], list[str]]:
-        try:
-            return [function(sample)], []
-        except DataError as error:
-            if not skip_unreadable:
-                raise
-            return [], [str(error)]
-
-    messages: list[str] = []
-    for found, wrong in ahead(attempt, samples, side_by_side()):
-        for result in found:
-            keep(result)
-        messages += wrong
-        task.advance()
-    return messages
+def _projection(detector: Detector, found: Category, reporter: Reporter) -> dict[str, Any]:
+    """`projection_figures` of the normal test images, as they are inspected."""
+    good = [sample for sample in found.test if sample.kind == GOOD]
+    _, sums, _ = of_images(
+        lambda picture: error_sums(detector.reconstruct, detector.as_inspected(picture)),
+        _spread(good, _PROJECTION_IMAGES),
+        detector.config.data,
+        "Repairing synthetic anomalies",
+        reporter,
+    )
+    return projection_figures(sums)
 
 
 def _measured(inspected: Result, sample: Sample, root: Path) -> PictureResult:
@@ -695,16 +687,16 @@ def run_split(folder: Path, config: RunConfig) -> tuple[Category, Split]:
         RunError: the run's records can't be read.
         DataError: the pictures are not there any more.
     """
-    found = load_category(_recorded(folder / ENVIRONMENT_FILE, "data"), config.category)
+    found = load_category(recorded(folder / ENVIRONMENT_FILE, "data"), config.category)
 
     def part(name: str) -> tuple[Sample, ...]:
-        names = _recorded(folder / SPLIT_FILE, name)
+        names = recorded(folder / SPLIT_FILE, name)
         return tuple(Sample(found.root / name, GOOD) for name in names)
 
     return found, Split(part("train"), part("select"), part("calibrate"), root=found.root)
 
 
-def _recorded(path: Path, key: str) -> Any:
+def recorded(path: Path, key: str) -> Any:
     """One value of a run's environment.json or split.json."""
     values = read_json(path)
     if not isinstance(values, dict) or key not in values:

@@ -22,7 +22,7 @@ import pytest
 import tensorflow as tf
 
 from ssae_tf import config as config_module
-from ssae_tf import workflow
+from ssae_tf import per_image, workflow
 from ssae_tf.config import RunConfig, from_dict
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.images import read_image
@@ -168,7 +168,7 @@ def test_a_run_holds_what_the_contract_says(run_folder: Path) -> None:
 def test_metrics_have_the_contracts_keys(run_folder: Path) -> None:
     metrics = _json(run_folder / "metrics.json")
     counts = {"n_test", "n_defective", "n_without_mask"}
-    top = {"schema_version", "threshold", "min_area", "kinds"}
+    top = {"schema_version", "threshold", "min_area", "kinds", "projection"}
     assert set(metrics) == FIGURES | counts | top
     assert set(metrics["kinds"]) == {"crack", "missing_grain", "stain"}
     for figures in metrics["kinds"].values():
@@ -810,7 +810,7 @@ def test_pictures_side_by_side_give_the_same(
         return inspect(self, picture, *tiles)
 
     monkeypatch.setattr(Detector, "inspect", watched)
-    monkeypatch.setattr(workflow, "side_by_side", lambda: 3)
+    monkeypatch.setattr(per_image, "side_by_side", lambda: 3)
     assert workflow.evaluate(run_folder, reporter=Listener()) == _json(run_folder / "metrics.json")
     assert len(seen) == 3
     scores = _json(run_folder / "calibration.json")["scores"]
@@ -840,10 +840,10 @@ def test_results_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.005)
         most.append(len(alive))
 
-    monkeypatch.setattr(workflow, "side_by_side", lambda: 2)
+    monkeypatch.setattr(per_image, "side_by_side", lambda: 2)
     samples = [Sample(Path("x"), "good")] * 40
     with Listener().task("", len(samples)) as task:
-        assert workflow._apply(make, samples, task, False, keep) == []
+        assert per_image.apply_to(make, samples, task, False, keep) == []
     assert len(most) == 40
     assert max(most) <= 5
 

@@ -22,6 +22,16 @@ _COLUMNS = {
     "f1_pixel": "F1 pixel",
 }
 _COUNT = "n"
+_ABLATION_COLUMNS = (
+    "image_auroc",
+    "pixel_auroc",
+    "aupro",
+    "balanced_accuracy",
+    "tpr",
+    "tnr",
+    "f1_image",
+    "f1_pixel",
+)
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
@@ -49,6 +59,45 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
+def ablation_table(rows: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """One row per detector, figures with three decimals.
+
+    Args:
+        rows: as `ssae_tf.ablation.ablate` returns them.
+    """
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("detector", overflow="fold")
+    for name in _ABLATION_COLUMNS:
+        header = _COLUMNS.get(name, name.replace("_", " "))
+        table.add_column(header.replace(" ", "\n"), justify="right", no_wrap=True)
+    for name, figures in rows.items():
+        table.add_row(name, *(_decimals(figures[key]) for key in _ABLATION_COLUMNS))
+    return table
+
+
+def projection_line(projection: Mapping[str, Any]) -> str:
+    """What F does to synthetic anomalies and to normal images, in one line.
+
+    Args:
+        projection: the block of metrics.json of that name.
+    """
+    if not projection["n_images"]:
+        return "Repairs: not measured, there are no normal test images."
+    before, after = (projection[f"corrupted_region_error_{when}"] for when in ("before", "after"))
+    bands = [
+        f"{_grey(band['mean'])} at {band['from']:g}–{band['to']:g} px"
+        if band["to"] is not None
+        else f"{_grey(band['mean'])} farther away"
+        for band in projection["conservation"]
+        if band["mean"] is not None
+    ]
+    return (
+        f"Repairs synthetic anomalies: error {_grey(before)} → {_grey(after)} inside, moves "
+        f"{', '.join(bands) or 'nothing outside'}; normal images: error "
+        f"{_grey(projection['residual'])}, the second time {_grey(projection['idempotence'])}."
+    )
+
+
 def metrics_markdown(metrics: Mapping[str, Any]) -> str:
     """The same table in Markdown, the caption as a last paragraph; ends with a line break."""
     header = ["defect kind", *_COLUMNS.values(), _COUNT]
@@ -68,9 +117,18 @@ def _cells(figures: Mapping[str, Any]) -> list[str]:
     values = [figures[key] for key in _COLUMNS]
     defective = figures["n_defective"]
     return [
-        *(MISSING if value is None else f"{value:.3f}" for value in values),
+        *map(_decimals, values),
         f"{defective} + {figures['n_test'] - defective}",
     ]
+
+
+def _decimals(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"
+
+
+def _grey(value: float) -> str:
+    """A mean absolute error in grey levels of [0, 1]."""
+    return f"{value:.4f}"
 
 
 def _caption(metrics: Mapping[str, Any]) -> str:

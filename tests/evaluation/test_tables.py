@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from ssae_tf.evaluation.tables import metrics_markdown, metrics_table
+from ssae_tf.evaluation.projection import projection_figures
+from ssae_tf.evaluation.tables import metrics_markdown, metrics_table, projection_line
 
 
 def figures(first, n_test, n_defective, n_without_mask=0):
@@ -95,3 +96,19 @@ def test_markdown_is_a_regular_table(metrics):
     assert [line.count("|") for line in lines[:4]] == [10] * 4
     assert lines[1] == "| --- |" + " ---: |" * 8
     assert lines[4] == ""
+
+
+def test_what_is_repaired_in_one_line():
+    bands = [(0, 4, 0.01), (4, 16, 0.002), (16, 64, None), (64, None, 0.0005)]
+    errors = {"residual": 0.03, "idempotence": 0.004}
+    errors |= {"corrupted_region_error_before": 0.2, "corrupted_region_error_after": 0.05}
+    conservation = [{"from": low, "to": high, "mean": mean} for low, high, mean in bands]
+    assert projection_line({"n_images": 3, **errors, "conservation": conservation}) == (
+        "Repairs synthetic anomalies: error 0.2000 → 0.0500 inside, moves 0.0100 at 0–4 px, 0.0020 "
+        "at 4–16 px, 0.0005 farther away; normal images: error 0.0300, the second time 0.0040."
+    )
+
+
+def test_without_normal_images_nothing_is_known_to_be_repaired():
+    line = projection_line(projection_figures([]))
+    assert line == "Repairs: not measured, there are no normal test images."
