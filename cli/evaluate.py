@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ssae_tf.cli import options
+
+if TYPE_CHECKING:
+    from ssae_tf.progress import Reporter
 
 
 @click.command("evaluate", epilog="Example: ssae-tf evaluate runs/tile --json > metrics.json")
@@ -18,11 +22,17 @@ from ssae_tf.cli import options
     help="Root in MVTec AD layout. [default: the data the run was trained on]",
 )
 @click.option("--category", help="Category under the root. [default: the run's]")
-@click.option("--json", "as_json", is_flag=True, help="Print metrics.json's content, no table.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON file's content, no table.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for metrics.json and the sheets. [default: the run folder; none for other data]",
+    help="Folder for the files written. [default: the run folder; none for other data]",
+)
+@click.option(
+    "--ablation",
+    "is_ablation",
+    is_flag=True,
+    help="Measure the run without each of its parts instead, into ablation.json.",
 )
 @options.quiet
 def command(
@@ -31,6 +41,7 @@ def command(
     category: str | None,
     as_json: bool,
     out: Path | None,
+    is_ablation: bool,
     quiet: bool,
 ) -> None:
     """Measure a run on its test pictures.
@@ -38,6 +49,10 @@ def command(
     RUN is a run folder, by default the newest under runs/. Prints a table with a row per kind of
     defect, and writes metrics.json and a sheet per kind with the best, median and worst pictures.
     With --data or --category they go to --out: those in the run folder are of the run's own data.
+
+    A line below the table says how well the network repairs synthetic anomalies, and what else it
+    moves. --ablation prints a row for the run and for each of its parts left out, the rest fitted
+    anew to the run's own good pictures: what the network and each part are worth.
     """
     report = options.reporter(quiet)
     folder = options.resolve_run(run, report)
@@ -49,6 +64,9 @@ def command(
     use_cores()
     if out is None and data is None and category is None:
         out = folder
+    if is_ablation:
+        _ablate(folder, data, category, as_json, out, report)
+        return
     sheets = None if out is None else out / workflow.SHEETS_FOLDER
     metrics = workflow.evaluate(
         folder, data=data, category=category, sheets=sheets, reporter=report
@@ -61,3 +79,25 @@ def command(
         options.print_metrics(metrics)
     if sheets is not None:
         report.say(f"Sheets of the best, median and worst pictures: {sheets}")
+
+
+def _ablate(
+    folder: Path,
+    data: Path | None,
+    category: str | None,
+    as_json: bool,
+    out: Path | None,
+    report: Reporter,
+) -> None:
+    """`--ablation`; the arguments are those of the command."""
+    from ssae_tf.ablation import ABLATION_FILE, ablate
+    from ssae_tf.evaluation.tables import ablation_table
+    from ssae_tf.files import write_json
+
+    rows = ablate(folder, data=data, category=category, reporter=report)
+    if out is not None:
+        write_json(out / ABLATION_FILE, {"ablation": rows})
+    if as_json:
+        click.echo(json.dumps({"ablation": rows}, indent=2))
+    else:
+        options.print_table(ablation_table(rows))

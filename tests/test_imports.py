@@ -63,6 +63,7 @@ RULES = {
     "ssae_tf.scoring": Rule(_ours("local_statistics", "tensor_ops"), TENSORS),
     "ssae_tf.threshold": Rule(_ours(), ARRAYS),
     "ssae_tf.evaluation.metrics": Rule(_ours("threshold"), ARRAYS),
+    "ssae_tf.evaluation.projection": Rule(_ours("corruption"), TENSORS | ARRAYS),
     "ssae_tf.training": Rule(
         _ours(
             "data",
@@ -100,6 +101,7 @@ RULES = {
 ALWAYS = _ours("config", "errors")
 # These are the top: only the modules named here may import them.
 MAY_IMPORT = {
+    "ssae_tf.ablation": ("ssae_tf.ablation", "ssae_tf.cli"),
     "ssae_tf.cli": ("ssae_tf.__main__", "ssae_tf.cli"),
     "ssae_tf.benchmark": ("ssae_tf.benchmark", "ssae_tf.cli"),
 }
@@ -191,6 +193,7 @@ def test_imports_keep_to_the_rules(module: str) -> None:
         ("ssae_tf.export.tflite", "from ssae_tf.cli.main import ExitCode"),
         ("ssae_tf.workflow", "from ssae_tf.cli import main"),
         ("ssae_tf.workflow", "from ssae_tf.benchmark import run"),
+        ("ssae_tf.workflow", "from ssae_tf.ablation import ROWS"),
         ("ssae_tf.benchmark.run", "from ssae_tf.cli import options"),
         ("ssae_tf.benchmark.run", "from ssae_tf.models import weights"),
         ("ssae_tf.benchmark.run", "import tensorflow"),

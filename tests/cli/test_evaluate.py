@@ -69,6 +69,56 @@ def test_table(invoke: Invoke, run_copy: Path) -> None:
     assert f"minimum area {metrics['min_area']} px" in text
 
 
+def test_what_the_network_repairs_is_told(invoke: Invoke, run_copy: Path) -> None:
+    done = invoke("evaluate", run_copy, "--quiet")
+    figures = json.loads((run_copy / "metrics.json").read_text())["projection"]
+    assert figures["n_images"] == 2
+    assert done.out[-1].startswith("Repairs synthetic anomalies: error ")
+    for key in ("residual", "idempotence", "corrupted_region_error_after"):
+        assert f"{figures[key]:.4f}" in done.out[-1]
+
+
+@pytest.fixture
+def ablations(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Has the ablation measure nothing; gives the arguments of its calls."""
+    from ssae_tf import ablation
+
+    calls: list[dict[str, Any]] = []
+
+    def ablate(run: Path, **arguments: Any) -> dict[str, Any]:
+        calls.append({"run": run, **arguments})
+        figures = {name: 0.125 + index / 8 for index, name in enumerate(ablation.FIGURES)}
+        return {"as_shipped": figures, "paper_map": {**figures, "aupro": None}}
+
+    monkeypatch.setattr(ablation, "ablate", ablate)
+    return calls
+
+
+@pytest.mark.usefixtures("ablations")
+def test_ablation_table(invoke: Invoke, run_copy: Path) -> None:
+    done = invoke("evaluate", run_copy, "--ablation")
+    rows = {line.split()[0]: line.split()[1:] for line in done.out if line.strip()}
+    shown = ["0.125", "0.250", "0.375", "0.500", "1.000", "1.125", "0.625", "0.750"]
+    assert rows["as_shipped"] == shown
+    assert rows["paper_map"] == [*shown[:2], "–", *shown[3:]]
+    assert list(json.loads((run_copy / "ablation.json").read_text())["ablation"]) == list(rows)[-2:]
+    # The run's evaluation is another command.
+    assert not (run_copy / "metrics.json").exists()
+
+
+def test_ablation_with_other_data(
+    invoke: Invoke, run_copy: Path, tmp_path: Path, ablations: list[dict[str, Any]]
+) -> None:
+    arguments = ["evaluate", run_copy, "--ablation", "--json"]
+    invoke(*arguments, "--data", tmp_path, "--category", "slate")
+    assert not (run_copy / "ablation.json").exists()
+    del ablations[0]["reporter"]
+    assert ablations == [{"run": run_copy, "data": tmp_path, "category": "slate"}]
+    done = invoke(*arguments, "--data", tmp_path, "--out", tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert written == json.loads("\n".join(done.out))
+
+
 def test_out(invoke: Invoke, run_copy: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     done = invoke("evaluate", run_copy, "--out", out, "--json")

@@ -1,0 +1,210 @@
+"""What each part of a detector is worth: the same run without it, measured on the same test set.
+
+A part left out changes what the others see. In every row all that is estimated from normal images
+is therefore estimated anew from the run's own, and the threshold is set anew on the run's own
+calibration images; no row sees more of the test set than the run did.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from ssae_tf import config as config_module
+from ssae_tf import workflow
+from ssae_tf.config import RunConfig
+from ssae_tf.data.cache import PictureCache
+from ssae_tf.detector import WEIGHTS_FILE, Detector, load_network
+from ssae_tf.models.weights import save_weights
+from ssae_tf.progress import Reporter
+from ssae_tf.training.batches import Batches
+from ssae_tf.training.loop import Trainer
+from ssae_tf.training.selection import held_out_by_scale
+
+ABLATION_FILE = "ablation.json"
+FIGURES = (
+    "image_auroc",
+    "pixel_auroc",
+    "aupro",
+    "balanced_accuracy",
+    "f1_image",
+    "f1_pixel",
+    "threshold",
+    "tpr",
+    "tnr",
+)
+"""What is kept of a row's `Evaluation.metrics`."""
+
+
+class Source:
+    """A finished run: its detector and normal images, as rows are made from them.
+
+    Attributes:
+        detector: as it was saved.
+        split: the run's normal images.
+        reporter: where progress goes.
+    """
+
+    def __init__(self, folder: Path, reporter: Reporter) -> None:
+        """Opens a run folder.
+
+        Raises:
+            RunError, DataError: as `Detector.load` and `workflow.run_split` do.
+        """
+        self.detector = Detector.load(folder)
+        self.split = workflow.run_split(folder, self.detector.config)[1]
+        self.reporter = reporter
+
+    @functools.cached_property
+    def caches(self) -> tuple[PictureCache, PictureCache]:
+        """The images to train on and to select with, decoded."""
+        parts = {"train": self.split.train, "select": self.split.select}
+        config, reporter = self.detector.config, self.reporter
+        train, select = (workflow.decoded(parts[n], config, n, reporter) for n in parts)
+        return train, select
+
+    def build(self, config: RunConfig, network: Network | None = None) -> Detector:
+        """A detector of other settings, with all that is estimated from normal images.
+
+        Args:
+            config: the run's settings with some changed that do not change the network.
+            network: makes what stands in the network's place; None for the run's own.
+        """
+        model = self.detector.model if network is None else network(self, config)
+
+        def auroc_by_scale() -> Sequence[float]:
+            scales = config.scoring.settled.scales
+            if len(scales) == 1:
+                # Scales are weighed against each other: it does not matter what a single one finds.
+                return [0.75]
+            return held_out_by_scale(model, Batches(*self.caches, config), config)
+
+        return workflow.build_detector(model, config, auroc_by_scale, self.split, self.reporter)
+
+
+Network = Callable[[Source, RunConfig], tf.keras.Model]
+
+
+def identity(source: Source, config: RunConfig) -> tf.keras.Model:  # noqa: ARG001
+    """F(X) = X."""
+    inputs = tf.keras.Input((None, None, source.detector.model.inputs[0].shape[-1]))
+    return tf.keras.Model(inputs, tf.keras.layers.Activation("linear")(inputs), name="identity")
+
+
+def untrained(source: Source, config: RunConfig) -> tf.keras.Model:
+    """The network with the initial weights of the run's seed, for inspection in float32."""
+    model = Trainer(*source.caches, config, source.reporter).model
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / WEIGHTS_FILE
+        save_weights(model, path)
+        return load_network(config, path)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A detector that differs from the run's.
+
+    Attributes:
+        name: key of ablation.json.
+        sentence: what the row is, for people.
+        changes: dotted setting -> its value in this row; none that changes the network.
+        network: makes what stands in the network's place; None for the run's own.
+        always: there even where the row does not differ from the run.
+    """
+
+    name: str
+    sentence: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    network: Network | None = None
+    always: bool = False
+
+    def config(self, run: RunConfig) -> RunConfig:
+        """The settings of the row for those of a run."""
+        return config_module.override(run, dict(self.changes))
+
+
+# One line adds or removes a row. A setting that ceases to exist also leaves `paper_map`.
+ROWS = (
+    Row("as_shipped", "the detector of the run folder", always=True),
+    Row(
+        "network",
+        "the normalised residual alone, without position-wise Gaussian statistics",
+        {"scoring.local_statistics": False},
+        always=True,
+    ),
+    Row(
+        "paper_map",
+        "the plain mean of |F(X) − X| at full resolution, smoothed",
+        {
+            "scoring.reading": "absolute",
+            "scoring.residual_sigma": 0.0,
+            "scoring.scales": [1],
+            "scoring.normalize": "none",
+            "scoring.local_statistics": False,
+        },
+        always=True,
+    ),
+    Row("identity", "F(X) = X in the network's place", network=identity, always=True),
+    Row("untrained", "the network before its first step", network=untrained, always=True),
+    Row(
+        "no_normalization",
+        "residuals not normalised by place and scale",
+        {"scoring.normalize": "none"},
+    ),
+    Row("no_residual_smoothing", "residuals not smoothed", {"scoring.residual_sigma": 0.0}),
+    Row("no_scales", "at full resolution only", {"scoring.scales": [1]}),
+    Row("no_margin", "images not continued beyond their edges", {"scoring.margin": 0}),
+)
+
+
+def rows_for(config: RunConfig, rows: Sequence[Row] = ROWS) -> list[Row]:
+    """The rows that differ from a run of some settings, and those that are always there."""
+    return [row for row in rows if row.always or row.network or row.config(config) != config]
+
+
+def ablate(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    category: str | None = None,
+    rows: Sequence[Row] = ROWS,
+    reporter: Reporter | None = None,
+) -> dict[str, dict[str, float | None]]:
+    """Measures a run and what is left of it without each of its parts.
+
+    Args:
+        run: a finished run folder.
+        data: a root in MVTec AD layout to test on; None for the one the run was trained on.
+        category: None for the run's own.
+        rows: what to measure; those that do not differ from the run are left out.
+        reporter: where progress goes; None for stderr.
+
+    Returns:
+        For each row, by name, the values of `FIGURES`, None where one is undefined.
+
+    Raises:
+        RunError, DataError: the run or the images can't be used, or there are no test images.
+    """
+    reporter = reporter or Reporter()
+    source = Source(Path(run), reporter)
+    own = source.detector.config
+    root = data or workflow.recorded(Path(run) / workflow.ENVIRONMENT_FILE, "data")
+    tested = workflow.category_to_test(root, category or own.category or None, reporter)
+    # Where a run has few parts, several rows are the same detector.
+    done: dict[tuple[RunConfig, Network | None], dict[str, float | None]] = {}
+    results = {}
+    for row in rows_for(own, rows):
+        key = row.config(own), row.network
+        if key not in done:
+            reporter.say(f"{row.name}: {row.sentence}.")
+            detector = source.detector if key == (own, None) else source.build(*key)
+            metrics, _ = workflow.measure_test_set(detector, tested, reporter)
+            done[key] = {name: metrics[name] for name in FIGURES}
+        results[row.name] = done[key]
+    return results

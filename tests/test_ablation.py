@@ -1,0 +1,236 @@
+"""The ablation: which rows there are, that the rest is fitted anew, what is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssae_tf import config as config_module
+from ssae_tf import workflow
+from ssae_tf.ablation import FIGURES, ROWS, Row, Source, ablate, identity, rows_for, untrained
+from ssae_tf.cli.main import run
+from ssae_tf.config import RunConfig
+from ssae_tf.data.images import read_image
+from ssae_tf.detector import Detector
+from ssae_tf.errors import ConfigError, DataError
+from ssae_tf.models.autoencoder import autoencoder
+from stand_ins import Listener
+
+ALWAYS = ["as_shipped", "network", "paper_map", "identity", "untrained"]
+BY_NAME = {row.name: row for row in ROWS}
+PLAIN = RunConfig()
+QUICK = config_module.settle(config_module.preset("quick", "tile"), 1024)
+
+
+@pytest.fixture(scope="module")
+def ablated(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """What the command makes of the shared run: its folder, and what it prints."""
+    out, printed = tmp_path_factory.mktemp("ablated"), io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        arguments = ["evaluate", str(run_folder), "--ablation", "--json", "--quiet"]
+        assert run([*arguments, "--out", str(out)]) == 0
+    return out, printed.getvalue()
+
+
+@pytest.fixture
+def rows(ablated: tuple[Path, str]) -> dict[str, dict[str, Any]]:
+    """All rows of the shared run."""
+    return dict(json.loads(ablated[1])["ablation"])
+
+
+@pytest.fixture
+def source(run_folder: Path, shared_network: None) -> Source:
+    """The shared run."""
+    return Source(run_folder, Listener())
+
+
+def _names(config: RunConfig) -> list[str]:
+    return [row.name for row in rows_for(config)]
+
+
+# The table.
+
+
+def test_names_are_unique() -> None:
+    assert len(BY_NAME) == len(ROWS)
+
+
+def test_the_named_rows_are_always_there() -> None:
+    assert [row.name for row in ROWS if row.always] == ALWAYS
+    # The paper's settings but for the margin.
+    assert _names(PLAIN) == [*ALWAYS, "no_margin"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_changes_settings_that_leave_the_weights_alone(row: Row) -> None:
+    changed = row.config(QUICK)
+    assert dataclasses.replace(changed, scoring=QUICK.scoring) == QUICK
+    assert row.sentence
+    assert row.sentence[-1] != "."
+
+
+@pytest.mark.parametrize("row", ROWS[1:], ids=lambda row: row.name)
+def test_every_row_leaves_something_out_of_the_quick_preset(row: Row) -> None:
+    assert row.network or row.config(QUICK) != QUICK
+
+
+def test_no_two_rows_are_the_same_detector() -> None:
+    assert len({(row.config(QUICK), row.network) for row in ROWS}) == len(ROWS)
+    assert _names(QUICK) == [row.name for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("no_normalization", "scoring.normalize", "none"),
+        ("no_residual_smoothing", "scoring.residual_sigma", 0.0),
+        ("no_scales", "scoring.scales", [1]),
+        ("no_margin", "scoring.margin", 0),
+    ],
+)
+def test_what_a_run_has_not_can_not_be_left_out(name: str, setting: str, value: Any) -> None:
+    assert name in _names(QUICK)
+    assert name not in _names(config_module.override(QUICK, {setting: value}))
+
+
+def test_the_paper_map_has_no_part_beyond_the_paper() -> None:
+    plain = BY_NAME["paper_map"].config(QUICK).scoring
+    smoothing = QUICK.scoring.smoothing_sigma
+    # The defaults are the paper's.
+    assert plain == dataclasses.replace(PLAIN.scoring, smoothing_sigma=smoothing)
+
+
+# The replacements.
+
+
+def test_nothing_is_left_of_the_identity(source: Source, rng: np.random.Generator) -> None:
+    model = identity(source, source.detector.config)
+    picture = rng.random((50, 70, 3)).astype(np.float32)
+    assert not Detector(model, PLAIN).inspect(picture)[1].any()
+
+
+def test_the_identity_tells_nothing_apart_by_the_papers_map(source: Source) -> None:
+    config = BY_NAME["paper_map"].config(source.detector.config)
+    detector = source.build(config, identity)
+    found = workflow.category_to_test(source.split.root.parent, "tile", Listener())
+    metrics, _ = workflow.measure_test_set(detector, found, Listener())
+    assert metrics["image_auroc"] == metrics["pixel_auroc"] == 0.5
+    assert (metrics["tpr"], metrics["tnr"]) == (0.0, 1.0)
+
+
+def test_untrained_are_the_weights_that_training_starts_from(source: Source) -> None:
+    config = source.detector.config
+    model = untrained(source, config)
+    expected = autoencoder(config.model, training_size=16, seed=config.training.seed)
+    for layer in expected.layers:
+        if isinstance(layer, tf.keras.layers.Conv2D) and layer.name != "reconstruction":
+            np.testing.assert_array_equal(model.get_layer(layer.name).kernel, layer.kernel)
+    # The mean colour of the training images is what it begins with.
+    train = [read_image(sample.path) for sample in source.split.train]
+    answer = model(np.mean(train, axis=(1, 2))[:1, None, None].repeat(16, 1).repeat(16, 2))
+    assert np.abs(np.mean(answer, axis=(0, 1, 2)) - np.mean(train, axis=(0, 1, 2))).max() < 0.1
+
+
+def test_a_detector_built_anew_is_the_one_that_fit_made(source: Source) -> None:
+    again = source.build(source.detector.config)
+    first = source.detector
+    assert again.calibration is not None
+    assert first.calibration is not None
+    assert again.weights is not None
+    assert again.calibration.scores == pytest.approx(first.calibration.scores, rel=1e-4)
+    assert again.calibration.min_area == first.calibration.min_area
+    np.testing.assert_allclose(again.weights, first.weights, rtol=1e-4)
+
+
+def test_scales_are_weighed_by_what_they_find(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def build(model: Any, config: RunConfig, by_scale: Any, *_: Any) -> Detector:
+        seen.append((model, by_scale()))
+        return source.detector
+
+    monkeypatch.setattr(workflow, "build_detector", build)
+    config = config_module.override(source.detector.config, {"scoring.scales": [1, 2]})
+    source.build(config)
+    source.build(config, identity)
+    (model, found), (_, nothing) = seen
+    assert model is source.detector.model
+    assert len(found) == 2
+    assert 0.0 < min(found) <= max(found) <= 1.0
+    assert found != [0.5, 0.5]
+    # Where there is no residual there is nothing to find.
+    assert nothing == [0.5, 0.5]
+
+
+# The rows of a run.
+
+
+def test_the_command_prints_what_it_writes(ablated: tuple[Path, str]) -> None:
+    out, printed = ablated
+    assert [path.name for path in out.iterdir()] == ["ablation.json"]
+    assert json.loads(printed) == json.loads((out / "ablation.json").read_text())
+    assert list(json.loads(printed)) == ["ablation"]
+
+
+def test_a_run_has_the_named_rows_and_those_of_its_parts(rows: dict[str, Any]) -> None:
+    further = ["no_normalization", "no_residual_smoothing", "no_margin"]
+    assert list(rows) == [*ALWAYS, *further]
+    for figures in rows.values():
+        assert tuple(figures) == FIGURES
+        assert all(0.0 <= figures[key] <= 1.0 for key in FIGURES if key != "threshold")
+
+
+def test_as_shipped_has_the_figures_of_the_run(rows: dict[str, Any], run_folder: Path) -> None:
+    metrics = json.loads((run_folder / "metrics.json").read_text())
+    assert rows["as_shipped"] == pytest.approx({key: metrics[key] for key in FIGURES}, abs=1e-6)
+
+
+def test_every_other_row_has_a_threshold_of_its_own(rows: dict[str, Any]) -> None:
+    thresholds = [figures["threshold"] for figures in rows.values()]
+    assert len(set(thresholds)) == len(rows)
+    # The highest score of calibration images: grey levels without normalisation and statistics.
+    assert 0.0 < rows["paper_map"]["threshold"] < 1.0
+
+
+def test_rows_that_do_not_differ_are_measured_once(
+    run_folder: Path, shared_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def measure(detector: Detector, *_: object) -> tuple[dict[str, Any], list[Any]]:
+        measured.append(detector)
+        return dict.fromkeys(FIGURES, 0.5), []
+
+    monkeypatch.setattr(workflow, "measure_test_set", measure)
+    chosen = (BY_NAME["as_shipped"], dataclasses.replace(BY_NAME["network"], changes={}))
+    listener = Listener()
+    assert list(ablate(run_folder, rows=chosen, reporter=listener)) == ["as_shipped", "network"]
+    assert len(measured) == 1
+    assert listener.said == ["as_shipped: the detector of the run folder."]
+
+
+def test_other_data_are_measured_with_the_runs_own_images(
+    run_folder: Path, sample_root: Path, shared_network: None, rows: dict[str, Any]
+) -> None:
+    with pytest.raises(DataError, match="has no test pictures"):
+        ablate(run_folder, data=sample_root / "tile/train/good", reporter=Listener())
+    chosen = (BY_NAME["as_shipped"],)
+    arguments: dict[str, Any] = {"data": sample_root, "category": "tile", "rows": chosen}
+    found = ablate(run_folder, reporter=Listener(), **arguments)
+    assert found["as_shipped"] == pytest.approx(rows["as_shipped"], rel=1e-6)
+
+
+def test_a_misspelt_setting_is_refused() -> None:
+    row = Row("x", "y", {"scoring.no_such_setting": 1})
+    with pytest.raises(ConfigError, match="no_such_setting"):
+        row.config(QUICK)
