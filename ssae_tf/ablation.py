@@ -7,9 +7,11 @@ calibration images; no row sees more of the test set than the run did.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -203,8 +205,24 @@ def ablate(
         key = row.config(own), row.network
         if key not in done:
             reporter.say(f"{row.name}: {row.sentence}.")
-            detector = source.detector if key == (own, None) else source.build(*key)
-            metrics, _ = workflow.measure_test_set(detector, tested, reporter)
+            with _retracing_not_told():
+                detector = source.detector if key == (own, None) else source.build(*key)
+                metrics, _ = workflow.measure_test_set(detector, tested, reporter)
             done[key] = {name: metrics[name] for name in FIGURES}
         results[row.name] = done[key]
     return results
+
+
+@contextlib.contextmanager
+def _retracing_not_told() -> Iterator[None]:
+    """Mutes TensorFlow's warning of repeated tracing: every row is another detector."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in record.getMessage()
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)

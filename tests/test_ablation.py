@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ssae_tf import ablation, workflow
 from ssae_tf import config as config_module
-from ssae_tf import workflow
 from ssae_tf.ablation import FIGURES, ROWS, Row, Source, ablate, identity, rows_for, untrained
 from ssae_tf.cli.main import run
 from ssae_tf.config import RunConfig
@@ -217,6 +218,20 @@ def test_rows_that_do_not_differ_are_measured_once(
     assert list(ablate(run_folder, rows=chosen, reporter=listener)) == ["as_shipped", "network"]
     assert len(measured) == 1
     assert listener.said == ["as_shipped: the detector of the run folder."]
+
+
+def test_repeated_tracing_is_not_told_and_all_else_is(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("tensorflow")
+    # Once, whether TensorFlow passes its messages on or not.
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    with ablation._retracing_not_told():
+        logger.warning("5 out of the last %d calls triggered tf.function retracing", 9)
+        logger.warning("something else")
+    logger.warning("6 calls triggered tf.function retracing")
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["something", "6"]
 
 
 def test_other_data_are_measured_with_the_runs_own_images(
