@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from ssae_tf.errors import MissingExtraError
 
 # Largest difference of the map from the detector's, as a share of the threshold: maps are weighed
-# by place, and what is little on one surface decides on another. Twice to four times what the
-# number formats cost on real runs (docs/serving.md).
+# by place, and what is little on one surface decides on another. For floats twice to four times
+# what they cost on real runs; for 8 bits what a verdict can bear, which not every run keeps within
+# (docs/serving.md).
 _FLOAT32, _FLOAT16, _INT8 = 1e-3, 0.05, 0.2
 # Rounding, which no threshold makes smaller.
 _LEAST = 5e-5
