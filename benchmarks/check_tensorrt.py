@@ -27,9 +27,7 @@ from ssae_tf.export.artefact import Artefact
 WANTED = (
     ("trt", "fp32"),
     ("trt", "fp16"),
-    ("trt", "int8"),
     ("trt-rtx", "fp32"),
-    ("trt-rtx", "int8"),
 )
 
 

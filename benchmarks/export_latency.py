@@ -238,8 +238,6 @@ def main() -> None:
                 "parity": read_json(artefact.folder / PARITY_FILE),
                 "verdicts": judged[name],
             }
-            if "eight_bits" in artefact.metadata:
-                records[name]["eight_bits"] = artefact.metadata["eight_bits"]
             if artefact.format.takes_threshold:
                 records[name]["verdict_cost"] = verdict_cost(
                     artefact, arguments.sizes[0], min(5, arguments.rounds)

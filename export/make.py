@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ssae_tf.data.images import read_pixels
 from ssae_tf.detector import Detector
 from ssae_tf.export import child, onnx, savedmodel, tensorrt, tfserving
-from ssae_tf.export.choice import ACTIVATION_STEPS, EightBits, in_eight_bits
 from ssae_tf.export.formats import Format
 from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
 from ssae_tf.export.pictures import Pictures
@@ -21,8 +19,6 @@ from ssae_tf.export.serving import Serving, network_of
 from ssae_tf.export.tflite import SIGNATURES as TFLITE_SIGNATURES
 from ssae_tf.progress import Reporter
 
-# Share of the tolerance that 8 bits may use up in simulation.
-_BUDGET = 0.6
 # Of an engine's default profile.
 _SMALLEST_SIDE, _LARGEST_BATCH = 32, 4
 
@@ -38,7 +34,7 @@ class Request:
         has_reconstruction: whether F(X) is an output.
         warmup: requests for TF Serving to replay on loading; SavedModel only.
         profile: of an engine; None for 32² to the pictures' own size, batches of up to 4.
-        seed: of the corrupted pictures and of the crops that weights are rounded by.
+        seed: of the corrupted pictures.
         time_limit: seconds that each converter may take.
     """
 
@@ -78,7 +74,7 @@ class Maker:
         request: what is wanted.
         format: the request's.
         precision: the request's, or the format's first.
-        pictures: to find ranges on, and to warm up with.
+        pictures: to calibrate on, and to warm up with.
         scratch: an existing folder to work in.
         reporter: where progress goes.
     """
@@ -103,20 +99,17 @@ class Maker:
         out.mkdir()
         saved = self.scratch / "saved_model"
         if self.format.name == "tflite":
-            arguments = {"saved_model": saved, "out": out, "precision": self.precision}
-            if self.precision not in ("dynamic", "int8"):
-                self._saved_model(saved, TFLITE_SIGNATURES)
-                self.call("tflite:convert", **arguments)
-                return Made("litert", TFLITE_SIGNATURES)
-            found = self._eight_bits()
-            self._saved_model(saved, TFLITE_SIGNATURES, found.network)
+            self._saved_model(saved, TFLITE_SIGNATURES)
+            examples = self.scratch / "calibration"
+            written = self.pictures.write(examples) if self.precision == "int8" else []
             self.call(
                 "tflite:convert",
-                **arguments,
-                layers=list(found.choice.layers),
-                highest=found.highest if self.precision == "int8" else {},
+                saved_model=saved,
+                out=out,
+                precision=self.precision,
+                pictures=written,
             )
-            return Made("litert", TFLITE_SIGNATURES, extra=found.choice.to_dict())
+            return Made("litert", TFLITE_SIGNATURES)
         if self.format.name == "onnx":
             self._saved_model(saved, (FLOAT + WITH_THRESHOLD,))
             threshold = self.detector.calibration.threshold  # type: ignore[union-attr]
@@ -128,10 +121,10 @@ class Maker:
             return Made("openvino", (FLOAT, PIXELS))
         return self._tensorrt(out, place)
 
-    def onnx_without_verdict(self, out: Path, network: tf.keras.Model | None = None) -> None:
+    def onnx_without_verdict(self, out: Path) -> None:
         """Writes the ONNX files that other formats are made of, whose readers refuse loops."""
         saved = self.scratch / "saved_model"
-        self._saved_model(saved, (FLOAT,), network)
+        self._saved_model(saved, (FLOAT,))
         self.call("onnx:convert", saved_model=saved, out=out)
 
     def _tensorrt(self, out: Path, place: Path) -> Made:
@@ -139,11 +132,9 @@ class Maker:
         builder, reason = tensorrt.find_builder(name)
         profile = self.request.profile or self._profile()
         extra: dict[str, Any] = {"profile": profile.to_dict()}
-        found = self._eight_bits(tensorrt.ACTIVATION_STEPS) if self.precision == "int8" else None
-        network = None if found is None else found.network
         if builder is not None and builder.kind == "tf-trt":
             saved = self.scratch / "saved_model"
-            self._saved_model(saved, (FLOAT,), network)
+            self._saved_model(saved, (FLOAT,))
             out.rmdir()
             self.call(
                 "tensorrt:convert_with_tftrt",
@@ -151,19 +142,10 @@ class Maker:
                 out=out,
                 precision=self.precision,
                 profile=profile.to_dict(),
-                pictures=[] if found is None else self._written(),
             )
             extra["builder"] = dataclasses.asdict(builder)
             return Made("savedmodel", (FLOAT,), extra=extra)
-        self.onnx_without_verdict(out, network)
-        if found is not None:
-            self.call(
-                "onnx:quantize",
-                folder=out,
-                pictures=self._written(),
-                layers=list(found.choice.convolutions),
-            )
-            extra |= found.choice.to_dict()
+        self.onnx_without_verdict(out)
         source, engine = out / onnx.FILES[FLOAT], out / tensorrt.ENGINE
         if builder is None:
             missing = (
@@ -204,32 +186,15 @@ class Maker:
             has_verdict=self.format.has_verdict,
         )
 
-    def _saved_model(
-        self, folder: Path, signatures: Sequence[str], network: tf.keras.Model | None = None
-    ) -> None:
+    def _saved_model(self, folder: Path, signatures: Sequence[str]) -> None:
         self.reporter.say("Writing the graph …")
         savedmodel.write(
             folder,
             self.serving(),
-            network or network_of(self.detector),
+            network_of(self.detector),
             self.request.image_size,
             signatures,
         )
-
-    def _eight_bits(self, steps: int = ACTIVATION_STEPS) -> EightBits:
-        """The network with as many layers in 8 bits as leave room for what is not simulated."""
-        found = in_eight_bits(
-            self.detector,
-            self.pictures,
-            budget=_BUDGET * self.format.shares[self.precision],
-            steps=0 if self.precision == "dynamic" else steps,
-            reporter=self.reporter,
-        )
-        self.reporter.say(found.choice.sentence())
-        return found
-
-    def _written(self) -> list[str]:
-        return self.pictures.write(self.scratch / "calibration")
 
     def call(self, function: str, **arguments: Any) -> Any:
         """Calls a function of this folder, "module:name", in a process of its own."""

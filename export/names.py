@@ -10,6 +10,9 @@ SIGNATURES = tuple(name + at for name in (FLOAT, PIXELS, ENCODED) for at in ("",
 
 PICTURE, GIVEN_THRESHOLD = "picture", "given_threshold"
 
+# The scope of the network's operations: part of their names in every format, whatever its layers.
+NETWORK = "network"
+
 ANOMALY_MAP, SCORE_BOUND = "anomaly_map", "score_bound"
 THRESHOLD, MIN_AREA = "threshold", "min_area"
 IS_ANOMALOUS, RECONSTRUCTION = "is_anomalous", "reconstruction"

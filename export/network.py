@@ -10,14 +10,6 @@ import tensorflow as tf
 from ssae_tf.models.blocks import EPSILON, BatchNormalization, DilatedConv2D, outermost_tap
 from ssae_tf.models.graph import inbound
 
-# What stands in the names of the network's operations, in every format.
-NAME = "ssae"
-# Stays in float where the rest is in 8 bits: they would round the reconstruction to grey levels,
-# and the residual is a fraction of one.
-LAST_LAYER = "/reconstruction"
-# Likewise where 8 bits are signed: a picture would get 7 of them.
-FIRST_LAYER = "/encoder1_conv1"
-
 _PASSING = (tf.keras.layers.Concatenate, tf.keras.layers.Activation)
 _CONVOLUTIONS = (tf.keras.layers.Conv2D, tf.keras.layers.Conv2DTranspose, DilatedConv2D)
 

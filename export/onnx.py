@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from unittest import mock
 
 import numpy as np
 
-from ssae_tf.data.images import to_unit
 from ssae_tf.errors import RunError
 from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, PICTURE, PIXELS, WITH_THRESHOLD
 from ssae_tf.machine import usable_cpus
@@ -48,60 +46,6 @@ def convert(saved_model: str, out: str, threshold: float | None = None) -> None:
         value = onnx.numpy_helper.from_array(np.array([threshold], np.float32), GIVEN_THRESHOLD)
         model.graph.initializer.append(value)
     _save(model, Path(out))
-
-
-def quantize(folder: str, pictures: list[str], layers: list[str]) -> None:
-    """Puts layers of the network of both files into 8 bits; for a process of its own.
-
-    Args:
-        folder: where `convert` wrote.
-        pictures: .npy files of (H, W, 3) uint8 pictures to calibrate on.
-        layers: names of convolutions. The first of the network stays in float all the same.
-    """
-    import onnx
-    from onnxruntime import quantization
-
-    from ssae_tf.export.network import FIRST_LAYER, NAME
-
-    source = Path(folder) / FILES[FLOAT]
-    model = onnx.load(source)
-    nodes = [
-        node.name
-        for node in model.graph.node
-        if node.op_type in ("Conv", "ConvTranspose")
-        and NAME in node.name
-        and FIRST_LAYER not in node.name
-        and re.search(rf"/({'|'.join(map(re.escape, layers))})(_\d+)?/", node.name)
-    ]
-
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left = list(pictures)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            if not self.left:
-                return None
-            return {PICTURE: to_unit(np.load(self.left.pop(0)))[None]}
-
-    with tempfile.TemporaryDirectory(prefix="ssae_tf_") as scratch:
-        quantized = Path(scratch) / source.name
-        quantization.quantize_static(
-            source,
-            quantized,
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            nodes_to_quantize=nodes,
-            per_channel=True,
-            activation_type=quantization.QuantType.QInt8,
-            weight_type=quantization.QuantType.QInt8,
-            # What TensorRT reads: no zero points, and biases as they are.
-            extra_options={
-                "ActivationSymmetric": True,
-                "WeightSymmetric": True,
-                "QuantizeBias": False,
-            },
-        )
-        _save(onnx.load(quantized), Path(folder))
 
 
 def _save(model: Any, folder: Path) -> None:

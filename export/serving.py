@@ -20,6 +20,7 @@ from ssae_tf.export.names import (
     GIVEN_THRESHOLD,
     IS_ANOMALOUS,
     MIN_AREA,
+    NETWORK,
     PICTURE,
     PIXELS,
     RECONSTRUCTION,
@@ -163,12 +164,16 @@ def endpoints(
     size = (None, height, width, 3)
     limit = tf.TensorSpec((None,), tf.float32, name=GIVEN_THRESHOLD)
 
+    def in_scope(x: tf.Tensor) -> tf.Tensor:
+        with tf.name_scope(NETWORK):
+            return network(x)
+
     # Traced once for all signatures.
     @tf.function(
         autograph=False, input_signature=[tf.TensorSpec(size, tf.float32, name=PICTURE), limit]
     )
     def inspect(picture: tf.Tensor, given_threshold: tf.Tensor) -> dict[str, tf.Tensor]:
-        return serving(network, picture, given_threshold)
+        return serving(in_scope, picture, given_threshold)
 
     def from_pixels(picture: tf.Tensor) -> tf.Tensor:
         return tf.cast(picture, tf.float32) / 255.0

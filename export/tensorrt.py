@@ -16,13 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ssae_tf.data.images import to_unit
 from ssae_tf.errors import RunError
 from ssae_tf.export import child
 from ssae_tf.export.names import FLOAT, PICTURE
 
-# Of activations in 8 bits, between 0 and the highest: they have a sign.
-ACTIVATION_STEPS = 127
 ENGINE = "model.engine"
 # The last TensorFlow with TF-TRT.
 _LAST_TFTRT = (2, 17)
@@ -151,22 +148,17 @@ def version_of(module: str) -> str:
 
 
 def convert_with_tftrt(
-    saved_model: str, out: str, precision: str, profile: dict[str, list[int]], pictures: list[str]
+    saved_model: str, out: str, precision: str, profile: dict[str, list[int]]
 ) -> None:
     """Writes a SavedModel with TensorRT engines in it; for a process of its own.
 
     Args:
         saved_model: what `savedmodel.write` made, with `serving_default`.
         out: a folder to make.
-        precision: "fp32", "fp16" or "int8".
+        precision: "fp32" or "fp16".
         profile: smallest, usual and largest (batch, height, width).
-        pictures: .npy files of (H, W, 3) uint8 pictures that int8 is calibrated on.
     """
     from tensorflow.python.compiler.tensorrt import trt_convert
-
-    def examples() -> Iterator[tuple[np.ndarray]]:
-        for path in pictures:
-            yield (to_unit(np.load(path))[None],)
 
     def shapes() -> Iterator[tuple[np.ndarray]]:
         for shape in profile.values():
@@ -178,9 +170,8 @@ def convert_with_tftrt(
         precision_mode=precision.upper(),
         use_dynamic_shape=True,
         dynamic_shape_profile_strategy="Range",
-        use_calibration=precision == "int8",
     )
-    converter.convert(calibration_input_fn=examples if precision == "int8" else None)
+    converter.convert()
     converter.build(input_fn=shapes)
     converter.save(out)
 
@@ -194,7 +185,7 @@ def build_engine(
         module: `tensorrt` or one like it.
         onnx: the file to parse.
         out: the file to write.
-        precision: "fp32", "fp16", or "int8", for which the file says itself what is quantised.
+        precision: "fp32" or "fp16".
         profile: smallest, usual and largest (batch, height, width).
 
     Raises:
@@ -215,12 +206,10 @@ def build_engine(
     config = builder.create_builder_config()
     # TensorFloat-32 keeps 10 of 23 bits.
     config.clear_flag(tensorrt.BuilderFlag.TF32)
-    wanted = {"fp16": ("FP16",), "int8": ("INT8", "FP16")}.get(precision, ())
-    for flag in wanted:
-        if hasattr(tensorrt.BuilderFlag, flag):
-            config.set_flag(getattr(tensorrt.BuilderFlag, flag))
-        elif precision == "fp16":
+    if precision == "fp16":
+        if not hasattr(tensorrt.BuilderFlag, "FP16"):
             raise RunError(f"{module} {tensorrt.__version__} builds in no other precision.")
+        config.set_flag(tensorrt.BuilderFlag.FP16)
     shapes = builder.create_optimization_profile()
     shapes.set_shape(PICTURE, *((*shape, 3) for shape in profile.values()))
     config.add_optimization_profile(shapes)

@@ -2,48 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, PIXELS, WITH_THRESHOLD
+from ssae_tf.data.images import to_unit
+from ssae_tf.export.names import (
+    FLOAT,
+    GIVEN_THRESHOLD,
+    NETWORK,
+    PICTURE,
+    PIXELS,
+    WITH_THRESHOLD,
+)
 from ssae_tf.streams import stderr_held_back
 
 FILE = "model.tflite"
 SIGNATURES = (FLOAT, PIXELS, FLOAT + WITH_THRESHOLD, PIXELS + WITH_THRESHOLD)
+# Of a map: the area rule has nothing to do then.
+_NEVER_REACHED = np.array([1e9], np.float32)
+# "network/conv/BiasAdd", where operations were joined one after the other: "Relu;network/…". A
+# number tells the calls at several scales apart.
+_IN_NETWORK = re.compile(rf"(^|[/;]){NETWORK}(_\d+)?/")
 
 
-def convert(
-    saved_model: str,
-    out: str,
-    precision: str,
-    layers: Collection[str] = (),
-    highest: Mapping[str, float] | None = None,
-) -> None:
+def convert(saved_model: str, out: str, precision: str, pictures: Sequence[str] = ()) -> None:
     """Writes the file; for a process of its own.
 
     Args:
         saved_model: what `savedmodel.write` made.
         out: an existing folder.
-        precision: "float32"; "float16", for weights; "dynamic" or "int8", as `in_eight_bits`.
-        layers, highest: as there.
+        precision: "float32"; "float16", for weights; "dynamic", for weights in int8 and products
+            of rounded activations; "int8", for all of the network, with the scoring in float.
+        pictures: .npy files of (H, W, 3) uint8 pictures of one size that int8 is calibrated on.
     """
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(
         saved_model, signature_keys=list(SIGNATURES)
     )
-    if precision == "float16":
+    if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    content = converter.convert()
-    if precision in ("dynamic", "int8"):
-        from ssae_tf.export.eight_bits import in_eight_bits
-
-        content = in_eight_bits(content, layers, highest or {})
+    content = _in_int8(converter, pictures) if precision == "int8" else converter.convert()
     (Path(out) / FILE).write_bytes(content)
+
+
+def _in_int8(converter: Any, pictures: Sequence[str]) -> bytes:
+    """The stock full quantisation, without the scoring.
+
+    What the scoring computes are differences of nearly equal numbers and logarithms, which 256
+    steps do not hold; the converter would round it like everything else.
+    """
+    import tensorflow as tf
+
+    def examples() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        # Every signature is a graph of its own to the converter, with its own ranges.
+        for path in pictures:
+            pixels = np.load(path)[None]
+            for signature in SIGNATURES:
+                is_float = signature.startswith(FLOAT)
+                inputs = {PICTURE: to_unit(pixels) if is_float else pixels}
+                if signature.endswith(WITH_THRESHOLD):
+                    inputs[GIVEN_THRESHOLD] = _NEVER_REACHED
+                yield signature, inputs
+
+    converter.representative_dataset = examples
+    # The converter itself can't leave operations out.
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=examples
+    )
+    debugger.options = tf.lite.experimental.QuantizationDebugOptions(
+        denylisted_nodes=_outside(debugger.calibrated_model)
+    )
+    return debugger.get_nondebug_quantized_model()
+
+
+def _outside(content: bytes) -> list[str]:
+    """Names of the operations of a file that are not the network's: those of their outputs."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    names = {
+        graph.tensors[output].name.decode()
+        for graph in model.subgraphs
+        for operation in graph.operators
+        for output in operation.outputs
+    }
+    return sorted(name for name in names if not _IN_NETWORK.search(name))
 
 
 class TfliteRuntime:

@@ -50,8 +50,8 @@ def make(
     files: list[Path] = []
     convert = Maker.onnx_without_verdict
 
-    def convert_once(maker: Maker, out: Path, _: object = None) -> None:
-        # Three formats start from the same files; what 8 bits do to the weights is not tested here.
+    def convert_once(maker: Maker, out: Path) -> None:
+        # Three formats start from the same files.
         if files:
             shutil.copytree(files[0], out, dirs_exist_ok=True)
             return
