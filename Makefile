@@ -3,7 +3,7 @@
 VENV ?= .venv
 CARD_VENV ?= .venv-card
 DEMO ?= demo
-DEMO_MINUTES ?= 3.5
+DEMO_MINUTES ?= 5
 PYTEST_ARGS ?=
 
 PIP_FLAGS := --quiet --quiet --disable-pip-version-check --no-input

@@ -9,17 +9,12 @@ import tensorflow as tf
 
 from ssae_tf.config import RunConfig
 from ssae_tf.models.autoencoder import autoencoder
-from ssae_tf.training import normalization
-from ssae_tf.training.schedule import freeze_step
 from ssae_tf.training.step import make_step
 
 
 def preset_step(config: RunConfig, side: int) -> Callable[..., Any]:
-    """The step on pictures of this side, `make_step`'s, with batch normalisation as it begins."""
-    precision = config.training.mixed_precision
-    model = autoencoder(config.model, training_size=side, mixed_precision=precision)
-    frozen = freeze_step(config.training) == 0
-    normalization.set_mode(model, "moving" if frozen else "batch")
+    """The step on pictures of this side, `make_step`'s."""
+    model = autoencoder(config.model, training_size=side)
     optimizer = tf.keras.optimizers.Adam(1e-4)
     optimizer.build(model.trainable_variables)
     return make_step(model, optimizer, config)

@@ -25,8 +25,8 @@ from figures import write_result
 
 from ssae_tf.files import read_json
 
-# Steps a minute on two idle cores: a step of `quick` took 122 ms there (docs/training.md).
-PACE = {"quick": 480, "best": 480}
+# Steps a minute on two cores, as `fit` itself estimates them for `quick`.
+PACE = {"quick": 120, "best": 120}
 FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 
 

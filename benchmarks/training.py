@@ -33,8 +33,6 @@ from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.data.pipeline import CropSampler, training_batches
 from ssae_tf.models.autoencoder import autoencoder
-from ssae_tf.models.folded import folded_pass
-from ssae_tf.training import normalization
 from ssae_tf.training.step import corruption_seed, make_step
 
 # Of the crops that the pipeline and the deformation are timed on, pixels; and how many.
@@ -45,8 +43,6 @@ _PICTURES = 32
 def steps(config: RunConfig, x: np.ndarray, rounds: int) -> dict[str, float]:
     """Seconds of a step with corruption and objective, of a plain one, and of corruption alone."""
     model = autoencoder(config.model, training_size=x.shape[1])
-    # As `quick` trains from its first step on.
-    normalization.set_mode(model, "moving")
     optimizer = tf.keras.optimizers.Adam(1e-5)
     optimizer.build(model.trainable_variables)
     whole = make_step(model, optimizer, config)
@@ -59,7 +55,7 @@ def steps(config: RunConfig, x: np.ndarray, rounds: int) -> dict[str, float]:
     @tf.function(autograph=False)
     def plain(clean: tf.Tensor, given: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(folded_pass(model, given) - clean))
+            loss = tf.reduce_mean(tf.square(model(given, training=True) - clean))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss

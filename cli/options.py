@@ -145,10 +145,6 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
         "corruption.where",
         {"type": click.Choice(["step", "data"]), "help": "Where pictures are corrupted."},
     ),
-    "--mixed-precision": (
-        "training.mixed_precision",
-        {"type": click.Choice(["none", "bfloat16"]), "help": "What the network computes in."},
-    ),
     "--jit": ("training.jit", {"is_flag": True, "help": "Compile the step with XLA."}),
     "--min-area": ("min_area", {"type": int, "help": "Pixels a defect must have."}),
     "--smoothing-sigma": (
@@ -175,7 +171,7 @@ def settings(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--preset",
         type=click.Choice(["paper", "quick", "best"]),
-        help="Settings to start from. [default: paper with a GPU, else quick]",
+        help="Settings to start from. [default: quick]",
     )(command)
 
 
@@ -194,15 +190,13 @@ def check_budget(minutes: float | None, values: Mapping[str, object]) -> None:
 
 
 def choose_preset(name: str | None, report: Reporter) -> str:
-    """The preset that was asked for, else the one that suits the machine, said aloud."""
+    """The preset that was asked for, else the default, said aloud."""
     if name is not None:
         return name
-    from ssae_tf.config import PRESET_NOTES
-    from ssae_tf.workflow import default_preset
+    from ssae_tf.config import DEFAULT_PRESET, PRESET_NOTE
 
-    name = default_preset()
-    report.say(PRESET_NOTES[name])
-    return name
+    report.say(PRESET_NOTE)
+    return DEFAULT_PRESET
 
 
 def build_config(values: dict[str, Any], category: str, report: Reporter) -> RunConfig:

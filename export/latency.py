@@ -13,7 +13,6 @@ import tensorflow as tf
 from rich import box
 from rich.table import Table
 
-from ssae_tf.config import DOWNSAMPLING
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image, write_png
 from ssae_tf.data.sample import draw_sample
@@ -23,7 +22,7 @@ from ssae_tf.export.artefact import Artefact
 from ssae_tf.machine import machine
 from ssae_tf.progress import Reporter
 from ssae_tf.scoring import inspect
-from ssae_tf.tensor_ops import pad_reflect, shrink
+from ssae_tf.tensor_ops import pad_reflect
 
 SCHEMA_VERSION = 1
 PERCENTILES = (50, 95, 99)
@@ -123,24 +122,23 @@ def _parts(detector: Detector | Artefact, path: Path) -> dict[str, Callable[[], 
 
 
 def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callable[[], object]]:
-    """The network at all scales, and everything around it with a network that does nothing."""
+    """The network, and everything around it with a network that does nothing."""
     config, size = detector.config, detector.inspection_size
     picture = tf.constant((x if size is None else resize(x, *size))[None])
-    seen = [
-        pad_reflect(shrink(picture, scale), DOWNSAMPLING, config.scoring.margin)
-        for scale in config.scoring.settled.scales
-    ]
+    seen = pad_reflect(picture, config.model.downsampling, config.margin)
+    channels = detector.model.output.shape[-1]
+
+    def idle(x: tf.Tensor) -> tf.Tensor:
+        # Not the picture itself, whose residual would be a constant.
+        return 0.5 * tf.tile(x, (1, 1, 1, 3))[..., :channels]
 
     @tf.function(
         autograph=False, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)]
     )
     def scoring(y: tf.Tensor) -> tf.Tensor:
-        # Not the picture itself, whose residual would be a constant.
-        return inspect(lambda z: 0.5 * z, y, config.scoring, detector.weights, detector.statistics)[
-            1
-        ]
+        return inspect(idle, y, config, detector.weights, detector.statistics)[1]
 
     return {
-        "network": lambda: [detector.network(one).numpy() for one in seen],
+        "network": lambda: detector.network(seen).numpy(),
         "scoring": lambda: scoring(picture).numpy(),
     }

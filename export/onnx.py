@@ -85,14 +85,18 @@ def _pad_explicitly(model: Any) -> None:
         attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
         if not attributes.get("auto_pad", b"NOTSET").startswith(b"SAME"):
             continue
-        if any(stride != 1 for stride in attributes.get("strides", [1])):
-            raise RunError(f"The ONNX graph has a convolution with strides, {node.name!r}.")
         kernel = attributes["kernel_shape"]
         dilations = attributes.get("dilations", [1] * len(kernel))
-        pads = [rate * (side - 1) // 2 for side, rate in zip(kernel, dilations, strict=True)]
+        strides = attributes.get("strides", [1] * len(kernel))
+        # What the network sees is a multiple of its strides.
+        missing = [
+            max(0, rate * (side - 1) + 1 - stride)
+            for side, rate, stride in zip(kernel, dilations, strides, strict=True)
+        ]
+        pads = [many // 2 for many in missing] + [many - many // 2 for many in missing]
         kept = [one for one in node.attribute if one.name not in ("auto_pad", "pads")]
         del node.attribute[:]
-        node.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads * 2)])
+        node.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads)])
 
 
 def _crop_in_place(model: Any) -> None:

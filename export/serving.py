@@ -45,8 +45,7 @@ class Serving:
         config: the settings of the run.
         threshold: the score above which a picture is anomalous, unless the caller gives another.
         min_area: pixels of the picture that a defect must have.
-        weights: of residuals by scale and place, (scales, h, w) float32; None for the mean over
-            scales.
+        weights: of the evidence by location, (h, w) float32; None for 1.
         statistics: what is usual by place; None for a map of residuals alone.
         has_reconstruction: whether F(X) is an output.
         has_verdict: whether `is_anomalous` is an output; the area rule needs a loop, which not
@@ -114,7 +113,7 @@ class Serving:
         size = self.config.inspection_size
         inspected = x if size is None else resize(x, *size)
         reconstruction, map_ = inspect(
-            network, inspected, self.config.scoring, self.weights, self.statistics
+            network, inspected, self.config, self.weights, self.statistics
         )
         if size is not None:
             reconstruction = resize(reconstruction, height, width)

@@ -24,8 +24,7 @@ FILE = "model.tflite"
 SIGNATURES = (FLOAT, PIXELS, FLOAT + WITH_THRESHOLD, PIXELS + WITH_THRESHOLD)
 # Of a map: the area rule has nothing to do then.
 _NEVER_REACHED = np.array([1e9], np.float32)
-# "network/conv/BiasAdd", where operations were joined one after the other: "Relu;network/…". A
-# number tells the calls at several scales apart.
+# "network/conv/BiasAdd", where operations were joined one after the other: "Relu;network/…".
 _IN_NETWORK = re.compile(rf"(^|[/;]){NETWORK}(_\d+)?/")
 
 

@@ -23,11 +23,10 @@ from ssae_tf import workflow
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.detector import WEIGHTS_FILE, Detector, load_network
+from ssae_tf.models.gated import Blend
 from ssae_tf.models.weights import save_weights
 from ssae_tf.progress import Reporter
-from ssae_tf.training.batches import Batches
 from ssae_tf.training.loop import Trainer
-from ssae_tf.training.selection import held_out_by_scale
 
 ABLATION_FILE = "ablation.json"
 FIGURES = (
@@ -79,24 +78,21 @@ class Source:
             network: makes what stands in the network's place; None for the run's own.
         """
         model = self.detector.model if network is None else network(self, config)
-
-        def auroc_by_scale() -> Sequence[float]:
-            scales = config.scoring.settled.scales
-            if len(scales) == 1:
-                # Scales are weighed against each other: it does not matter what a single one finds.
-                return [0.75]
-            return held_out_by_scale(model, Batches(*self.caches, config), config)
-
-        return workflow.build_detector(model, config, auroc_by_scale, self.split, self.reporter)
+        return workflow.build_detector(model, config, self.split, self.reporter)
 
 
 Network = Callable[[Source, RunConfig], tf.keras.Model]
 
 
-def identity(source: Source, config: RunConfig) -> tf.keras.Model:  # noqa: ARG001
-    """F(X) = X."""
+def identity(source: Source, config: RunConfig) -> tf.keras.Model:
+    """F(X) = X; of a gated network A is 0 and G(X) is X."""
     inputs = tf.keras.Input((None, None, source.detector.model.inputs[0].shape[-1]))
-    return tf.keras.Model(inputs, tf.keras.layers.Activation("linear")(inputs), name="identity")
+    if config.model.answer == "gated":
+        closed = tf.keras.layers.Conv2D(1, 1, kernel_initializer="zeros")(inputs)
+        outputs = Blend()([inputs, closed, inputs])
+    else:
+        outputs = tf.keras.layers.Activation("linear")(inputs)
+    return tf.keras.Model(inputs, outputs, name="identity")
 
 
 def untrained(source: Source, config: RunConfig) -> tf.keras.Model:
@@ -136,17 +132,16 @@ ROWS = (
     Row("as_shipped", "the detector of the run folder", always=True),
     Row(
         "network",
-        "the normalised residual alone, without position-wise Gaussian statistics",
+        "the network's evidence alone, without position-wise Gaussian statistics",
         {"scoring.local_statistics": False},
         always=True,
     ),
     Row(
         "paper_map",
-        "the plain mean of |F(X) − X| at full resolution, smoothed",
+        "the plain mean of |F(X) − X|, smoothed",
         {
+            "scoring.evidence": "residual",
             "scoring.reading": "absolute",
-            "scoring.residual_sigma": 0.0,
-            "scoring.scales": [1],
             "scoring.normalize": "none",
             "scoring.local_statistics": False,
         },
@@ -156,12 +151,11 @@ ROWS = (
     Row("untrained", "the network before its first step", network=untrained, always=True),
     Row(
         "no_normalization",
-        "residuals not normalised by place and scale",
+        "evidence not normalised by location",
         {"scoring.normalize": "none"},
     ),
-    Row("no_residual_smoothing", "residuals not smoothed", {"scoring.residual_sigma": 0.0}),
-    Row("no_scales", "at full resolution only", {"scoring.scales": [1]}),
-    Row("no_margin", "images not continued beyond their edges", {"scoring.margin": 0}),
+    Row("residual", "|F(X) − X| in place of the gate", {"scoring.evidence": "residual"}),
+    Row("no_smoothing", "the map not smoothed", {"scoring.smoothing_sigma": 0.0}),
 )
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     ConfigDict,
@@ -30,12 +29,10 @@ _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
-# What `settle` goes by (docs/training.md): shares of the shorter side; pixels.
-_RESIDUAL_SHARE = 0.005
+# What `resolve` goes by (docs/training.md): a share of the shorter side.
 _SMOOTHING_SHARE = 0.012
-_SMALLEST_SIDE, _MOST_SCALES = 256, 4
-# The network halves height and width three times.
-DOWNSAMPLING = 8
+# Table 1 halves height and width three times, the discriminative sub-network five times.
+DOWNSAMPLING, GATED_DOWNSAMPLING = 8, 32
 Size = Annotated[int, Field(ge=16, multiple_of=DOWNSAMPLING)]
 
 
@@ -106,8 +103,6 @@ class CorruptionConfig:
         contrast: largest change of a patch's contrast: the deviations from its surroundings' mean
             are multiplied by a factor from 1 − contrast to 1 + contrast; 0 is none.
         opacity: smallest and largest share of the transformed patch in X̂; the rest is X.
-        noise: standard deviation of Gaussian noise on whole pictures, X̂ and X alike, in grey
-            levels of [0, 1] (arXiv 2511.07233); 0 is none.
     """
 
     where: Literal["step", "data"] = "step"
@@ -127,7 +122,6 @@ class CorruptionConfig:
     tint: Probability = 0.0
     contrast: Probability = 0.0
     opacity: tuple[Positive, Annotated[float, Field(gt=0.0, le=1.0)]] = (1.0, 1.0)
-    noise: Probability = 0.0
 
     def __post_init__(self) -> None:
         if self.elastic + self.cut_out + self.patch_swap + self.texture <= 0:
@@ -148,18 +142,26 @@ class ModelConfig:
 
     Attributes:
         width: scales every filter count; 1.0 is the paper.
-        start: "low_pass" begins with a network that answers with a coarse copy of its input.
         momentum: of the moving averages of batch normalisation.
-        reach: largest distance of a trained tap of a dilated kernel, as a share of the map's side;
-            1.0 trains every tap that reads something.
-        residual: Table 1 answers with the repair, F(X) = X + g(X), instead of the picture.
+        answer: "plain" takes the picture that Table 1 makes for F(X); "gated" blends it with X,
+            F(X) = (1 − A) ⊙ X + A ⊙ G(X), where a discriminative sub-network finds A
+            (`ssae_tf.models.gated`).
+        context: Table 1 sees the picture this many times smaller, of a gated answer.
     """
 
     width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
-    start: Literal["random", "low_pass"] = "random"
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    reach: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    residual: bool = False
+    answer: Literal["plain", "gated"] = "plain"
+    context: Literal[1, 2, 4] = 1
+
+    def __post_init__(self) -> None:
+        if self.answer == "plain" and self.context > 1:
+            raise ValueError(f"context needs a gated answer, received context={self.context}")
+
+    @property
+    def downsampling(self) -> int:
+        """What height and width of the network's input are multiples of."""
+        return DOWNSAMPLING if self.answer == "plain" else GATED_DOWNSAMPLING
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -203,10 +205,6 @@ class TrainingConfig:
         warmup: share of all steps in which the rate rises from 0.
         schedule: "cosine" falls to 1 % of the rate at the end, "constant" stays.
         epsilon: Adam's; the printed norm gives gradients near Keras' default of 1e-7.
-        freeze_norm: share of the steps after which batch normalisation normalises with its moving
-            statistics in training, as it does in inference; 1.0 is never. With 0.0 the
-            statistics are those of the training pictures in the untrained network.
-        mixed_precision: "none" or "bfloat16"; weights, statistics and output stay float32.
         jit: compile the step with XLA.
         evaluations: how often, over the whole training, the model is judged on *select*.
         seed: of everything random in the run.
@@ -219,8 +217,6 @@ class TrainingConfig:
     warmup: Probability = 0.05
     schedule: Literal["cosine", "constant"] = "cosine"
     epsilon: Positive = 1e-7
-    freeze_norm: Probability = 1.0
-    mixed_precision: Literal["none", "bfloat16"] = "none"
     jit: bool = False
     evaluations: Count = 10
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -231,64 +227,47 @@ class TrainingConfig:
         return sum(stage.steps for stage in self.stages)
 
 
-class Settled(NamedTuple):
-    """Settings of scoring that may depend on the size of the pictures: see `ScoringConfig`."""
-
-    residual_sigma: float
-    smoothing_sigma: float
-    scales: tuple[int, ...]
-
-
 @dataclass(frozen=True, config=_STRICT)
 class ScoringConfig:
     """The anomaly map (sections 3.1, 4.2).
 
     Attributes:
         inspection_size: "native", or (height, width) that pictures are resized to.
-        margin: pixels of reflected picture added on every side for the network, and cut off again;
-            crops in training reach as far.
+        margin: pixels of reflected picture added on every side for the network, and cut off again,
+            where it is trained on crops, which reach as far; there is none around whole pictures.
+        evidence: "residual" for |F(X) − X|; "gate" for A, of a gated answer: the share of each
+            pixel that the network repaints, however faint the difference is.
         reading: "absolute" takes the channel mean of |F(X) − X|, "euclidean" the root mean
             square over channels.
-        residual_sigma: standard deviation of a Gaussian over F(X) − X, before its sign is taken
-            away, pixels; 0 is none. Structure that comes back blurred or moved by a pixel has
-            residuals of both signs, which cancel.
-        smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none.
-            None is, for these two, 0.5 % and 1.2 % of the training pictures' shorter side (of the
-            inspection size, where there is one); `fit` writes the number.
-        scales: how many times smaller the network looks at a picture, one number for each look;
-            crops in training are of any of these scales. None is 1, 2, 4 … as far as the shorter
-            side of the training pictures stays at least 256 pixels, at most 8; `fit` writes the
-            numbers.
-        normalize: "location" weighs residuals by scale and by place: divided by what is usual
-            there in normal pictures, and scales the more the better the network has learnt them.
-        local_statistics: also judges each place by what it usually looks like in normal pictures
-            (`ssae_tf.local_statistics`): texture, brightness, colour and the network's errors. The
-            map is then no longer in grey levels, but in units of a normal picture's highest values.
+        smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none. None is
+            1.2 % of the training pictures' shorter side (of the inspection size, where there is
+            one); `fit` writes the number.
+        normalize: "location" divides the map by its level at each place in normal pictures.
+        local_statistics: a second opinion: the evidence counts the more, the less a place looks as
+            it does in normal pictures (`ssae_tf.local_statistics`: texture, brightness, colour).
     """
 
     inspection_size: InspectionSize = None
     margin: Annotated[int, Field(ge=0)] = 32
+    evidence: Literal["residual", "gate"] = "residual"
     reading: Literal["absolute", "euclidean"] = "absolute"
-    residual_sigma: Annotated[float, Field(ge=0.0)] | None = 0.0
     smoothing_sigma: Annotated[float, Field(ge=0.0)] | None = 4.0
-    scales: Annotated[tuple[Count, ...], Field(min_length=1)] | None = (1,)
     normalize: Literal["none", "location"] = "none"
     local_statistics: bool = False
 
     @property
-    def settled(self) -> Settled:
-        """What may depend on the size of the pictures, as numbers.
+    def sigma(self) -> float:
+        """`smoothing_sigma` as a number.
 
         Raises:
-            ConfigError: some of it still waits for that size.
+            ConfigError: it still waits for the size of the pictures.
         """
-        if self.residual_sigma is None or self.smoothing_sigma is None or self.scales is None:
+        if self.smoothing_sigma is None:
             raise ConfigError(
-                "`scoring.residual_sigma`, `scoring.smoothing_sigma` and `scoring.scales` depend "
-                "on the size of the pictures: expected numbers, as `settle` gives them, received "
-                "null."
+                "`scoring.smoothing_sigma` depends on the size of the pictures: expected a number, "
+                "as `resolve` gives it, received null."
             )
-        return Settled(self.residual_sigma, self.smoothing_sigma, self.scales)
+        return self.smoothing_sigma
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -311,6 +290,26 @@ class RunConfig:
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+
+    def __post_init__(self) -> None:
+        if self.scoring.evidence == "gate" and self.model.answer != "gated":
+            raise ValueError('scoring.evidence "gate" needs model.answer "gated"')
+        multiple = self.model.downsampling
+        sides = [stage.size for stage in self.training.stages]
+        wrong = [side for side in (*sides, *(self.inspection_size or ())) if side % multiple]
+        if wrong:
+            raise ValueError(
+                f"a {self.model.answer} answer needs sides that are multiples of {multiple}, "
+                f"received {wrong[0]}"
+            )
+
+    @property
+    def margin(self) -> int:
+        """Pixels of reflected picture around what the network sees: none around whole pictures.
+
+        Trained on these, it has seen the zeros beyond a picture's edge, and never a reflection.
+        """
+        return self.scoring.margin if self.data.sampling == "crop" else 0
 
     @property
     def inspection_size(self) -> tuple[int, int] | None:
@@ -391,28 +390,21 @@ def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
     return from_dict(values)
 
 
-def settle(config: RunConfig, side: float) -> RunConfig:
-    """A copy in which the smoothing and the scales are numbers.
+def resolve(config: RunConfig, side: float) -> RunConfig:
+    """A copy in which the smoothing is a number.
 
     Args:
-        config: settings; numbers in them stay.
-        side: shorter side of the pictures as the network sees them at scale 1, pixels.
+        config: settings; a number in them stays.
+        side: shorter side of the pictures as the network sees them, pixels.
     """
-    count = math.floor(math.log2(side / _SMALLEST_SIDE)) + 1
-    count = max(1, min(_MOST_SCALES, count))
-    by_size = ScoringConfig(
-        residual_sigma=round(_RESIDUAL_SHARE * side, 1),
-        smoothing_sigma=round(_SMOOTHING_SHARE * side, 1),
-        scales=tuple(2**k for k in range(count)),
-    )
-    return settle_as(config, by_size)
+    return resolve_as(config, ScoringConfig(smoothing_sigma=round(_SMOOTHING_SHARE * side, 1)))
 
 
-def settle_as(config: RunConfig, other: ScoringConfig) -> RunConfig:
+def resolve_as(config: RunConfig, other: ScoringConfig) -> RunConfig:
     """A copy in which what waits for the size of the pictures is as in other settings."""
-    waiting = [name for name in Settled._fields if getattr(config.scoring, name) is None]
-    taken: dict[str, Any] = {name: getattr(other, name) for name in waiting}
-    scoring = dataclasses.replace(config.scoring, **taken)
+    if config.scoring.smoothing_sigma is not None:
+        return config
+    scoring = dataclasses.replace(config.scoring, smoothing_sigma=other.smoothing_sigma)
     return dataclasses.replace(config, scoring=scoring)
 
 
@@ -435,11 +427,12 @@ def _sentence(error: ValidationError) -> str:
         return f"Unknown setting `{where}`."
     if first["type"] == "missing":
         return f"Missing setting `{where}`."
-    if not where:
-        return f"Expected settings by name. Received: {first['input']!r}."
     if first["type"] == "value_error":
         # One of this file's own, which says what came.
-        return f"Invalid value for `{where}`: {first['msg'].removeprefix('Value error, ')}."
+        of = f"Invalid value for `{where}`" if where else "Settings that do not fit together"
+        return f"{of}: {first['msg'].removeprefix('Value error, ')}."
+    if not where:
+        return f"Expected settings by name. Received: {first['input']!r}."
     return f"Invalid value for `{where}`: {first['msg']}. Received: {first['input']!r}."
 
 
@@ -468,7 +461,49 @@ RECIPES: dict[str, dict[str, bool]] = {
     "weave": _MIRRORED,
 }
 
+# Structured corruption: repairs of these carry over to defects (docs/training.md).
+_CORRUPTION = {
+    "elastic": 0.3,
+    "cut_out": 0.1,
+    "patch_swap": 0.2,
+    "texture": 0.4,
+    "alpha": [15.0, 80.0],
+    "patches": 3,
+    "size": [0.04, 0.45],
+    "opacity": [0.3, 1.0],
+    "brightness": 0.15,
+    "tint": 0.1,
+    "contrast": 0.5,
+}
+_GATED = {
+    "data": {"sampling": "resize"},
+    "model": {"width": 0.25, "answer": "gated", "context": 2},
+    "objective": {"norm": "l1"},
+    "corruption": _CORRUPTION,
+    "scoring": {"evidence": "gate", "smoothing_sigma": None, "local_statistics": True},
+}
 PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        **_GATED,
+        "training": {
+            "stages": [
+                {"size": 128, "batch_size": 8, "steps": 400},
+                {"size": 256, "batch_size": 4, "steps": 800},
+            ],
+            "learning_rate": 2e-3,
+        },
+    },
+    "best": {
+        **_GATED,
+        "training": {
+            "stages": [
+                {"size": 128, "batch_size": 8, "steps": 2400},
+                {"size": 256, "batch_size": 4, "steps": 4800},
+            ],
+            "learning_rate": 2e-3,
+            "evaluations": 24,
+        },
+    },
     "paper": {
         "data": {"sampling": "resize"},
         "corruption": {},
@@ -481,48 +516,15 @@ PRESETS: dict[str, dict[str, Any]] = {
             "evaluations": 40,
         },
     },
-    "quick": {
-        "model": {"width": 0.375, "reach": 0.25, "start": "low_pass"},
-        "scoring": {
-            "residual_sigma": None,
-            "smoothing_sigma": None,
-            "scales": None,
-            "normalize": "location",
-            "local_statistics": True,
-        },
-        "objective": {"norm": "l1"},
-        "corruption": {
-            "patches": 2,
-            "size": [0.15, 0.5],
-            "alpha": [15.0, 60.0],
-            "elastic": 0.85,
-            "cut_out": 0.15,
-            "brightness": 0.1,
-            "tint": 0.1,
-        },
-        "training": {
-            "stages": [{"size": 64, "batch_size": 8, "steps": 1500}],
-            "freeze_norm": 0.0,
-        },
-    },
 }
-# The same in every step, and 40 minutes of two cores.
-PRESETS["best"] = {
-    **PRESETS["quick"],
-    "training": {
-        "stages": [{"size": 64, "batch_size": 8, "steps": 19200}],
-        "freeze_norm": 0.0,
-        "evaluations": 24,
-    },
-}
-# Of those that are taken where none is named: why, and what the others would give.
-PRESET_NOTES = {
-    "quick": "Preset quick, because TensorFlow sees no GPU here; --preset best trains thirteen "
-    "times as long, --preset paper the full network of Table 1 up to 512², which takes days on a "
-    "CPU.",
-    "paper": "Preset paper, because TensorFlow sees a GPU; --preset quick and --preset best train "
-    "a narrow network at several scales, in minutes.",
-}
+DEFAULT_PRESET = "quick"
+"""On every device."""
+# What the others of the presets would give, where none is named.
+PRESET_NOTE = (
+    "Preset quick: whole pictures at 256², ten minutes of two cores; --preset best trains six "
+    "times as long, --preset paper the full network of Table 1 up to 512², which takes days "
+    "on a CPU."
+)
 
 
 def preset(name: str, category: str = "") -> RunConfig:

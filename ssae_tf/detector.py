@@ -15,14 +15,15 @@ from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image, to_unit
-from ssae_tf.errors import DataError, RunError
+from ssae_tf.errors import ConfigError, DataError, RunError
 from ssae_tf.files import atomic, read_json, write_json, write_text
-from ssae_tf.local_statistics import BLOCKS, CELLS, LocalStatistics
+from ssae_tf.local_statistics import CELLS, LocalStatistics, local_features
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
-from ssae_tf.scoring import describe, inspect, reconstruct
+from ssae_tf.scoring import inspect, respond
+from ssae_tf.tensor_ops import next_multiple
 from ssae_tf.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
-from ssae_tf.tiles import receptive_reach, rounded_up, tiled
+from ssae_tf.tiles import receptive_reach, tiled
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -127,8 +128,8 @@ class Tiles:
     """How a large picture is cut for the network; made by `Detector.tiles`.
 
     Attributes:
-        side: of a tile, pixels, a multiple of 8.
-        halo: by which it is seen larger on every side, pixels, a multiple of 8.
+        side: of a tile, pixels, a multiple of `ModelConfig.downsampling`.
+        halo: by which it is seen larger on every side, pixels, a multiple of it.
         reach: of the network's receptive field, pixels; from this halo on nothing is lost.
     """
 
@@ -144,8 +145,8 @@ class Detector:
         model: F, a Keras model.
         config: the settings of the run.
         calibration: the threshold; None before calibration.
-        weights: of residuals by scale and place (`ssae_tf.weighting`), (scales, h, w) float32;
-            None for the mean over scales.
+        weights: of the evidence by location (`ssae_tf.residual_normalization`), (h, w) float32;
+            None for 1.
         statistics: what is usual by place; None for a map of residuals alone.
         network: F in inference as one graph for all sizes, (B, H, W, C) float32 to the same.
     """
@@ -165,7 +166,7 @@ class Detector:
         self.statistics = statistics
         self._map = _compiled(model, config, weights, statistics)
         self.network = compiled_network(model)
-        self._describe = _graph(model, lambda x: describe(self.network, x, config.scoring))
+        self._describe = _graph(model, lambda x: local_features(x))
 
     @classmethod
     def load(cls, run: str | Path) -> Detector:
@@ -188,7 +189,7 @@ class Detector:
         weights, statistics = None, None
         if config.scoring.normalize == "location":
             _check_there(folder, WEIGHTING_FILE)
-            weights = _read_weighting(folder / WEIGHTING_FILE, len(config.scoring.settled.scales))
+            weights = _read_weighting(folder / WEIGHTING_FILE)
         if config.scoring.local_statistics:
             _check_there(folder, STATISTICS_FILE)
             statistics = _read_statistics(folder / STATISTICS_FILE)
@@ -268,7 +269,7 @@ class Detector:
             answers = self._map(x)
         else:
             network = tiled(self.network, tiles.side, tiles.halo)
-            answers = inspect(network, x, self.config.scoring, self.weights, self.statistics)
+            answers = inspect(network, x, self.config, self.weights, self.statistics)
         reconstruction, map_ = (answer[0].numpy() for answer in answers)
         if not np.isfinite(map_).all():
             raise RunError("The network answers with NaN or infinity: its weights are damaged.")
@@ -286,7 +287,7 @@ class Detector:
         return np.asarray(self._describe(tf.constant(self.as_inspected(picture)[None]))[0])
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """F(X) alone, at full resolution.
+        """F(X) alone.
 
         Args:
             x: X, (H, W, 3) float32 in [0, 1], of any size; it is not resized.
@@ -294,8 +295,9 @@ class Detector:
         Returns:
             (H, W, 3) float32.
         """
-        answer = reconstruct(self.network, tf.constant(x[None]), self.config.scoring.margin)
-        return np.asarray(answer[0])
+        multiple, margin = self.config.model.downsampling, self.config.margin
+        found = respond(self.network, tf.constant(x[None]), multiple, margin)
+        return np.asarray(found.reconstruction[0])
 
     def as_inspected(self, picture: np.ndarray) -> np.ndarray:
         """A picture at the inspection size, (H, W, 3) float32."""
@@ -322,7 +324,7 @@ class Detector:
         """Tiles for `inspect`.
 
         Args:
-            side: of each, pixels, at least 64; rounded up to a multiple of 8.
+            side: of each, pixels, at least 64; rounded up to a multiple of 8 or 32.
             halo: by which neighbours overlap on every side, pixels; rounded up likewise. None is as
                 far as the network's receptive field reaches, and makes the map that of the whole
                 picture.
@@ -336,7 +338,10 @@ class Detector:
                 f"Received: {side} and {halo}."
             )
         reach = receptive_reach(self.model)
-        return Tiles(rounded_up(side), rounded_up(reach if halo is None else halo), reach)
+        # Tiles begin where the network's own cells do.
+        multiple = self.config.model.downsampling
+        side, halo = (next_multiple(p, multiple) for p in (side, reach if halo is None else halo))
+        return Tiles(side, halo, reach)
 
     @property
     def inspection_size(self) -> tuple[int, int] | None:
@@ -359,7 +364,14 @@ def run_config(folder: Path) -> RunConfig:
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run folder.")
     _check_there(folder, CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE)
-    return config_module.load(folder / CONFIG_FILE)
+    try:
+        return config_module.load(folder / CONFIG_FILE)
+    except ConfigError as error:
+        if "Unknown setting" not in str(error):
+            raise
+        raise ConfigError(
+            f"{error} The run may be of another version of ssae_tf: `ssae-tf fit` makes it anew."
+        ) from None
 
 
 def _check_there(folder: Path, *names: str) -> None:
@@ -368,18 +380,16 @@ def _check_there(folder: Path, *names: str) -> None:
             raise RunError(f"{folder}: has no {name}, so this is no finished run of `ssae-tf fit`.")
 
 
-def _read_weighting(path: Path, scales: int) -> np.ndarray:
+def _read_weighting(path: Path) -> np.ndarray:
     weights = load_arrays(path).get(_WEIGHTS)
     if (
         weights is None
-        or weights.ndim != 3
-        or len(weights) != scales
+        or weights.ndim != 2
         or weights.dtype != np.float32
         or not (np.isfinite(weights) & (weights >= 0)).all()
     ):
         raise RunError(
-            f"{path}: expected an array {_WEIGHTS!r} of shape ({scales}, h, w), float32, at least "
-            "0."
+            f"{path}: expected an array {_WEIGHTS!r} of shape (h, w), float32, at least 0."
         )
     return weights
 
@@ -387,14 +397,10 @@ def _read_weighting(path: Path, scales: int) -> np.ndarray:
 def _read_statistics(path: Path) -> LocalStatistics:
     arrays = load_arrays(path)
     features = arrays.get("mean", np.zeros(0)).shape[-1]
-    components = len(arrays.get("loadings", ()))
     shapes = {
         "mean": (CELLS, CELLS, features),
         "whitening": (CELLS, CELLS, features, features),
-        "block_mean": (BLOCKS**2, features),
-        "projection": (BLOCKS**2, features, components),
-        "loadings": (components, CELLS, CELLS, features),
-        "levels": (3,),
+        "levels": (2,),
     }
     for name, shape in shapes.items():
         array = arrays.get(name, np.zeros(0))
@@ -504,9 +510,7 @@ def _compiled(
     """`inspect` as one graph for all sizes."""
     return _graph(
         model,
-        lambda x: inspect(
-            lambda y: model(y, training=False), x, config.scoring, weights, statistics
-        ),
+        lambda x: inspect(lambda y: model(y, training=False), x, config, weights, statistics),
     )
 
 

@@ -1,17 +1,11 @@
-"""What is usual at each place of a picture (docs/training.md has what it brings).
+"""Position-wise Gaussians over texture features: a second opinion beside the network's.
 
-A residual shows where a network repaired something. Where a defect looks like a surface of its own
-(a stain with its own texture, a region ground in another direction), there is nothing to repair
-inside it. What gives it away is that this place does not look so in normal pictures: the strength
-of texture by scale and direction, the brightness, the colour, and how the network errs there. Each
-cell of a grid over the picture has a Gaussian over such numbers in normal pictures, and the
+A network may repair too little where a defect looks like a surface of its own (a stain with its own
+texture, a region ground in another direction). What gives it away is that this place does not look
+so in normal pictures: the strength of texture by scale and direction, the brightness, the colour.
+Each cell of a grid over the picture has a Gaussian over such numbers in normal pictures, and the
 Mahalanobis distance from it says how unusual a picture is there, as Defard et al. (PaDiM, 2021) do
 with the activations of a network trained on ImageNet.
-
-What a place looks like also depends on the picture as a whole: its exposure, how it was ground, the
-batch it comes from. So each Gaussian is that of a place given its surroundings: its mean moves with
-what the picture looks like in nine large blocks, by linear regression over normal pictures. Ground
-lines are unusual where the rest of the picture is grainy, though many normal pictures are ground.
 """
 
 from __future__ import annotations
@@ -30,37 +24,23 @@ CELLS = 24
 # Standard deviations of the Gaussians that scales of texture lie between, pixels of SIDE: each and
 # its double.
 _SCALES = (0.5, 0.7, 1.0, 1.4, 2.0, 4.0, 8.0, 16.0)
-# The same for F(X) − X, and for what of it keeps its sign.
-_ERROR_SCALES = (1.0, 2.0, 4.0)
-_SIGNED_SCALES = (2.0, 8.0)
-# Over how much of a picture the strength of texture, of errors, brightness and colour are averaged:
-# standard deviations, cells; 0 is the cell alone.
+# Over how much of a picture the strength of texture, brightness and colour are averaged: standard
+# deviations, cells.
 _TEXTURE_POOLS = (0.5, 1.5)
-_ERROR_POOLS = (0.0, 0.5)
 _BRIGHTNESS_POOLS = (0.5, 1.5, 3.0)
 _COLOUR_POOL = 0.5
-# How brightness adapts, pixels of SIDE.
-_SURROUNDINGS = 8.0
-# Added before logarithms: grey levels of [0, 1], differences of their logarithms, and shares.
-_DARK, _FAINT, _SLIGHT = 0.02, 5e-4, 1e-2
+# Added before logarithms: grey levels of [0, 1], and differences of their logarithms.
+_DARK, _FAINT = 0.02, 5e-4
 # Pictures' worth of trust in every place being like the others.
 _PRIOR_PICTURES = 10.0
 # Variance that every number has at least, where all normal pictures agree.
 _LEAST_VARIANCE = 1e-6
-# Blocks each way that a picture as a whole is described by.
-BLOCKS = 3
-# Principal components of those blocks that means move with: at most, and pictures for each.
-_MOST_COMPONENTS, _PICTURES_A_COMPONENT = 128, 5
-# How far means move: standard deviations of a component.
-_FARTHEST = 4.0
-# Pictures' worth of trust in means that do not move.
-_UNMOVED_PICTURES = 30.0
+# In units that normal pictures hardly reach: what is farther is beyond doubt all the same.
+_MAX_DISTANCE = 4.0
 # Of the distances over cells.
 _SMOOTHING = 0.75
 # Parts that the distances of normal pictures are estimated with, each from the others.
 _FOLDS = 4
-# What the residual counts beside the distance.
-_RESIDUAL_SHARE = 0.5
 # Share of normal pictures whose highest values stay below the unit of a map.
 _USUAL_SHARE = 0.95
 
@@ -73,39 +53,33 @@ class LocalStatistics:
         mean: (CELLS, CELLS, features) float32.
         whitening: (CELLS, CELLS, features, features) float32; a deviation times it has the identity
             for covariance.
-        block_mean: (blocks, features) float32, of the means over blocks.
-        projection: (blocks, features, components) float32, from their deviations to components of
-            variance 1.
-        loadings: (components, CELLS, CELLS, features) float32: how the mean moves with each; of few
-            pictures there are no components.
-        levels: (3,) float32, of normal pictures: the mean distance, and what 95 % of them stay
-            below everywhere, with the distance above that mean and with the residual.
+        levels: (2,) float32, normalisation constants: the mean distance of normal pictures, and
+            what 95 % of them stay below everywhere with their distance above that mean.
     """
 
     mean: np.ndarray
     whitening: np.ndarray
-    block_mean: np.ndarray
-    projection: np.ndarray
-    loadings: np.ndarray
     levels: np.ndarray
 
-    def combine(self, residual: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    def combine(self, evidence: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
         """The anomaly map from both views of a picture.
 
         Args:
-            residual: the smoothed residual, (B, H, W) float32, at least 0.
+            evidence: the network's, smoothed, (B, H, W) float32, at least 0.
             features: (B, CELLS, CELLS, features) float32, of `local_features`.
 
         Returns:
-            (B, H, W) float32, at least 0: log(1 + d) + r / 2, with d how far the distance is above
-            the usual one and r the residual, both in units that normal pictures hardly reach.
+            (B, H, W) float32, at least 0: the evidence times (1 + d)², with d how far the distance
+            is above the mean of normal pictures, in units that these hardly reach, at most 4. The
+            product keeps the outlines of the network's evidence, and finds nothing where it has
+            none.
         """
-        usual, most_distant, most_residual = (float(level) for level in self.levels)
-        shape = tf.shape(residual) + _zero(residual)
-        unusual = tf.nn.relu(self.distance(features) - usual) / most_distant
-        # The cells are coarse: beyond doubt, the residual draws the outline. (ONNX has no log1p.)
-        unusual = resize(tf.math.log(1.0 + unusual)[..., None], shape[1], shape[2])[..., 0]
-        return unusual + _RESIDUAL_SHARE / most_residual * residual
+        usual, most_distant = (float(level) for level in self.levels)
+        shape = tf.shape(evidence) + _zero(evidence)
+        unusual = (self.distance(features) - usual) / most_distant
+        unusual = tf.clip_by_value(unusual, 0.0, _MAX_DISTANCE)
+        factor = tf.square(1.0 + resize(unusual[..., None], shape[1], shape[2])[..., 0])
+        return evidence * factor
 
     def distance(self, features: tf.Tensor) -> tf.Tensor:
         """The Mahalanobis distance of each place from what is usual there in such a picture.
@@ -117,19 +91,8 @@ class LocalStatistics:
             (B, CELLS, CELLS) float32, over the root of the number of features, and smoothed over
             cells.
         """
-        count, components = self.mean.shape[-1], len(self.loadings)
-        zero = _zero(features)
+        count, zero = self.mean.shape[-1], _zero(features)
         deviation = features - _constant(self.mean, zero)
-        deviation = tf.reshape(deviation, (-1, CELLS * CELLS * count))
-        if components:
-            projection = _constant(self.projection.reshape(-1, components), zero)
-            loadings = _constant(self.loadings.reshape(components, -1), zero)
-            blocks = _over_blocks(features) - _constant(self.block_mean, zero)
-            blocks = tf.reshape(blocks, (-1, self.block_mean.size))
-            found = tf.linalg.matmul(blocks, projection)
-            # A defect is no reason to expect what no normal picture has.
-            found = tf.clip_by_value(found, -_FARTHEST, _FARTHEST)
-            deviation -= tf.linalg.matmul(found, loadings)
         deviation = tf.reshape(deviation, (-1, CELLS * CELLS, count))
         whitening = _constant(self.whitening.reshape(CELLS * CELLS, count, count), zero)
         white = tf.linalg.matmul(tf.transpose(deviation, (1, 0, 2)), whitening)
@@ -138,22 +101,21 @@ class LocalStatistics:
         return gaussian_filter(distance, _SMOOTHING)[..., 0]
 
 
-def local_features(x: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
+def local_features(x: tf.Tensor) -> tf.Tensor:
     """What a picture looks like by place.
 
-    All but colour and the signed error are logarithms, so that a longer exposure moves few of them,
+    All but colour are logarithms, so that a longer exposure moves few of them,
     and those by a constant. The size is fixed, so that filters are matrix products: a few large
     operations, the same in every runtime.
 
     Args:
         x: X, (B, H, W, C) float32 in [0, 1], C of 1 or 3.
-        reconstruction: F(X), like X.
 
     Returns:
         (B, CELLS, CELLS, features) float32.
     """
     # Planes, (B, C, SIDE, SIDE).
-    x, reconstruction = _planes(x), _planes(reconstruction)
+    x = _planes(x)
     grey = _grey(x)
     brightness = tf.math.log(grey + _DARK)
     sigmas = sorted({*_SCALES, *(2.0 * scale for scale in _SCALES)})
@@ -166,15 +128,8 @@ def local_features(x: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
         (here - wide)[:, :, 1:-1, 1:-1],
     ]
     strength = tf.abs(tf.concat(texture, axis=1))
-    error = (reconstruction - x) / (_smoothed(grey, [_SURROUNDINGS]) + _DARK)
-    errors = tf.concat(
-        [_grey(tf.abs(_smoothed(error, [scale]))) for scale in _ERROR_SCALES], axis=1
-    )
-    signed = _smoothed(_grey(error), _SIGNED_SCALES)
     parts = [
         *(tf.math.log(_over_cells(strength, pool) + _FAINT) for pool in _TEXTURE_POOLS),
-        *(tf.math.log(_over_cells(errors, pool) + _SLIGHT) for pool in _ERROR_POOLS),
-        _over_cells(signed),
         *(_over_cells(brightness, pool) for pool in _BRIGHTNESS_POOLS),
     ]
     if x.shape[1] == 3:
@@ -217,10 +172,8 @@ def _grey(x: tf.Tensor) -> tf.Tensor:
 
 
 def _smoothed(planes: tf.Tensor, sigmas: Sequence[float]) -> tf.Tensor:
-    """Gaussian smoothing with each of some sigmas: one channel for each, or all with a single."""
+    """Gaussian smoothing of one channel with each of some sigmas, one channel for each."""
     zero = _zero(planes)
-    if len(sigmas) == 1:
-        return _both_ways(_constant(_gaussian_matrix(sigmas[0], SIDE), zero), planes)
     matrices = np.stack([_gaussian_matrix(sigma, SIDE) for sigma in sigmas])
     matrices = _constant(matrices, zero)
     return tf.linalg.matmul(tf.linalg.matmul(matrices, planes), matrices, transpose_b=True)
@@ -256,17 +209,7 @@ def _gaussian_matrix(sigma: float, size: int) -> np.ndarray:
     return sum(weight * single[i : i + size] for i, weight in enumerate(kernel))
 
 
-def _over_blocks(features: tf.Tensor) -> tf.Tensor:
-    """Means over blocks of cells, (B, blocks, features)."""
-    side = CELLS // BLOCKS
-    rows, columns = np.divmod(np.arange(CELLS * CELLS), CELLS)
-    block = rows // side * BLOCKS + columns // side
-    means = (block == np.arange(BLOCKS**2)[:, None]) / side**2
-    cells = tf.reshape(features, (-1, CELLS * CELLS, features.shape[-1]))
-    return tf.linalg.matmul(_constant(means, _zero(features)), cells)
-
-
-def fit_local_statistics(features: np.ndarray, residuals: list[np.ndarray]) -> LocalStatistics:
+def fit_local_statistics(features: np.ndarray) -> LocalStatistics:
     """Estimates what is usual from normal pictures.
 
     The Gaussian of a cell is that of the pictures and of ten more, assumed ones, in which every
@@ -274,15 +217,13 @@ def fit_local_statistics(features: np.ndarray, residuals: list[np.ndarray]) -> L
 
     Args:
         features: (N, CELLS, CELLS, features) float32, of at least one picture.
-        residuals: the smoothed residuals of at least one normal picture, (H, W) float32 each.
     """
     fitted = _without_levels(features)
     distances = np.concatenate(list(_unseen_distances(features)))
     usual = distances.mean()
     most_distant = np.quantile(distances.max(axis=(1, 2)) - usual, _USUAL_SHARE)
-    most_residual = np.quantile([map_.max() for map_ in residuals], _USUAL_SHARE)
     # Where all normal pictures are the same, rounding is all that tells them apart.
-    levels = [usual, max(most_distant, 0.5), max(most_residual, 1e-6)]
+    levels = [usual, max(most_distant, 0.5)]
     return dataclasses.replace(fitted, levels=np.array(levels, np.float32))
 
 
@@ -298,41 +239,8 @@ def _unseen_distances(features: np.ndarray) -> Iterator[np.ndarray]:
 
 def _without_levels(features: np.ndarray) -> LocalStatistics:
     """Statistics whose distances are in no unit yet."""
-    block_mean, projection, components = _components(_over_blocks(tf.constant(features)).numpy())
-    # Components have mean 0 and variance 1 and are independent: so much for regression. Ridge keeps
-    # few pictures from explaining all that there is.
-    flat = features.reshape(len(features), -1).astype(np.float64)
-    loadings = components.T @ flat / (len(features) + _UNMOVED_PICTURES)
-    moved = (flat - components @ loadings).reshape(features.shape)
-    mean, whitening = _gaussians(moved)
-    loadings = loadings.reshape(-1, *features.shape[1:])
-    arrays = (mean, whitening, block_mean, projection, loadings, np.ones(3))
+    arrays = (*_gaussians(features), np.ones(2))
     return LocalStatistics(*(np.asarray(array, np.float32) for array in arrays))
-
-
-def _components(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What pictures as wholes differ by most: principal components of correlations.
-
-    Args:
-        blocks: (N, blocks, features) float32.
-
-    Returns:
-        The mean, (blocks, features), the projection of deviations from it, (blocks, features,
-        components), and the components of the pictures, (N, components), all float64.
-    """
-    pictures = len(blocks)
-    flat = blocks.reshape(pictures, -1).astype(np.float64)
-    mean = flat.mean(axis=0)
-    spread = np.sqrt(np.square(flat - mean).mean(axis=0) + _LEAST_VARIANCE)
-    left, lengths, right = np.linalg.svd((flat - mean) / spread, full_matrices=False)
-    count = min(_MOST_COMPONENTS, pictures // _PICTURES_A_COMPONENT)
-    # Pictures that do not differ have none.
-    count = min(count, int((lengths > 1e-3 * np.sqrt(pictures)).sum()))
-    unit = np.sqrt(pictures) / lengths[:count]
-    projection = right[:count].T * unit / spread[:, None]
-    shape = blocks.shape[1:]
-    components = left[:, :count] * np.sqrt(pictures)
-    return mean.reshape(shape), projection.reshape(*shape, count), components
 
 
 def _gaussians(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,7 @@
 """The training objectives, equations (1), (2) and (3) of section 3.1.
 
 λ weighs the uncorrupted region. The defaults: 0.5 for (1), as section 4.4 recommends; 0.9 for (2)
-and (3), whose second term pays the network for errors and takes over at smaller λ (see
-`docs/training.md`).
+and (3), whose second term pays the network for errors and takes over at smaller λ.
 """
 
 from __future__ import annotations
@@ -15,6 +14,9 @@ from ssae_tf.tensor_ops import gaussian_filter
 
 # As its authors have them, for values in [0, 1].
 _SSIM_SIGMA, _SSIM_C1, _SSIM_C2 = 1.5, 0.01**2, 0.03**2
+
+# Below it the logarithm of a gate's likelihood has no slope.
+_MIN_LIKELIHOOD = 1e-6
 
 DEFAULT_WEIGHT = {1: 0.5, 2: 0.9, 3: 0.9}
 
@@ -79,6 +81,23 @@ def _term(error: tf.Tensor, region: tf.Tensor, norm: str) -> tf.Tensor:
         positive = tf.not_equal(total, 0.0)
         total = tf.where(positive, tf.sqrt(tf.where(positive, total, 1.0)), 0.0)
     return tf.where(size > 0.0, total / tf.where(size > 0.0, size, 1.0), 0.0)
+
+
+def gate_error(gate: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Balanced cross-entropy of the gate A and M: both regions weigh the same, as with λ = ½.
+
+    Args:
+        gate: A, (B, H, W, 1) float32 in [0, 1].
+        mask: M, (B, H, W, C) float32, {0, 1}, equal in all channels.
+
+    Returns:
+        (B,) float32, nats: half of the mean over the pixels outside M plus half of that over the
+        pixels inside. A region without pixels adds nothing.
+    """
+    inside = mask[..., :1]
+    likelihood = tf.where(inside > 0.0, gate, 1.0 - gate)
+    surprise = -tf.math.log(tf.clip_by_value(likelihood, _MIN_LIKELIHOOD, 1.0))
+    return 0.5 * (_term(surprise, 1.0 - inside, "l1") + _term(surprise, inside, "l1"))
 
 
 def structural_similarity(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -71,19 +71,6 @@ def log_uniform(
     return tf.exp(uniform(shape, seed, math.log(low), math.log(high)))
 
 
-def normal(shape: Sequence[int | tf.Tensor] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Standard normal floats by the method of Box and Muller, alike everywhere to rounding.
-
-    Args:
-        shape: of the result.
-        seed: (2,) int32.
-    """
-    radius, angle = split_seed(seed, 2)
-    # 1 − u is in (0, 1]: its logarithm is finite.
-    length = tf.sqrt(-2.0 * tf.math.log(1.0 - uniform(shape, radius)))
-    return length * tf.cos(uniform(shape, angle, 0.0, 2.0 * math.pi))
-
-
 def reflect_indices(
     start: tf.Tensor | int, stop: tf.Tensor | int, size: tf.Tensor | int
 ) -> tf.Tensor:
@@ -121,23 +108,8 @@ def pad_reflect(x: tf.Tensor, multiple: int, margin: int = 0) -> tf.Tensor:
     return x
 
 
-def shrink(x: tf.Tensor, scale: int) -> tf.Tensor:
-    """Averages squares of scale × scale pixels, of the picture continued by reflection.
-
-    Args:
-        x: (B, H, W, C) float32.
-        scale: 1 returns `x`.
-
-    Returns:
-        (B, ⌈H / scale⌉, ⌈W / scale⌉, C) float32.
-    """
-    if scale == 1:
-        return x
-    return tf.nn.avg_pool2d(pad_reflect(x, scale), scale, scale, "VALID")
-
-
 def enlarge(x: tf.Tensor, scale: int) -> tf.Tensor:
-    """The way back from `shrink`: bilinear, pixel centres in place.
+    """Bilinear enlargement by a whole number, pixel centres in place.
 
     Args:
         x: (B, H, W, C) float32.

@@ -7,7 +7,7 @@ import datetime
 import importlib.metadata
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,11 @@ from ssae_tf.machine import machine
 from ssae_tf.models.weights import save_weights
 from ssae_tf.per_image import apply_to, each, of_images
 from ssae_tf.progress import Reporter, duration
+from ssae_tf.residual_normalization import location_weights
 from ssae_tf.threshold import calibrate as threshold_of
 from ssae_tf.threshold import default_min_area, image_score
 from ssae_tf.training.loop import STATE_FILE, Trainer
 from ssae_tf.training.step import corruption_seed
-from ssae_tf.weighting import residual_weights
 
 SPLIT_FILE = "split.json"
 METRICS_FILE = "metrics.json"
@@ -56,7 +56,6 @@ SHEETS_FOLDER = "sheets"
 # Enough for every place, and no long wait.
 _WEIGHTING_PICTURES = 40
 _DESCRIBED_PICTURES = 800
-_RESIDUAL_PICTURES = 20
 _PROJECTION_IMAGES = 40
 # Of calibration: how many are named, and from how many on a tenth of them says something.
 _HIGHEST_NAMED, _FEWEST_FOR_SHARES = 3, 10
@@ -93,7 +92,7 @@ def fit(
         data: a root in MVTec AD layout, a category folder, or a plain folder of good pictures.
         category: name of the category; None where there is only one.
         out: the run folder to make; None for `runs/CATEGORY`.
-        config: all settings; None for the preset that suits the machine.
+        config: all settings; None for the default preset.
         minutes: that training should take, turned into a number of steps at the start; None for
             the number in `config`.
         overwrite: replace an existing run folder.
@@ -109,7 +108,7 @@ def fit(
     """
     reporter = reporter or Reporter()
     found = load_category(data, category)
-    config = config or config_module.preset(default_preset(), found.name)
+    config = config or config_module.preset(config_module.DEFAULT_PRESET, found.name)
     config = dataclasses.replace(config, category=found.name)
     folder = Path(out) if out is not None else Path("runs") / found.name
     _check_free(folder, overwrite)
@@ -281,11 +280,6 @@ def preview(
     return path
 
 
-def default_preset() -> str:
-    """The preset that suits this machine: "paper" with a GPU that TensorFlow sees, else "quick"."""
-    return "paper" if tf.config.list_physical_devices("GPU") else "quick"
-
-
 def _prepare(
     found: Category, config: RunConfig, reporter: Reporter
 ) -> tuple[Category, Split, Trainer]:
@@ -341,7 +335,7 @@ def _prepare(
             f"{small} of {len(pictures)} training pictures are smaller than crops of {largest}²: "
             "they are continued by reflection."
         )
-    config = config_module.settle(config, _side(config, pictures))
+    config = config_module.resolve(config, _side(config, pictures))
     return found, split, Trainer(caches["train"], caches["select"], config, reporter)
 
 
@@ -400,9 +394,9 @@ def _finish(
 ) -> Fitted:
     """Trains, calibrates and evaluates into an existing run folder."""
     save_weights(trainer.train(folder, resume=go_on), folder / WEIGHTS_FILE)
-    # The network as it will be loaded: training may compute in bfloat16, which gives other scores.
+    # The network as it will be loaded: without dead taps.
     model = load_network(trainer.config, folder / WEIGHTS_FILE)
-    detector = build_detector(model, trainer.config, trainer.held_out_by_scale, split, reporter)
+    detector = build_detector(model, trainer.config, split, reporter)
     detector.save(folder)
     metrics = None
     if found.test:
@@ -414,7 +408,6 @@ def _finish(
 def build_detector(
     model: tf.keras.Model,
     config: RunConfig,
-    auroc_by_scale: Callable[[], Sequence[float]],
     split: Split,
     reporter: Reporter,
 ) -> Detector:
@@ -423,7 +416,6 @@ def build_detector(
     Args:
         model: F.
         config: which parts the detector has.
-        auroc_by_scale: gives the pixel AUROC of each scale for corruptions, where it is needed.
         split: the images of the run.
         reporter: where progress goes.
 
@@ -432,8 +424,7 @@ def build_detector(
     """
     detector = Detector(model, config)
     if config.scoring.normalize == "location":
-        weights = location_weights(model, config, auroc_by_scale(), split, reporter)
-        detector = detector.replace(weights=weights)
+        detector = normalized(detector, split, reporter)
     if config.scoring.local_statistics:
         detector = detector.replace(statistics=local_statistics(detector, split, reporter))
     return calibrated(detector, split.calibrate, reporter)
@@ -454,7 +445,7 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
     height, width = (round(side) for side in np.median([map_.shape for map_ in maps], axis=0))
     # The map is smoothed at the inspection size, and min_area counts pixels of the picture.
     inspected = detector.inspection_size or (height, width)
-    sigma = detector.config.scoring.settled.smoothing_sigma
+    sigma = detector.config.scoring.sigma
     sigma *= max(height / inspected[0], width / inspected[1])
     min_area = detector.config.min_area or default_min_area(height, width, sigma)
     scores = tuple(image_score(map_, min(min_area, map_.size)) for map_ in maps)
@@ -493,67 +484,51 @@ def _highest(scores: Sequence[float], names: Sequence[str]) -> str:
     return f"{line}."
 
 
-def location_weights(
-    model: tf.keras.Model,
-    config: RunConfig,
-    found: Sequence[float],
-    split: Split,
-    reporter: Reporter,
-) -> np.ndarray:
-    """Weights by scale and place, from pictures that the threshold does not come from.
+def normalized(detector: Detector, split: Split, reporter: Reporter) -> Detector:
+    """The same detector with weights by location, from pictures that set no threshold.
 
-    Those that training has seen will do: scales and places are compared with each other.
+    Those that training has seen will do: locations are compared with each other.
 
     Args:
-        model, config: of the detector.
-        found: pixel AUROC of each scale for corruptions.
+        detector: any; its weights and statistics are not looked at.
         split: the pictures of the run.
         reporter: where progress goes.
     """
-    settings = config.data
-    single = [
-        Detector(model, config_module.override(config, {"scoring.scales": [scale]}))
-        for scale in sorted(config.scoring.settled.scales)
-    ]
-
+    settings = detector.config.data
+    plain = detector.replace(weights=None, statistics=None)
     _, maps, _ = of_images(
-        lambda picture: [detector.inspect(picture)[1] for detector in single],
+        lambda picture: plain.inspect(picture)[1],
         _not_calibrated_with(split)[:_WEIGHTING_PICTURES],
         settings,
         "Looking at normal pictures",
         reporter,
     )
-    return residual_weights(
+    weights = location_weights(
         maps,
-        found,
         left_right=settings.flip_horizontal,
         top_bottom=settings.flip_vertical,
         turned=settings.rotate,
     )
+    return detector.replace(weights=weights)
 
 
 def local_statistics(detector: Detector, split: Split, reporter: Reporter) -> LocalStatistics:
-    """What is usual by place, from pictures that the threshold does not come from.
+    """Position-wise Gaussians, from pictures that the threshold does not come from.
 
     Args:
-        detector: without statistics; its residuals are what they are combined with.
+        detector: any; its network is not asked.
         split: the pictures of the run.
         reporter: where progress goes.
     """
-    settings = detector.config.data
-    samples = _not_calibrated_with(split)
-    described = _spread(samples, _DESCRIBED_PICTURES)
+    described = _spread(_not_calibrated_with(split), _DESCRIBED_PICTURES)
     _, features, _ = of_images(
-        detector.describe, described, settings, "Describing normal pictures", reporter
-    )
-    _, residuals, _ = of_images(
-        lambda picture: detector.inspect(picture)[1],
-        samples[:_RESIDUAL_PICTURES],
-        settings,
-        "Looking at their residuals",
+        detector.describe,
+        described,
+        detector.config.data,
+        "Describing normal pictures",
         reporter,
     )
-    return fit_local_statistics(np.stack(features), residuals)
+    return fit_local_statistics(np.stack(features))
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:

@@ -98,11 +98,19 @@ def fit_arguments(sample_root: Path) -> list[str]:
     settings = {
         "training.stages": '[{"size": 16, "batch_size": 2, "steps": 6}]',
         "training.evaluations": 3,
-        # What 64² would settle on leaves little of a map of noise, as this network's is, smoothed.
+        # What 64² resolves to leaves little of a map of noise, as this network's is, smoothed.
         "scoring.smoothing_sigma": 4.0,
-        # The rest of it would only take longer to trace.
-        "training.freeze_norm": 1.0,
-        "model.start": "random",
+        # Pictures in their own size; the rest of `quick` would only take longer to trace.
+        "data.sampling": "crop",
+        "scoring.evidence": "residual",
+        "scoring.normalize": "location",
+        "model.answer": "plain",
+        "model.context": 1,
+        "training.learning_rate": 1e-3,
+        "corruption.texture": 0.0,
+        "corruption.patch_swap": 0.0,
+        "corruption.contrast": 0.0,
+        "corruption.opacity": "[1.0, 1.0]",
         "corruption.patches": 1,
         "corruption.brightness": 0.0,
         "corruption.tint": 0.0,

@@ -33,6 +33,17 @@ def grey_network() -> tf.keras.Model:
     return tf.keras.Model(inputs, tf.keras.layers.Rescaling(0.0, 0.5)(inputs))
 
 
+def half_open_network() -> tf.keras.Model:
+    """A gated network with F(X) = A = G(X) = 0.5."""
+    inputs = tf.keras.Input((None, None, 3))
+    half = tf.keras.layers.Conv2D(7, 1, kernel_initializer="zeros", bias_initializer=_half)
+    return tf.keras.Model(inputs, half(inputs))
+
+
+def _half(shape: tuple[int, ...], dtype: object = None) -> tf.Tensor:
+    return tf.fill(shape, tf.constant(0.5, dtype or tf.float32))
+
+
 def put_grey_network(monkeypatch: pytest.MonkeyPatch, trainer: type) -> tf.keras.Model:
     """The grey network wherever a network would be loaded; sheets are empty files.
 
@@ -48,11 +59,15 @@ def put_grey_network(monkeypatch: pytest.MonkeyPatch, trainer: type) -> tf.keras
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
 
-    model = grey_network()
+    model, gated = grey_network(), half_open_network()
     monkeypatch.setattr(workflow, "write_sheet", write_sheet)
     monkeypatch.setattr(workflow, "Trainer", trainer)
     for module in (workflow, detector):
-        monkeypatch.setattr(module, "load_network", lambda config, weights: model)
+        monkeypatch.setattr(
+            module,
+            "load_network",
+            lambda config, weights: gated if config.model.answer == "gated" else model,
+        )
     return model
 
 

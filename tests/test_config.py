@@ -58,12 +58,10 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "corruption.tint": SHARE,
     "corruption.contrast": SHARE,
     "corruption.opacity": ([[0.1, 1.0]], [[0.5, 0.1], [0.0, 0.5], [0.5, 1.1], [0.5], 0.5]),
-    "corruption.noise": SHARE,
     "model.width": ([0.0625, 4.0], [0.0, -1.0, 4.1, INFINITY, "wide"]),
     "model.momentum": ([0.0, 0.99], [1.0, -0.1, "slow"]),
-    "model.start": (["random", "low_pass"], ["zero"]),
-    "model.reach": ([0.01, 1.0], [0.0, 1.5, "far"]),
-    "model.residual": FLAG,
+    "model.answer": (["plain", "gated"], ["skip", None]),
+    "model.context": ([1], [0, 3, 5, 1.5, "far"]),
     "objective.equation": ([1, 2, 3], [0, 4, "one", None]),
     "objective.weight": ([None, 0.0, 1.0], [-0.1, 1.5, "half"]),
     "objective.norm": (["l2", "l2_squared", "l1", "ssim"], ["l3", None]),
@@ -75,19 +73,16 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "training.warmup": SHARE,
     "training.schedule": (["cosine", "constant"], ["linear"]),
     "training.epsilon": POSITIVE,
-    "training.freeze_norm": SHARE,
-    "training.mixed_precision": (["none", "bfloat16"], ["float16", None]),
     "training.jit": FLAG,
     "training.evaluations": COUNT,
     "training.seed": ([0, 2**31 - 1], [-1, 2**31, 0.5, "random"]),
     "scoring.inspection_size": ([None, "native", [16, 512]], ["half", [10, 16], [16], [8, 16], 16]),
     "scoring.margin": ([0, 16], [-1, 1.5, "wide"]),
+    "scoring.evidence": (["residual"], ["map", None]),
     "scoring.reading": (["absolute", "euclidean"], ["l2"]),
     "scoring.smoothing_sigma": ([0.0, 4.0, None], [-1.0, INFINITY, "soft"]),
-    "scoring.residual_sigma": ([0.0, 1.0, None], [-1.0, INFINITY, "soft"]),
     "scoring.normalize": (["none", "location"], ["global", None]),
     "scoring.local_statistics": FLAG,
-    "scoring.scales": ([[1], [2, 4], None], [[], [0], [1.5], 1, "all"]),
 }
 ACCEPTED = [(name, value) for name, (values, _) in FIELDS.items() for value in values]
 REFUSED = [(name, value) for name, (_, values) in FIELDS.items() for value in values]
@@ -100,36 +95,64 @@ def _value(config: RunConfig, name: str) -> Any:
     return value
 
 
-class TestSettle:
-    WAITING = from_dict({"scoring": dict.fromkeys(("residual_sigma", "smoothing_sigma", "scales"))})
+class TestResolve:
+    WAITING = from_dict({"scoring": {"smoothing_sigma": None}})
+
+    @pytest.mark.parametrize(("side", "expected"), [(1024, 12.3), (256, 3.1), (10, 0.1)])
+    def test_by_the_shorter_side(self, side, expected):
+        resolved = config_module.resolve(self.WAITING, side)
+        assert resolved.scoring.sigma == expected
+        assert dataclasses.replace(resolved, scoring=self.WAITING.scoring) == self.WAITING
+
+    def test_a_number_stays(self):
+        config = from_dict({"scoring": {"smoothing_sigma": 1.5}})
+        assert config_module.resolve(config, 1024) == config
+
+    def test_what_waits_is_no_number(self):
+        with pytest.raises(ConfigError, match=r"expected a number, as `resolve` gives it"):
+            _ = self.WAITING.scoring.sigma
+
+
+GATED = {"model": {"answer": "gated"}, "training": {"stages": [
+    {"size": 64, "batch_size": 1, "steps": 1}
+]}}  # fmt: skip
+
+
+class TestGated:
+    def test_asks_for_multiples_of_32(self):
+        assert from_dict(GATED).model.downsampling == 32
+        assert RunConfig().model.downsampling == 8
+
+    @pytest.mark.parametrize("context", [1, 2, 4])
+    def test_table_1_may_see_less_detail(self, context):
+        """By factors that leave it multiples of 8 of any multiple of 32."""
+        config = override(from_dict(GATED), {"model.context": context})
+        assert config.model.context == context
+        assert 32 // context % 8 == 0
+
+    def test_any_of_its_evidence_is_accepted(self):
+        config = override(from_dict(GATED), {"scoring.evidence": "gate"})
+        assert config.scoring.evidence == "gate"
+        assert from_dict(to_dict(config)) == config
 
     @pytest.mark.parametrize(
-        ("side", "expected"),
+        ("changes", "message"),
         [
-            (1024, (5.1, 12.3, (1, 2, 4))),
-            (4000, (20.0, 48.0, (1, 2, 4, 8))),
-            (1023, (5.1, 12.3, (1, 2))),
-            (512, (2.6, 6.1, (1, 2))),
-            (511, (2.6, 6.1, (1,))),
-            (256, (1.3, 3.1, (1,))),
-            (100, (0.5, 1.2, (1,))),
-            (10, (0.1, 0.1, (1,))),
+            ({"training.stages": [{"size": 48, "batch_size": 1, "steps": 1}]}, "received 48"),
+            ({"scoring.inspection_size": [64, 40]}, "received 40"),
+            ({"model.answer": "plain", "model.context": 2}, "context needs a gated answer"),
+            ({"model.answer": "plain", "scoring.evidence": "gate"}, 'needs model.answer "gated"'),
         ],
     )
-    def test_by_the_shorter_side(self, side, expected):
-        settled = config_module.settle(self.WAITING, side)
-        assert settled.scoring.settled == expected
-        assert dataclasses.replace(settled, scoring=self.WAITING.scoring) == self.WAITING
+    def test_what_does_not_fit_is_refused(self, changes, message):
+        with pytest.raises(ConfigError, match=message):
+            override(from_dict(GATED), changes)
 
-    def test_numbers_stay(self):
-        config = from_dict(
-            {"scoring": {"residual_sigma": 0.5, "smoothing_sigma": 1.5, "scales": [4]}}
-        )
-        assert config_module.settle(config, 1024) == config
 
-    def test_each_by_itself(self):
-        config = from_dict({"scoring": {"smoothing_sigma": 0.0, "scales": None}})
-        assert config_module.settle(config, 512).scoring.settled == (0.0, 0.0, (1, 2))
+@pytest.mark.parametrize(("sampling", "expected"), [("crop", 24), ("resize", 0)])
+def test_there_is_no_margin_around_whole_pictures(sampling: str, expected: int) -> None:
+    values = {"data": {"sampling": sampling}, "scoring": {"margin": 24}}
+    assert from_dict(values).margin == expected
 
 
 @pytest.mark.parametrize(
@@ -196,6 +219,24 @@ def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:
             "(2.0, 1.0).",
         ),
         (
+            {"scoring": {"evidence": "gate"}},
+            'Settings that do not fit together: scoring.evidence "gate" needs model.answer '
+            '"gated".',
+        ),
+        (
+            {"model": {"answer": "gated"}, "scoring": {"inspection_size": [64, 40]}},
+            "Settings that do not fit together: a gated answer needs sides that are multiples of "
+            "32, received 40.",
+        ),
+        (
+            {"model": {"context": 2}},
+            "Invalid value for `model`: context needs a gated answer, received context=2.",
+        ),
+        (
+            {"model": {"answer": "gated", "context": 3}},
+            "Invalid value for `model.context`: Input should be 1, 2 or 4. Received: 3.",
+        ),
+        (
             {"corruption": {"elastic": 0}},
             "Invalid value for `corruption`: one of elastic, cut_out, patch_swap and texture must "
             "be above 0, all are 0.",
@@ -252,29 +293,100 @@ def test_presets_survive_json(name: str, tmp_path: Path) -> None:
     assert from_dict(json.loads(to_json(config))) == config
 
 
-def test_the_default_presets_have_a_note_that_names_the_others() -> None:
-    assert set(config_module.PRESET_NOTES) == {"paper", "quick"}
-    for name, note in config_module.PRESET_NOTES.items():
-        for other in set(PRESETS) - {name}:
-            assert f"--preset {other}" in note
+def test_the_default_preset_has_a_note_that_names_the_others() -> None:
+    for other in set(PRESETS) - {config_module.DEFAULT_PRESET}:
+        assert f"--preset {other}" in config_module.PRESET_NOTE
 
 
 def test_preset_best_is_quick_for_longer() -> None:
     quick, best = (config_module.preset(name, "tile") for name in ("quick", "best"))
-    assert best.training.steps > 10 * quick.training.steps
+    assert best.training.steps == 6 * quick.training.steps
     assert dataclasses.replace(quick, preset="best", training=best.training) == best
 
 
-def test_preset_paper_is_table_1() -> None:
+def test_preset_paper_is_the_papers() -> None:
+    """Table 1, the printed objective, elastic deformation alone, whole pictures, the plain map."""
     config = config_module.preset("paper")
-    assert config.model.width == 1.0
-    assert config.model.reach == 1.0
-    assert [stage.size for stage in config.training.stages] == [128, 256, 512]
+    stages = [(stage.size, stage.batch_size, stage.steps) for stage in config.training.stages]
+    assert stages == [(128, 32, 10000), (256, 16, 10000), (512, 8, 20000)]
+    assert (config.model.width, config.model.answer, config.model.context) == (1.0, "plain", 1)
+    objective = config.objective
+    assert (objective.equation, objective.weight, objective.norm) == (1, None, "l2")
+    corruption = config.corruption
+    assert (corruption.elastic, corruption.cut_out, corruption.patch_swap) == (1.0, 0.0, 0.0)
+    assert (corruption.texture, corruption.brightness, corruption.tint) == (0.0, 0.0, 0.0)
+    assert (corruption.contrast, corruption.opacity, corruption.share) == (0.0, (1.0, 1.0), 1.0)
+    scoring = config.scoring
+    assert (scoring.evidence, scoring.reading, scoring.normalize) == (
+        "residual",
+        "absolute",
+        "none",
+    )
+    assert not scoring.local_statistics
+    assert config.margin == 0
+
+
+# All that a preset changes of the defaults, for a category without a recipe.
+_GATED = {
+    "data.sampling": "resize",
+    "corruption.elastic": 0.3,
+    "corruption.cut_out": 0.1,
+    "corruption.patch_swap": 0.2,
+    "corruption.texture": 0.4,
+    "corruption.patches": 3,
+    "corruption.size": [0.04, 0.45],
+    "corruption.alpha": [15.0, 80.0],
+    "corruption.brightness": 0.15,
+    "corruption.tint": 0.1,
+    "corruption.contrast": 0.5,
+    "corruption.opacity": [0.3, 1.0],
+    "model.width": 0.25,
+    "model.answer": "gated",
+    "model.context": 2,
+    "objective.norm": "l1",
+    "training.learning_rate": 2e-3,
+    "scoring.evidence": "gate",
+    "scoring.smoothing_sigma": None,
+    "scoring.local_statistics": True,
+}
+LITERALLY: dict[str, dict[str, Any]] = {
+    "quick": {**_GATED, "training.stages": [(128, 8, 400), (256, 4, 800)]},
+    "best": {
+        **_GATED,
+        "training.stages": [(128, 8, 2400), (256, 4, 4800)],
+        "training.evaluations": 24,
+    },
+    "paper": {
+        "data.sampling": "resize",
+        "training.stages": [(128, 32, 10000), (256, 16, 10000), (512, 8, 20000)],
+        "training.evaluations": 40,
+    },
+}
+
+
+def _plain(config: RunConfig, name: str) -> Any:
+    value: Any = to_dict(config)
+    for part in name.split("."):
+        value = value[part]
+    if name == "training.stages":
+        return [(stage["size"], stage["batch_size"], stage["steps"]) for stage in value]
+    return value
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_literally(name: str) -> None:
+    config, default = config_module.preset(name), RunConfig()
+    changed = {
+        field: _plain(config, field)
+        for field in config_module.field_names()
+        if _plain(config, field) != _plain(default, field)
+    }
+    assert changed == {"preset": name, "data.rotate": False, **LITERALLY[name]}
 
 
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"Unknown preset 'quik'. Expected one of: paper, quick, best."
+        ConfigError, match=r"Unknown preset 'quik'. Expected one of: quick, best, paper."
     ):
         config_module.preset("quik")
 

@@ -22,8 +22,8 @@ from scipy import ndimage
 from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig, from_dict, override
 from ssae_tf.data.cache import resize
-from ssae_tf.detector import Calibration, Detector, load_network
-from ssae_tf.errors import DataError, RunError, SsaeError
+from ssae_tf.detector import Calibration, Detector
+from ssae_tf.errors import ConfigError, DataError, RunError, SsaeError
 
 MakeDetector = Callable[..., Detector]
 
@@ -86,30 +86,18 @@ def _write(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
-# Weights by scale and place.
+# Weights by location.
 
 
-def test_residuals_are_weighted_by_place(grey: tf.keras.Model) -> None:
-    weights = np.linspace(0.5, 2.0, 12, dtype=np.float32).reshape(1, 3, 4)
+def test_residuals_are_weighted_by_location(grey: tf.keras.Model) -> None:
+    weights = np.linspace(0.5, 2.0, 12, dtype=np.float32).reshape(3, 4)
     config = from_dict({"scoring": {"smoothing_sigma": 0.0, "normalize": "location"}})
     detector = Detector(grey, config, Calibration(0.1, 1, (0.1,)), weights)
     found = detector.predict(np.full((30, 80, 3), 0.75, np.float32))
     # |X − 0.5| times the weights, whose cells are 10 × 20 pixels here: reached at their middle.
     middles = found.anomaly_map[5::10, 10::20], found.anomaly_map[4::10, 9::20]
-    np.testing.assert_allclose(np.mean(middles, axis=0), 0.25 * weights[0], rtol=0.05)
+    np.testing.assert_allclose(np.mean(middles, axis=0), 0.25 * weights, rtol=0.05)
     assert found.score == pytest.approx(0.5, rel=1e-3)
-
-
-def test_residuals_are_weighted_by_scale(grey: tf.keras.Model) -> None:
-    scoring = {"smoothing_sigma": 0.0, "scales": [4, 1], "margin": 0, "normalize": "location"}
-    # In ascending order of the scales: nothing of the full size, twice what is shrunk by 4.
-    weights = np.array([[[0.0]], [[2.0]]], np.float32)
-    detector = Detector(grey, from_dict({"scoring": scoring}), Calibration(0.1, 1, ()), weights)
-    # Black and white pixels side by side: grey, as the network answers, once shrunk.
-    picture = np.tile(np.array([0.0, 1.0], np.float32), (16, 8))
-    assert detector.predict(picture).score == pytest.approx(0.0, abs=1e-6)
-    picture[:8] = 0.75
-    assert detector.predict(picture).score == pytest.approx(0.5, abs=1e-6)
 
 
 def test_weights_are_saved_and_loaded(trained: Detector, tmp_path: Path) -> None:
@@ -123,12 +111,12 @@ def test_weights_are_saved_and_loaded(trained: Detector, tmp_path: Path) -> None
     ("arrays", "message"),
     [
         (None, "has no weighting.npz"),
-        ({"other": np.ones((1, 2, 2), np.float32)}, "expected an array 'weights'"),
-        ({"weights": np.ones((2, 2), np.float32)}, r"of shape \(1, h, w\)"),
-        ({"weights": np.ones((2, 2, 2), np.float32)}, r"of shape \(1, h, w\)"),
-        ({"weights": -np.ones((1, 2, 2), np.float32)}, "at least 0"),
-        ({"weights": np.full((1, 2, 2), np.nan, np.float32)}, "at least 0"),
-        ({"weights": np.ones((1, 2, 2))}, "float32"),
+        ({"other": np.ones((2, 2), np.float32)}, "expected an array 'weights'"),
+        ({"weights": np.ones((1, 2, 2), np.float32)}, r"of shape \(h, w\)"),
+        ({"weights": np.ones(2, np.float32)}, r"of shape \(h, w\)"),
+        ({"weights": -np.ones((2, 2), np.float32)}, "at least 0"),
+        ({"weights": np.full((2, 2), np.nan, np.float32)}, "at least 0"),
+        ({"weights": np.ones((2, 2))}, "float32"),
     ],
 )
 def test_a_run_with_damaged_weights(
@@ -158,9 +146,9 @@ def test_statistics_are_saved_and_loaded(trained: Detector, tmp_path: Path) -> N
         (lambda arrays: arrays.pop("levels"), "expected an array 'levels'"),
         (lambda arrays: arrays.update(mean=arrays["mean"][..., 1:]), "'whitening' of shape"),
         (lambda arrays: arrays.update(mean=arrays["mean"][1:]), r"'mean' of shape \(24, 24,"),
-        (lambda arrays: arrays.update(levels=np.ones(3)), "float32"),
-        (lambda arrays: arrays.update(levels=np.full(3, np.nan, np.float32)), "finite"),
-        (lambda arrays: arrays.update(levels=np.zeros(3, np.float32)), "above 0"),
+        (lambda arrays: arrays.update(levels=np.ones(2)), "float32"),
+        (lambda arrays: arrays.update(levels=np.full(2, np.nan, np.float32)), "finite"),
+        (lambda arrays: arrays.update(levels=np.zeros(2, np.float32)), "above 0"),
     ],
 )
 def test_a_run_with_damaged_statistics(
@@ -282,16 +270,6 @@ def test_broken_weights_are_not_taken_for_a_verdict(level: float) -> None:
         detector.predict(np.zeros((16, 16), np.uint8))
 
 
-def test_a_network_is_loaded_in_float32(run_folder: Path) -> None:
-    """Training in bfloat16 leaves float32 weights, and inspection computes with them in float32."""
-    config = config_module.load(run_folder / "config.json")
-    mixed = config_module.override(config, {"training.mixed_precision": "bfloat16"})
-    x = tf.constant(np.random.default_rng(0).random((1, 16, 16, 3), np.float32))
-    one, other = (load_network(c, run_folder / "weights.npz") for c in (config, mixed))
-    np.testing.assert_array_equal(one(x, training=False), other(x, training=False))
-    assert all(layer.compute_dtype == "float32" for layer in other.layers)
-
-
 # Pictures.
 
 
@@ -381,17 +359,13 @@ def test_padding_is_cropped_before_smoothing(trained: Detector, margin: int) -> 
     picture = np.random.default_rng(0).random((37, 53, 3), np.float32)
     config = override(trained.config, {"scoring.margin": margin})
     result = Detector(trained.model, config, trained.calibration).predict(picture)
-    residual_sigma, smoothing_sigma, _ = config.scoring.settled
-    assert residual_sigma > 0
     widths = [(margin, margin + -(side + 2 * margin) % 8) for side in (37, 53)]
     padded = np.pad(picture, [*widths, (0, 0)], mode="symmetric")
     answer = trained.model(padded[None], training=False).numpy()[0]
     answer = answer[margin : margin + 37, margin : margin + 53]
     np.testing.assert_allclose(result.reconstruction, answer, atol=1e-5)
-    error = ndimage.gaussian_filter(
-        answer.astype(np.float64) - picture, (residual_sigma, residual_sigma, 0)
-    )
-    expected = ndimage.gaussian_filter(np.abs(error).mean(axis=-1), smoothing_sigma)
+    residual = np.abs(answer.astype(np.float64) - picture).mean(axis=-1)
+    expected = ndimage.gaussian_filter(residual, config.scoring.sigma)
     np.testing.assert_allclose(result.anomaly_map, expected, atol=1e-5)
 
 
@@ -524,3 +498,12 @@ def test_a_result_is_a_line_of_json(make: MakeDetector, tmp_path: Path) -> None:
     assert defect == {"box": [2, 3, 4, 5], "area": 20, "peak": 0.5, "mean": 0.5}
     # Arrays would fill the screen.
     assert len(repr(make().predict(path))) < 400
+
+
+def test_a_run_of_another_version_says_what_makes_it_anew(run_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    values = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    values["model"]["reach"] = 0.25
+    (copy / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"Unknown setting `model.reach`.*fit` makes it anew"):
+        Detector.load(copy)

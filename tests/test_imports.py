@@ -48,7 +48,8 @@ def _ours(*names: str) -> frozenset[str]:
 # The longest name that fits a module decides.
 RULES = {
     "ssae_tf": Rule(),
-    "ssae_tf.weighting": Rule(_ours(), ARRAYS),
+    "ssae_tf.residual_normalization": Rule(_ours(), ARRAYS),
+    "ssae_tf.answer": Rule(_ours(), TENSORS),
     "ssae_tf._version": Rule(_ours(), frozenset()),
     "ssae_tf.errors": Rule(_ours(), frozenset()),
     "ssae_tf.config": Rule(_ours(), frozenset({"pydantic"})),
@@ -60,12 +61,13 @@ RULES = {
     "ssae_tf.corruption": Rule(_ours("tensor_ops"), TENSORS),
     "ssae_tf.objective": Rule(_ours("tensor_ops"), TENSORS),
     "ssae_tf.local_statistics": Rule(_ours("tensor_ops"), TENSORS),
-    "ssae_tf.scoring": Rule(_ours("local_statistics", "tensor_ops"), TENSORS),
+    "ssae_tf.scoring": Rule(_ours("answer", "local_statistics", "tensor_ops"), TENSORS),
     "ssae_tf.threshold": Rule(_ours(), ARRAYS),
     "ssae_tf.evaluation.metrics": Rule(_ours("threshold"), ARRAYS),
     "ssae_tf.evaluation.projection": Rule(_ours("corruption"), TENSORS | ARRAYS),
     "ssae_tf.training": Rule(
         _ours(
+            "answer",
             "data",
             "corruption",
             "models",
@@ -183,6 +185,9 @@ def test_imports_keep_to_the_rules(module: str) -> None:
         ("ssae_tf.corruption.shapes", "import cv2"),
         ("ssae_tf.corruption", "def f():\n    from ssae_tf.data import sample"),
         ("ssae_tf.threshold", "import tensorflow as tf"),
+        ("ssae_tf.residual_normalization", "import tensorflow as tf"),
+        ("ssae_tf.answer", "from ssae_tf.scoring import respond"),
+        ("ssae_tf.scoring", "from ssae_tf.models.gated import gated"),
         ("ssae_tf.evaluation.metrics", "from tensorflow import keras"),
         ("ssae_tf.config", "import numpy"),
         ("ssae_tf.errors", "import ssae_tf.data.sample"),
@@ -208,6 +213,8 @@ def test_a_breach_is_seen(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("ssae_tf.corruption.shapes", "import math, numpy\nfrom ssae_tf import config, errors"),
+        ("ssae_tf.scoring", "from ssae_tf.answer import Answer, answer"),
+        ("ssae_tf.training.loop", "from ssae_tf.answer import answer"),
         ("ssae_tf.training.loop", "from ssae_tf.evaluation.metrics import auroc"),
         ("ssae_tf.training.loop", "from ssae_tf.training.schedule import rate"),
         ("ssae_tf.export.tflite", "from ssae_tf.detector import Detector\nimport onnx"),

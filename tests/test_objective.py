@@ -7,7 +7,13 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from ssae_tf.objective import DEFAULT_WEIGHT, objective, region_errors, structural_similarity
+from ssae_tf.objective import (
+    DEFAULT_WEIGHT,
+    gate_error,
+    objective,
+    region_errors,
+    structural_similarity,
+)
 
 CASES = [(equation, norm) for equation in (1, 2, 3) for norm in ("l2", "l2_squared", "l1")]
 
@@ -288,3 +294,80 @@ class TestStructuralSimilarity:
         for f in (x, x + 0.1):
             for run in (gradient, tf.function(gradient, jit_compile=True)):
                 assert np.isfinite(run(f)).all()
+
+
+class TestGateError:
+    def test_by_hand(self):
+        gate = tf.reshape(tf.constant([0.25, 0.5, 0.8, 0.1]), (1, 2, 2, 1))
+        mask = tf.repeat(tf.reshape(tf.constant([1.0, 0.0, 0.0, 0.0]), (1, 2, 2, 1)), 3, axis=-1)
+        outside = -np.mean(np.log([0.5, 0.2, 0.9]))
+        expected = 0.5 * outside + 0.5 * -np.log(0.25)
+        np.testing.assert_allclose(gate_error(gate, mask), [expected], rtol=1e-5)
+
+    def test_both_regions_weigh_the_same_whatever_their_areas(self):
+        mask = np.zeros((1, 10, 10, 3), np.float32)
+        mask[0, 3, 4] = 1.0
+        gate = np.where(mask[..., :1] > 0, 0.25, 0.5).astype(np.float32)
+        expected = 0.5 * np.log(2.0) + 0.5 * np.log(4.0)
+        np.testing.assert_allclose(gate_error(gate, mask), [expected], rtol=1e-5)
+
+    def test_of_the_mask_itself_is_zero(self, rng):
+        mask = np.repeat(rng.integers(0, 2, (3, 5, 6, 1)), 3, axis=-1).astype(np.float32)
+        np.testing.assert_array_equal(gate_error(tf.constant(mask[..., :1]), mask), np.zeros(3))
+
+    def test_is_of_each_picture_by_itself(self, rng):
+        gate = rng.uniform(0.01, 0.99, (3, 5, 6, 1)).astype(np.float32)
+        mask = np.repeat(rng.integers(0, 2, (3, 5, 6, 1)), 3, axis=-1).astype(np.float32)
+        found = gate_error(gate, mask)
+        for k in range(3):
+            inside = mask[k, ..., :1] > 0
+            expected = -np.log(gate[k][inside]).mean() - np.log(1.0 - gate[k][~inside]).mean()
+            assert float(found[k]) == pytest.approx(0.5 * expected, rel=1e-5)
+
+    @pytest.mark.parametrize("level", [0.0, 1.0])
+    def test_a_region_without_pixels_adds_nothing(self, level):
+        gate, mask = tf.fill((2, 4, 4, 1), 0.25), tf.fill((2, 4, 4, 3), level)
+        likelihood = 0.25 if level else 0.75
+        np.testing.assert_allclose(gate_error(gate, mask), 2 * [-0.5 * np.log(likelihood)], 1e-5)
+
+    @pytest.mark.parametrize("jit", [False, True])
+    def test_certain_errors_have_finite_values_and_slopes(self, jit):
+        @tf.function(jit_compile=jit)
+        def slope(gate, mask):
+            with tf.GradientTape() as tape:
+                tape.watch(gate)
+                error = gate_error(gate, mask)
+            return error, tape.gradient(error, gate)
+
+        mask = tf.repeat(tf.reshape(tf.constant([1.0, 0.0, 1.0, 0.0]), (1, 2, 2, 1)), 3, axis=-1)
+        gate = tf.reshape(tf.constant([0.0, 1.0, 0.5, 0.8]), (1, 2, 2, 1))
+        error, gradient = slope(gate, mask)
+        worst = np.log(1e6)
+        expected = 0.25 * (worst + np.log(2.0)) + 0.25 * (worst + np.log(5.0))
+        np.testing.assert_allclose(error, [expected], rtol=1e-5)
+        # ∓ 1 / likelihood, over two pixels and two regions; none where the logarithm is cut off.
+        np.testing.assert_allclose(
+            gradient[0, ..., 0], [[0.0, 0.0], [-0.25 / 0.5, 0.25 / 0.2]], rtol=1e-5
+        )
+
+    @pytest.mark.parametrize("jit", [False, True])
+    @pytest.mark.parametrize("level", [0.0, 1.0])
+    def test_slopes_are_finite_where_a_region_has_no_pixels(self, level, jit):
+        @tf.function(jit_compile=jit)
+        def slope(gate):
+            with tf.GradientTape() as tape:
+                tape.watch(gate)
+                error = gate_error(gate, tf.fill((1, 1, 4, 3), level))
+            return tape.gradient(error, gate)
+
+        gradient = slope(tf.reshape(tf.constant([0.0, 0.5, 0.75, 1.0]), (1, 1, 4, 1))).numpy()
+        assert np.isfinite(gradient).all()
+        sign = -1.0 if level else 1.0
+        assert gradient[0, 0, 1, 0] == pytest.approx(sign * 0.5 / (4 * 0.5), rel=1e-5)
+
+    def test_what_is_no_number_shows(self):
+        """Under XLA it may not (TensorFlow 2.15 clips it); then the errors of F(X) show it."""
+        gate = tf.constant([[[[np.nan], [0.5]]], [[[0.5], [0.5]]]])
+        found = tf.function(gate_error)(gate, tf.zeros((2, 1, 2, 3)))
+        assert np.isnan(found[0])
+        assert np.isfinite(found[1])

@@ -32,8 +32,8 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.local_statistics import fit_local_statistics
 from ssae_tf.progress import Reporter
+from ssae_tf.residual_normalization import location_weights
 from ssae_tf.threshold import default_min_area
-from ssae_tf.weighting import residual_weights
 from stand_ins import Listener, grey_network, put_grey_network
 
 FIGURES = {
@@ -73,9 +73,6 @@ class Stub:
     def train(self, folder: Path, *, resume: bool = False) -> tf.keras.Model:
         self.resumed = resume
         return Stub.model
-
-    def held_out_by_scale(self) -> list[float]:
-        return [0.9, 0.8]
 
 
 @pytest.fixture
@@ -209,9 +206,8 @@ def test_the_weights_are_those_of_other_pictures(run_folder: Path, sample_root: 
     split = _json(run_folder / "split.json")
     plain = Detector(detector.model, detector.config)
     names = (*split["select"], *split["train"])
-    maps = [[plain.inspect(read_image(sample_root / "tile" / name))[1]] for name in names]
-    # With one scale it does not matter what it finds.
-    expected = residual_weights(maps, [0.8], left_right=True, top_bottom=True, turned=True)
+    maps = [plain.inspect(read_image(sample_root / "tile" / name))[1] for name in names]
+    expected = location_weights(maps, left_right=True, top_bottom=True, turned=True)
     np.testing.assert_allclose(detector.weights, expected, rtol=1e-4)
 
 
@@ -225,18 +221,17 @@ def test_weights_only_where_they_are_asked_for(
     monkeypatch.setattr(workflow, "_WEIGHTING_PICTURES", 4)
     seen: list[Any] = []
 
-    def weights(maps: list[Any], found: list[float], **symmetries: bool) -> np.ndarray:
-        seen.append((len(maps), [len(scales) for scales in maps], found))
-        return np.full((2, 2, 2), 1.5, np.float32)
+    def weights(maps: list[Any], **symmetries: bool) -> np.ndarray:
+        seen.append(len(maps))
+        return np.full((2, 2), 1.5, np.float32)
 
-    monkeypatch.setattr(workflow, "residual_weights", weights)
-    changes = {"scoring.scales": [1, 2], "scoring.normalize": normalize}
-    plain = fit(config=config_module.override(config, {"scoring.scales": [1, 2]}))
+    monkeypatch.setattr(workflow, "location_weights", weights)
+    plain = fit(config=config_module.override(config, {"scoring.normalize": "none"}))
+    changes = {"scoring.normalize": normalize}
     fitted = fit(config=config_module.override(config, changes), overwrite=True)
-    assert seen == ([(4, [2, 2, 2, 2], [0.9, 0.8])] if normalize == "location" else [])
+    assert seen == ([4] if normalize == "location" else [])
     assert (fitted.folder / "weighting.npz").is_file() == (normalize == "location")
-    # Weighted by 1.5 each, instead of by 1 / 2.
-    factor = 3.0 if normalize == "location" else 1.0
+    factor = 1.5 if normalize == "location" else 1.0
     assert fitted.metrics is not None
     assert plain.metrics is not None
     assert fitted.metrics["threshold"] == pytest.approx(factor * plain.metrics["threshold"])
@@ -247,13 +242,9 @@ def test_statistics_are_of_the_pictures_the_threshold_does_not_come_from(
 ) -> None:
     detector = Detector.load(run_folder)
     split = _json(run_folder / "split.json")
-    plain = detector.replace(statistics=None)
-    pictures = [
-        read_image(sample_root / "tile" / name) for name in (*split["select"], *split["train"])
-    ]
-    features = np.stack([plain.describe(picture) for picture in pictures])
-    residuals = [plain.inspect(picture)[1] for picture in pictures]
-    expected = fit_local_statistics(features, residuals)
+    names = (*split["select"], *split["train"])
+    pictures = [read_image(sample_root / "tile" / name) for name in names]
+    expected = fit_local_statistics(np.stack([detector.describe(one) for one in pictures]))
     assert detector.statistics is not None
     np.testing.assert_allclose(detector.statistics.mean, expected.mean, atol=1e-4)
     np.testing.assert_allclose(detector.statistics.levels, expected.levels, rtol=1e-2)
@@ -334,17 +325,9 @@ def test_the_default_settings(
     fit: Callable[..., workflow.Fitted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = fit(config=None).detector.config
-    # What depends on the size of the pictures is settled.
-    assert config == config_module.settle(config_module.preset("quick", "tile"), 64)
-    assert config.scoring.settled == (0.3, 0.8, (1,))
-
-
-@pytest.mark.parametrize(("gpus", "name"), [([], "quick"), (["GPU:0"], "paper")])
-def test_the_preset_suits_the_machine(
-    gpus: list[str], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
-    assert workflow.default_preset() == name
+    # What depends on the size of the pictures is resolved.
+    assert config == config_module.resolve(config_module.preset("quick", "tile"), 256)
+    assert config.scoring.sigma == 3.1
 
 
 def test_minutes_become_a_recorded_number_of_steps(

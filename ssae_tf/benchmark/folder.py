@@ -111,7 +111,7 @@ def difference(
     except SsaeError:
         return "by another version"
     # What `fit` takes from the pictures, which are the same: their hash is compared too.
-    wanted = config_module.settle_as(wanted, have.scoring)
+    wanted = config_module.resolve_as(wanted, have.scoring)
     if have != wanted:
         return f"with other settings ({_changes(have, wanted)})"
     if _environment(folder).get("data_hash") != data_hash(found):

@@ -43,12 +43,15 @@ class Method:
 def _plain(norm: str) -> dict[str, Any]:
     return {
         "corruption.share": 0.0,
-        "corruption.noise": 0.0,
         "objective.equation": 1,
         "objective.weight": None,
         "objective.norm": norm,
-        # F(X) = X + g(X) would only have to learn g = 0, and reproduce defects like the rest.
-        "model.residual": False,
+        # A gate has nothing to learn from where nothing is corrupted.
+        "model.answer": "plain",
+        "model.context": 1,
+        "scoring.evidence": "residual",
+        # Its residual is highest at edges, wherever the part lies.
+        "scoring.normalize": "location",
     }
 
 
@@ -95,7 +98,6 @@ def _variant(family: str, brightness: bool, equation: int) -> Method:
             "corruption.contrast": 0.0,
             "corruption.tint": 0.0,
             "corruption.opacity": [1.0, 1.0],
-            "corruption.noise": 0.0,
             "objective.equation": equation,
         },
     )

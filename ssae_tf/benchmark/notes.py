@@ -40,15 +40,15 @@ def remarks(results: Results) -> list[str]:
         method.name
         for method in plan.methods
         if any(
-            plan.configs[category].model.residual
-            and not plan.config(method, category).model.residual
+            plan.configs[category].model.answer == "gated"
+            and plan.config(method, category).model.answer == "plain"
             for category in plan.categories
         )
     ]
     if changed:
         lines.append(
-            f"The settings have model.residual=true; {', '.join(changed)} set it to false, "
-            "because a plain autoencoder with it would only have to pass pictures through."
+            f"The settings have a gated answer; {', '.join(changed)} have a plain one, because a "
+            "gate learns from corruptions alone."
         )
     for category in plan.categories:
         if plan.study is None and has_other_pictures(results, category):

@@ -96,21 +96,6 @@ class PictureCache:
         """
         return self._kept(resize(picture, height, width) for picture in self.pictures)
 
-    def shrunk(self, scale: int, size: tuple[int, int] | None = None) -> list[np.ndarray]:
-        """All pictures as inspection sees them at a scale, kept where the others are.
-
-        Args:
-            scale: how many times smaller.
-            size: (height, width) that inspection resizes to first; None for their own size.
-
-        Returns:
-            (⌈H / scale⌉, ⌈W / scale⌉, 3) arrays of the pictures' own dtypes.
-        """
-        if scale == 1 and size is None:
-            return self.pictures
-        resized = (resize(one, *size) if size else one for one in self.pictures)
-        return self._kept(_shrunk(picture, scale) for picture in resized)
-
     def _kept(self, pictures: Iterable[np.ndarray]) -> list[np.ndarray]:
         return list(pictures) if self.location == "memory" else _on_disk(pictures)
 
@@ -131,14 +116,6 @@ def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
         if picture.shape[:2] != (rows, columns):
             picture = cv2.resize(picture, (columns, rows), interpolation=method)
     return picture
-
-
-def _shrunk(picture: np.ndarray, scale: int) -> np.ndarray:
-    """Means of scale × scale pixels; at bottom and right the picture is continued by reflection."""
-    missing = [(0, -side % scale) for side in picture.shape[:2]]
-    padded = np.pad(picture, (*missing, (0, 0)), mode="symmetric")
-    height, width = padded.shape[:2]
-    return cv2.resize(padded, (width // scale, height // scale), interpolation=cv2.INTER_AREA)
 
 
 def _on_disk(pictures: Iterable[np.ndarray]) -> list[np.ndarray]:

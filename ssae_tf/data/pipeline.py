@@ -6,7 +6,7 @@ step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -34,7 +34,6 @@ class CropSampler:
         data: DataConfig,
         seed: Sequence[int],
         margin: int = 0,
-        smaller: Mapping[float, Sequence[np.ndarray]] | None = None,
     ) -> None:
         """Keeps what batches are made from.
 
@@ -45,13 +44,8 @@ class CropSampler:
             data: the sampling and the augmentations.
             seed: any number of integers.
             margin: pixels of reflected picture that squares may reach into.
-            smaller: how many times smaller -> the same pictures shrunk. Every square is cut at one
-                of the scales: at one twice as small half as often, since it shows more.
         """
         self.pictures = list(pictures)
-        self.scales = [self.pictures, *map(list, (smaller or {}).values())]
-        chances = 1.0 / np.array([1, *(smaller or {})])
-        self._chances = np.cumsum(chances) / chances.sum()
         self.size = size
         self.batch_size = batch_size
         self.data = data
@@ -68,8 +62,7 @@ class CropSampler:
         result = np.empty((self.batch_size, self.size, self.size, 3), np.float32)
         for slot in range(self.batch_size):
             epoch, place = divmod(step * self.batch_size + slot, len(self.pictures))
-            pictures = self.scales[np.searchsorted(self._chances[:-1], rng.random(), "right")]
-            picture = pictures[self._order(epoch)[place]]
+            picture = self.pictures[self._order(epoch)[place]]
             crop = self._augment(self._crop(picture, rng), rng)
             result[slot] = crop if crop.dtype == np.float32 else to_unit(crop)
         return result

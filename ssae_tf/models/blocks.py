@@ -1,4 +1,4 @@
-"""The layers of Table 1 that Keras has not (section 3.3).
+"""What networks are built from: the layers that Keras has not, and the blocks of Table 1 (3.3).
 
 Dilated convolutions that skip dead taps, and a batch normalisation whose inference can be made to
 agree with its training.
@@ -6,10 +6,14 @@ agree with its training.
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
+
+from ssae_tf.config import ModelConfig
+from ssae_tf.tensor_ops import enlarge
 
 # Of batch normalisation, added to the variance.
 EPSILON = 1e-3
@@ -26,11 +30,6 @@ class DilatedConv2D(tf.keras.layers.Layer):
     and width are known the kernel is cropped to its live taps, with the same result: TensorFlow's
     CPU backward pass of a 5 × 5 kernel of rate 16 on a 16 × 16 map, where one tap lives, takes six
     times as long as that of a 1 × 1 kernel.
-
-    With `reach` below 1, training also leaves out the taps that read padding for most of the map
-    (those farther than reach · m). A network trained on crops then finds the inside of a large
-    picture as it knew the inside of a crop; with all taps, it has only ever seen padding on one
-    side or the other.
     """
 
     def __init__(
@@ -39,7 +38,6 @@ class DilatedConv2D(tf.keras.layers.Layer):
         kernel_size: int,
         rate: int,
         training_map: int,
-        reach: float = 1.0,
         seed: int = 0,
         **keras_arguments: Any,
     ) -> None:
@@ -51,7 +49,6 @@ class DilatedConv2D(tf.keras.layers.Layer):
             rate: dilation rate.
             training_map: height and width of the smallest map in training; taps that it does not
                 train start at zero.
-            reach: largest distance of a trained tap, as a share of the map's side.
             seed: of the initial values.
             keras_arguments: `name`, `dtype`.
         """
@@ -60,7 +57,6 @@ class DilatedConv2D(tf.keras.layers.Layer):
         self.kernel_size = kernel_size
         self.rate = rate
         self.training_map = training_map
-        self.reach = reach
         self.seed = seed
         self._outermost = kernel_size // 2
 
@@ -68,7 +64,7 @@ class DilatedConv2D(tf.keras.layers.Layer):
         """Makes the kernel, (kernel_size, kernel_size, C, filters)."""
         channels = int(input_shape[-1] or 0)
         side, middle = self.kernel_size, self.kernel_size // 2
-        taps = self._trained_taps(self.training_map)
+        taps = self._reaching_taps(self.training_map)
         alive = np.zeros((side, side, 1, 1), np.float32)
         alive[middle - taps : middle + taps + 1, middle - taps : middle + taps + 1] = 1.0
         # He's initialisation, counting the taps that read something.
@@ -85,15 +81,10 @@ class DilatedConv2D(tf.keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """(B, H, W, C) -> (B, H, W, filters)."""
-        return self.convolve(x, training)
-
-    def convolve(self, x: tf.Tensor, training: bool, scale: tf.Tensor | None = None) -> tf.Tensor:
-        """What `call` gives, times `scale`, (filters,), without a pass over the map for it."""
-        taps = self._trained_taps if training else self._live_taps
+        taps = self._reaching_taps if training else self._live_taps
         rows, columns, middle = taps(x.shape[1]), taps(x.shape[2]), self.kernel_size // 2
         kernel = tf.convert_to_tensor(self.kernel)
         kernel = kernel[middle - rows : middle + rows + 1, middle - columns : middle + columns + 1]
-        kernel = tf.cast(kernel if scale is None else kernel * scale, x.dtype)
         # Pixels are moved into the batch and back for every rate but 1, single taps or not.
         rate = self.rate if rows or columns else 1
         # Not tf.nn.conv2d: its gradient knows no dilation on the CPU.
@@ -114,11 +105,6 @@ class DilatedConv2D(tf.keras.layers.Layer):
     def _live_taps(self, size: int | None) -> int:
         """Taps on either side of the middle that inference on maps of this size uses."""
         return min(self._outermost, self._reaching_taps(size))
-
-    def _trained_taps(self, size: int | None) -> int:
-        """Taps on either side of the middle that training on maps of this size uses."""
-        reaching = self._reaching_taps(size)
-        return reaching if size is None else min(reaching, int(self.reach * size) // self.rate)
 
     def _reaching_taps(self, size: int | None) -> int:
         """Taps on either side of the middle that do not read padding alone."""
@@ -146,7 +132,6 @@ class BatchNormalization(tf.keras.layers.Layer):
     Attributes:
         mode: read when a function that calls the layer is traced.
             "batch": training uses the batch's statistics, and the moving ones follow.
-            "moving": training uses the moving ones, as inference does, and leaves them alone.
             "estimate": as "batch", but the moving ones become the batch's own.
     """
 
@@ -157,11 +142,9 @@ class BatchNormalization(tf.keras.layers.Layer):
             momentum: share of the moving statistics that each step keeps.
             keras_arguments: `name`.
         """
-        # Statistics stay float32 when the network computes in bfloat16, and so do the weights;
-        # the input keeps its type.
-        super().__init__(dtype="float32", autocast=False, **keras_arguments)
+        super().__init__(**keras_arguments)
         self.momentum = momentum
-        self.mode: Literal["batch", "moving", "estimate"] = "batch"
+        self.mode: Literal["batch", "estimate"] = "batch"
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes scale γ, offset β, and the moving mean and variance, (C,) each."""
@@ -178,12 +161,12 @@ class BatchNormalization(tf.keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """(B, H, W, C) -> the same."""
-        if not training or self.mode == "moving":
-            scale, offset = self.scale_and_offset()
-            return x * tf.cast(scale, x.dtype) + tf.cast(offset, x.dtype)
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         mean = tf.convert_to_tensor(self.moving_mean)
         variance = tf.convert_to_tensor(self.moving_variance)
+        if not training:
+            scale = gamma * tf.math.rsqrt(variance + EPSILON)
+            return x * scale + (beta - mean * scale)
         y, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=EPSILON, is_training=True
         )
@@ -192,13 +175,93 @@ class BatchNormalization(tf.keras.layers.Layer):
         self.moving_variance.assign(keep * variance + (1.0 - keep) * batch_variance)
         return y
 
-    def scale_and_offset(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """What the moving statistics make of it: x · scale + offset, (C,) float32 each."""
-        gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
-        mean = tf.convert_to_tensor(self.moving_mean)
-        scale = gamma * tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + EPSILON)
-        return scale, beta - mean * scale
-
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The input's shape."""
         return input_shape
+
+
+class Upsample2D(tf.keras.layers.Layer):
+    """Bilinear enlargement by a whole number, pixel centres in place.
+
+    Keras' `UpSampling2D` can't be traced for pictures of unknown size under version 3.
+    """
+
+    def __init__(self, factor: int, **keras_arguments: Any) -> None:
+        """Keeps the settings.
+
+        Args:
+            factor: at least 1.
+            keras_arguments: `name`, `dtype`.
+        """
+        super().__init__(**keras_arguments)
+        self.factor = factor
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """(B, H, W, C) -> (B, factor · H, factor · W, C)."""
+        return enlarge(x, self.factor)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The input's shape, height and width times the factor."""
+        height, width = (side and side * self.factor for side in input_shape[1:3])
+        return (input_shape[0], height, width, input_shape[3])
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` takes."""
+        return {**super().get_config(), "factor": self.factor}
+
+
+class Builder:
+    """Convolutions as Table 1 has them: without bias, normalised, rectified.
+
+    Attributes:
+        config: width and momentum.
+    """
+
+    def __init__(self, config: ModelConfig, seed: int) -> None:
+        self.config = config
+        self._seed = seed
+
+    def filters(self, count: int) -> int:
+        """Table 1's filter count, scaled by `width`."""
+        return max(1, round(count * self.config.width))
+
+    def seed_of(self, name: str) -> int:
+        """One for each layer, whatever the others are."""
+        return zlib.crc32(f"{self._seed} {name}".encode()) & 0x7FFFFFFF
+
+    def activated(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        """Batch normalisation and ReLU."""
+        x = BatchNormalization(self.config.momentum, name=f"{name}_norm")(x)
+        return tf.keras.layers.ReLU(name=f"{name}_relu")(x)
+
+    def conv(
+        self, x: tf.Tensor, filters: int, name: str, kernel_size: int = 3, strides: int = 1
+    ) -> tf.Tensor:
+        """A convolution with zero padding, normalised and rectified."""
+        return self._applied(
+            tf.keras.layers.Conv2D, x, filters, name, kernel_size=kernel_size, strides=strides
+        )
+
+    def transposed(self, x: tf.Tensor, filters: int, name: str) -> tf.Tensor:
+        """A transposed 3 × 3 convolution to twice the size, normalised and rectified."""
+        return self._applied(
+            tf.keras.layers.Conv2DTranspose, x, filters, name, kernel_size=3, strides=2
+        )
+
+    def pool(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        """Max pooling to half the size."""
+        return tf.keras.layers.MaxPooling2D(2, name=name)(x)
+
+    def _applied(
+        self, layer: Any, x: tf.Tensor, filters: int, name: str, **sizes: int
+    ) -> tf.Tensor:
+        convolution = layer(
+            filters,
+            padding="same",
+            # Batch normalisation would take a bias away again.
+            use_bias=False,
+            kernel_initializer=tf.keras.initializers.HeNormal(self.seed_of(name)),
+            name=name,
+            **sizes,
+        )
+        return self.activated(convolution(x), name)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -37,7 +36,7 @@ class Batches:
         """
         self._caches = {"train": train, "select": select}
         self._config = config
-        self._sizes: dict[tuple[Any, ...], list[np.ndarray]] = {}
+        self._sizes: dict[tuple[str, tuple[int, int]], list[np.ndarray]] = {}
 
     @functools.cached_property
     def mean_colour(self) -> np.ndarray:
@@ -66,14 +65,9 @@ class Batches:
             batches = corrupt_in_pipeline(batches, self._config)
         return batches
 
-    def judged(self, stage: Stage, scale: int | None = None) -> list[np.ndarray]:
-        """Clean pictures of the *select* split, always the same, of a stage's sizes.
-
-        Args:
-            stage: its picture size and batch size.
-            scale: one of `scoring.scales`, which all of them are from; None for any.
-        """
-        sampler = self._sampler("select", stage, _SELECT, scale=scale)
+    def judged(self, stage: Stage) -> list[np.ndarray]:
+        """Clean pictures of the *select* split, always the same, of a stage's sizes."""
+        sampler = self._sampler("select", stage, _SELECT)
         return [sampler.batch(k) for k in range(JUDGED_BATCHES)]
 
     def clean(self, stage: Stage) -> Iterator[tf.Tensor]:
@@ -82,32 +76,21 @@ class Batches:
         for k in range(STATISTICS_BATCHES):
             yield tf.constant(sampler.batch(k))
 
-    def _sampler(
-        self, split: str, stage: Stage, *purpose: int, scale: int | None = None
-    ) -> CropSampler:
-        data, scoring = self._config.data, self._config.scoring
-        seed = (self._config.training.seed, *purpose)
+    def _sampler(self, split: str, stage: Stage, *purpose: int) -> CropSampler:
+        data, size = self._config.data, self._config.inspection_size
         if data.sampling == "resize":
-            pictures = self._kept(split, "resized", stage.size, stage.size)
-            return CropSampler(pictures, stage.size, stage.batch_size, data, seed)
-        size = self._config.inspection_size
-        scales = sorted(scoring.settled.scales) if scale is None else [scale]
-        first, *others = ((s, self._kept(split, "shrunk", s, size)) for s in scales)
-        return CropSampler(
-            first[1],
-            stage.size,
-            stage.batch_size,
-            data,
-            seed,
-            scoring.margin,
-            smaller={s / first[0]: pictures for s, pictures in others},
-        )
+            size = stage.size, stage.size
+        pictures = self._pictures(split, size)
+        seed = (self._config.training.seed, *purpose)
+        return CropSampler(pictures, stage.size, stage.batch_size, data, seed, self._config.margin)
 
-    def _kept(self, split: str, method: str, *size: Any) -> list[np.ndarray]:
-        """Pictures of a split at another size, made once."""
-        key = (split, method, size)
+    def _pictures(self, split: str, size: tuple[int, int] | None) -> list[np.ndarray]:
+        """Pictures of a split at a size, made once; None for their own."""
+        if size is None:
+            return self._caches[split].pictures
+        key = (split, size)
         if key not in self._sizes:
-            self._sizes[key] = getattr(self._caches[split], method)(*size)
+            self._sizes[key] = self._caches[split].resized(*size)
         return self._sizes[key]
 
 

@@ -19,11 +19,11 @@ from types import FrameType
 import numpy as np
 import tensorflow as tf
 
+from ssae_tf.answer import answer
 from ssae_tf.config import RunConfig, Stage
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.errors import SsaeError
 from ssae_tf.models.autoencoder import autoencoder
-from ssae_tf.models.initial import measure_statistics, start_as_low_pass
 from ssae_tf.models.weights import load_weights, save_weights
 from ssae_tf.progress import Reporter, Task
 from ssae_tf.scoring import anomaly_map
@@ -33,12 +33,11 @@ from ssae_tf.training.logs import HistoryRow, TensorBoard, read_history, write_h
 from ssae_tf.training.schedule import (
     estimated_seconds,
     evaluation_steps,
-    freeze_step,
     learning_rate,
     scaled_to,
     stage_of,
 )
-from ssae_tf.training.selection import Judge, held_out_by_scale
+from ssae_tf.training.selection import Judge
 from ssae_tf.training.state import Progress, load_state, save_state
 from ssae_tf.training.step import Figures, make_step
 from ssae_tf.training.threads import shards
@@ -164,34 +163,15 @@ class Trainer:
         load_weights(self.model, checkpoints / BEST_FILE)
         return self.model
 
-    def held_out_by_scale(self) -> list[float]:
-        """Pixel AUROC for corruptions that training never uses, at each scale, in their order.
-
-        The network is the one that `train` returned.
-        """
-        return held_out_by_scale(self.model, self._batches, self.config)
-
     def _steps(self, done: int) -> Iterator[tuple[Stage, Figures]]:
-        """Runs the steps that are left, one at a time.
-
-        Where batch normalisation freezes, its statistics are estimated anew, and the step is
-        compiled a second time.
-        """
+        """Runs the steps that are left, one at a time."""
         training = self.config.training
-        freeze_at = freeze_step(training)
-        normalization.set_mode(self.model, "moving" if done > freeze_at else "batch")
         step = done
         while step < training.steps:
             index, first = stage_of(step, training.stages)
             stage = training.stages[index]
-            if step == freeze_at:
-                if freeze_at > 0:
-                    self._estimate(self._batches.clean(stage))
-                normalization.set_mode(self.model, "moving")
-            last = first + stage.steps
-            if step < freeze_at < last:
-                last = freeze_at
             run = self._make_step(stage)
+            last = first + stage.steps
             for index_, *pictures in self._batches.training(index, stage, first, step, last):
                 self._optimizer.learning_rate.assign(learning_rate(step, training))
                 yield stage, run(index_, *pictures)
@@ -209,8 +189,7 @@ class Trainer:
         """Judges the model with re-estimated statistics and keeps it if it is the best."""
         # Training goes on with the statistics it had, so that an evaluation changes nothing.
         with normalization.statistics_kept(self.model):
-            if normalization.mode_of(self.model) != "moving":
-                self._estimate(self._batches.clean(self._last_stage))
+            self._estimate(self._batches.clean(self._last_stage))
             judgement = judge.judge()
             # The last update may have gone wrong after finite figures.
             self._check_finite((judgement.loss, judgement.outside, judgement.inside), done.step)
@@ -218,9 +197,9 @@ class Trainer:
             if best or not (checkpoints / BEST_FILE).is_file():
                 save_weights(self.model, checkpoints / BEST_FILE)
             x_hat = judge.examples
-            reconstruction = self.model(x_hat, training=False)
-        maps = anomaly_map(reconstruction, x_hat, judge.scoring)
-        board.sheet(done.step, x_hat.numpy(), reconstruction.numpy(), maps.numpy())
+            found = answer(self.model(x_hat, training=False))
+        maps = anomaly_map(found, x_hat, judge.scoring)
+        board.sheet(done.step, x_hat.numpy(), found.reconstruction.numpy(), maps.numpy())
         loss, outside, inside = np.mean(recent, axis=0).tolist()
         row = HistoryRow(
             step=done.step,
@@ -261,14 +240,8 @@ class Trainer:
             self.config.model,
             training_size=min(stage.size for stage in training.stages),
             seed=training.seed,
-            mixed_precision=training.mixed_precision,
             mean_colour=self._batches.mean_colour,
         )
-        is_low_pass = self.config.model.start == "low_pass"
-        if is_low_pass or freeze_step(training) == 0:
-            x = np.concatenate(list(self._batches.clean(training.stages[0])))
-            start = start_as_low_pass if is_low_pass else measure_statistics
-            start(self.model, x)
         self._optimizer = tf.keras.optimizers.Adam(training.learning_rate, epsilon=training.epsilon)
         self._optimizer.build(self.model.trainable_variables)
         self._estimate = normalization.make_estimate(self.model)

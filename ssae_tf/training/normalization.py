@@ -1,4 +1,4 @@
-"""Batch normalisation between training and inference (see docs/training.md).
+"""Batch normalisation between training and inference.
 
 Moving averages of small batches lag behind the weights and mix corrupted pictures in. Before a
 model is judged or kept, its statistics are estimated anew from clean training pictures.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -19,17 +18,6 @@ from ssae_tf.models.blocks import BatchNormalization
 def layers(model: tf.keras.Model) -> list[BatchNormalization]:
     """The batch normalisation layers of a model."""
     return [layer for layer in model.layers if isinstance(layer, BatchNormalization)]
-
-
-def mode_of(model: tf.keras.Model) -> str:
-    """What training normalises with, the same in all layers; "batch" where there are none."""
-    return next((layer.mode for layer in layers(model)), "batch")
-
-
-def set_mode(model: tf.keras.Model, mode: Literal["batch", "moving"]) -> None:
-    """Chooses what training normalises with; functions traced before keep the mode they had."""
-    for layer in layers(model):
-        layer.mode = mode
 
 
 @contextlib.contextmanager

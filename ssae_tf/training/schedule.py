@@ -55,11 +55,6 @@ def evaluation_steps(config: TrainingConfig) -> list[int]:
     return sorted({round(config.steps * (k + 1) / count) for k in range(count)})
 
 
-def freeze_step(config: TrainingConfig) -> int:
-    """The step from which batch normalisation uses its moving statistics in training."""
-    return math.ceil(config.freeze_norm * config.steps)
-
-
 def scaled_to(
     config: TrainingConfig, seconds: float, seconds_a_step: Sequence[float], fixed: float
 ) -> TrainingConfig:

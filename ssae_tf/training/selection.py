@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from ssae_tf.answer import answer
 from ssae_tf.config import RunConfig, ScoringConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.corruption.held_out import held_out
@@ -21,11 +22,9 @@ from ssae_tf.evaluation.metrics import auroc
 from ssae_tf.objective import region_errors
 from ssae_tf.scoring import anomaly_map
 from ssae_tf.training import normalization
-from ssae_tf.training.batches import Batches
 from ssae_tf.training.step import loss_and_errors
 
-# Of the smoothing of a crop's residual and map, as shares of its side.
-_LARGEST_RESIDUAL_SIGMA = 1 / 32
+# Of the smoothing of a crop's map, as a share of its side.
 _LARGEST_SIGMA = 1 / 16
 
 
@@ -86,11 +85,10 @@ class Judge:
 
     def judge(self) -> Judgement:
         """Judges the model; its moving statistics are as before afterwards."""
-        mode = normalization.mode_of(self._model)
         figures, maps, masks = [], [], []
         for x, (x_hat, mask), (unseen, unseen_mask) in self._batches:
             with normalization.statistics_kept(self._model):
-                *numbers, map_ = self._compiled(x, x_hat, mask, unseen, mode)
+                *numbers, map_ = self._compiled(x, x_hat, mask, unseen)
             figures.append([float(number) for number in numbers])
             maps.append(map_.numpy().ravel())
             masks.append(unseen_mask.numpy()[..., 0].ravel() > 0)
@@ -110,37 +108,15 @@ class Judge:
         x_hat: tf.Tensor,
         mask: tf.Tensor,
         unseen: tf.Tensor,
-        mode: str,  # noqa: ARG002 - traced anew for each: the layers read it then
     ) -> tuple[tf.Tensor, ...]:
         """Loss, errors in inference mode and in training mode, and the maps of unseen defects."""
-        reconstruction = self._model(x_hat, training=False)
-        figures = loss_and_errors(reconstruction, x, x_hat, mask, self._config.objective)
-        maps = anomaly_map(self._model(unseen, training=False), unseen, self.scoring)
-        in_training = region_errors(self._model(x_hat, training=True), x, mask)
+        output = self._model(x_hat, training=False)
+        figures = loss_and_errors(output, x, x_hat, mask, self._config.objective)
+        maps = anomaly_map(answer(self._model(unseen, training=False)), unseen, self.scoring)
+        in_training = region_errors(answer(self._model(x_hat, training=True))[0], x, mask)
         return *figures, *in_training, maps
-
-
-def held_out_by_scale(model: tf.keras.Model, batches: Batches, config: RunConfig) -> list[float]:
-    """Pixel AUROC for corruptions that training never uses, at each scale, in ascending order.
-
-    Args:
-        model: F.
-        batches: whose *select* images are corrupted.
-        config: the scales, stages, corruption and scoring.
-    """
-    stage = config.training.stages[-1]
-    validators = (
-        Judge(model, batches.judged(stage, scale), config)
-        for scale in sorted(config.scoring.settled.scales)
-    )
-    return [validator.judge().held_out_auroc for validator in validators]
 
 
 def _of_crops(scoring: ScoringConfig, side: int) -> ScoringConfig:
     """Smoothing for large pictures would leave nothing to see of a crop."""
-    residual_sigma, smoothing_sigma, _ = scoring.settled
-    return dataclasses.replace(
-        scoring,
-        residual_sigma=min(residual_sigma, _LARGEST_RESIDUAL_SIGMA * side),
-        smoothing_sigma=min(smoothing_sigma, _LARGEST_SIGMA * side),
-    )
+    return dataclasses.replace(scoring, smoothing_sigma=min(scoring.sigma, _LARGEST_SIGMA * side))

@@ -7,12 +7,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from ssae_tf.answer import answer
 from ssae_tf.config import ObjectiveConfig, RunConfig
 from ssae_tf.corruption.corrupt import corrupt
-from ssae_tf.models.folded import folded_pass
-from ssae_tf.objective import objective, region_errors
-from ssae_tf.tensor_ops import normal
-from ssae_tf.training import normalization
+from ssae_tf.objective import gate_error, objective, region_errors
 
 Figures = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
@@ -23,32 +21,38 @@ def corruption_seed(config: RunConfig, step: tf.Tensor) -> tf.Tensor:
 
 
 def loss_and_errors(
-    reconstruction: tf.Tensor,
-    x: tf.Tensor,
-    x_hat: tf.Tensor,
-    mask: tf.Tensor,
-    settings: ObjectiveConfig,
+    output: tf.Tensor, x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor, settings: ObjectiveConfig
 ) -> Figures:
     """What a batch is judged by.
 
     Args:
-        reconstruction, x, x_hat, mask: F(X̂), X, X̂ and M, as in `ssae_tf.objective.objective`.
+        output: what the network makes of X̂; `ssae_tf.answer.answer` takes it apart.
+        x, x_hat, mask: X, X̂ and M, as in `ssae_tf.objective.objective`.
         settings: the equation, λ and the norm.
 
     Returns:
-        Scalars: the objective, averaged over the batch, and the mean absolute errors outside and
-        inside M.
+        Scalars: the objective of F(X̂), averaged over the batch, and the mean absolute errors of
+        F(X̂) outside and inside M. To the objective of a gated network those of G(X̂) and A are
+        added: by itself F(X̂) teaches G only where the gate is open, and the gate only where G is
+        right already.
     """
-    losses = objective(
-        reconstruction,
-        x,
-        x_hat,
-        mask,
-        equation=settings.equation,
-        weight=settings.weight,
-        norm=settings.norm,
-    )
-    return tf.reduce_mean(losses), *region_errors(reconstruction, x, mask)
+    found = answer(output, x.shape[-1])
+
+    def error(reconstruction: tf.Tensor) -> tf.Tensor:
+        return objective(
+            reconstruction,
+            x,
+            x_hat,
+            mask,
+            equation=settings.equation,
+            weight=settings.weight,
+            norm=settings.norm,
+        )
+
+    losses = error(found.reconstruction)
+    if found.gate is not None:
+        losses += error(found.repaint) + gate_error(found.gate, mask)
+    return tf.reduce_mean(losses), *region_errors(found.reconstruction, x, mask)
 
 
 def corrupt_in_pipeline(batches: tf.data.Dataset, config: RunConfig) -> tf.data.Dataset:
@@ -73,12 +77,11 @@ def make_step(
     """Compiles the step for one stage.
 
     Args:
-        model: F; batch normalisation keeps the mode it has now.
+        model: F.
         optimizer: built for the model's trainable variables.
         config: where and how pictures are corrupted, the objective, XLA.
         shards: parts of the batch that go through the network side by side, as branches of one
-            graph: see `ssae_tf.training.threads`. Gradients and figures are those of the whole
-            batch, but for rounding, as long as pictures do not meet in batch statistics.
+            graph: see `ssae_tf.training.threads`. Each part has batch statistics of its own.
 
     Returns:
         A function of (step, X), or of (step, X, X̂, M) when the corruption runs in the pipeline,
@@ -86,43 +89,34 @@ def make_step(
         M, all of F(X̂) before the update.
     """
     variables = model.trainable_variables
-    frozen = normalization.mode_of(model) == "moving"
-
-    def forward(x: tf.Tensor) -> tf.Tensor:
-        return folded_pass(model, x) if frozen else model(x, training=True)
 
     def update(x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor) -> Figures:
-        reconstructions, losses, gradients = [], [], []
+        outputs, losses, gradients = [], [], []
         count = x.shape[0]
         for first, last in itertools.pairwise(count * k // shards for k in range(shards + 1)):
             clean, corrupted, region = (p[first:last] for p in (x, x_hat, mask))
             with tf.GradientTape() as tape:
-                reconstruction = forward(corrupted)
-                loss, *_ = loss_and_errors(
-                    reconstruction, clean, corrupted, region, config.objective
-                )
+                output = model(corrupted, training=True)
+                loss, *_ = loss_and_errors(output, clean, corrupted, region, config.objective)
                 # So that the parts add up to the mean over the batch.
                 loss *= (last - first) / count
-            reconstructions.append(reconstruction)
+            outputs.append(output)
             losses.append(loss)
             gradients.append(tape.gradient(loss, variables))
         summed = [tf.add_n(each) for each in zip(*gradients, strict=True)]
         optimizer.apply_gradients(zip(summed, variables, strict=True))
-        return tf.add_n(losses), *region_errors(tf.concat(reconstructions, 0), x, mask)
+        reconstruction = answer(tf.concat(outputs, 0), x.shape[-1]).reconstruction
+        return tf.add_n(losses), *region_errors(reconstruction, x, mask)
 
     def step(index: tf.Tensor, x: tf.Tensor) -> Figures:
-        return step_of_pipeline(
-            index, x, *corrupt(x, corruption_seed(config, index), config.corruption)
-        )
+        return update(x, *corrupt(x, corruption_seed(config, index), config.corruption))
 
     def step_of_pipeline(
-        index: tf.Tensor, x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor
+        index: tf.Tensor,  # noqa: ARG001 - the pipeline has used it
+        x: tf.Tensor,
+        x_hat: tf.Tensor,
+        mask: tf.Tensor,
     ) -> Figures:
-        if config.corruption.noise:
-            # Kept in the answer: what is everywhere is no defect.
-            seed = tf.bitwise.invert(corruption_seed(config, index))
-            noise = config.corruption.noise * normal(tf.shape(x), seed)
-            x, x_hat = x + noise, x_hat + noise
         return update(x, x_hat, mask)
 
     function = step if config.corruption.where == "step" else step_of_pipeline

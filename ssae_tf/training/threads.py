@@ -1,8 +1,9 @@
 """How a training uses the cores of a machine without a GPU.
 
 TensorFlow splits each operation over the cores. The small maps of Table 1 leave little to split:
-on two cores a step of 8 crops of 64² took 184 ms, and on one 238 ms. With one core for every
-operation and half of the batch on each core it took 122 ms (docs/training.md).
+on two cores a step of 8 pictures of 64² took 184 ms, and on one 238 ms. With one core for every
+operation and half of the batch on each core it took 122 ms. Each half has batch statistics of its
+own; for inference they are estimated anew from all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import tensorflow as tf
 
 from ssae_tf.config import TrainingConfig
 from ssae_tf.machine import usable_cpus
-from ssae_tf.training.schedule import freeze_step
 
 
 def use_cores() -> None:
@@ -37,10 +37,8 @@ def side_by_side() -> int:
 
 
 def shards(config: TrainingConfig, batch_size: int) -> int:
-    """Into how many parts the batch of a step is split.
+    """Into how many parts the batch of a step is split, of at least two pictures each.
 
-    One where pictures meet in batch statistics, and under XLA, which runs one operation after the
-    other.
+    One under XLA, which runs one operation after the other.
     """
-    apart = freeze_step(config) == 0 and not config.jit
-    return min(batch_size, side_by_side()) if apart else 1
+    return 1 if config.jit else max(1, min(batch_size // 2, side_by_side()))

@@ -21,13 +21,11 @@ def odd() -> RunConfig:
         "corruption.contrast": 0.4,
         "corruption.tint": 0.1,
         "corruption.opacity": [0.5, 0.9],
-        "corruption.noise": 0.1,
         "corruption.share": 0.5,
         "corruption.patches": 3,
         "objective.equation": 3,
         "objective.weight": 0.9,
         "objective.norm": "l1",
-        "model.residual": True,
         "model.width": 0.05,
         "training.seed": 5,
     }
@@ -53,11 +51,13 @@ def test_ssae_takes_the_settings_as_they_are(odd: RunConfig) -> None:
 def test_plain_autoencoders(name: str, norm: str, odd: RunConfig) -> None:
     assert _changed(odd, METHODS[name](odd)) == {
         "corruption.share": 0.0,
-        "corruption.noise": 0.0,
         "objective.equation": 1,
         "objective.weight": None,
         "objective.norm": norm,
-        "model.residual": False,
+        "model.answer": "plain",
+        "model.context": 1,
+        "scoring.evidence": "residual",
+        "scoring.normalize": "location",
     }
 
 
@@ -87,8 +87,8 @@ def test_the_study_has_every_combination_once(odd: RunConfig) -> None:
         )
         assert corruption.brightness == (0.15 if "+brightness" in variant.name else 0.0)
         assert config.objective.equation == int(variant.name[-1])
-        extras = (corruption.texture, corruption.contrast, corruption.tint, corruption.noise)
-        assert (*extras, corruption.share, corruption.opacity) == (0, 0, 0, 0, 1, (1, 1))
+        extras = (corruption.texture, corruption.contrast, corruption.tint)
+        assert (*extras, corruption.share, corruption.opacity) == (0, 0, 0, 1, (1, 1))
         # The rest is the same for all.
         assert (corruption.patches, config.objective.weight, config.objective.norm) == (
             3,

@@ -73,11 +73,15 @@ ODD = "50% <i>#1?</i>"
 
 @pytest.fixture
 def results(make_results: MakeResults, tmp_path: Path, config: RunConfig) -> Results:
-    residual = config_module.override(config, {"model.residual": True})
+    changes = {
+        "model.answer": "gated",
+        "training.stages": [{"size": 32, "batch_size": 1, "steps": 5}],
+    }
+    gated = config_module.override(config, changes)
     # A name with a slash is no folder's.
     odd = ODD.replace("/", "_")
     found = {("ssae", "tile"): 0.5, ("ae-l2", "tile"): 0.4, ("ssae", odd): 0.3}
-    results = _with_sheets(make_results(found, categories=("tile", odd), config=residual), tmp_path)
+    results = _with_sheets(make_results(found, categories=("tile", odd), config=gated), tmp_path)
     results.outcomes["ae-l2", odd] = Outcome(error="Expected <1> & got 2.")
     return results
 
@@ -113,7 +117,7 @@ def test_notes_are_on_it(results: Results, tmp_path: Path) -> None:
     write_page(results, tmp_path)
     page = Page(tmp_path / "index.html")
     assert "failed: Expected <1> & got 2." in page.text
-    assert "The settings have model.residual=true; ae-l2 set it to false" in page.text
+    assert "The settings have a gated answer; ae-l2 have a plain one" in page.text
     assert "5 steps for each of the methods: tile, 50% <i>#1?<_i>." in page.text
     assert "preset quick, objective (3), norm l1" in page.text
     assert "arXiv:2206.11723v1" in page.text
@@ -125,7 +129,7 @@ def test_what_is_still_to_come(make_results: MakeResults, tmp_path: Path) -> Non
     page = Page(tmp_path / "index.html")
     assert "Still to come: ae-l2 on tile, ssae on slate, ae-l2 on slate." in page.text
     assert "2.5 minutes of training" in page.text
-    assert "model.residual" not in page.text
+    assert "gated answer" not in page.text
     assert "Pictures" not in page.text
 
 

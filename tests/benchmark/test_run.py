@@ -84,9 +84,6 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
                 raise error
             return model
 
-        def held_out_by_scale(self) -> list[float]:
-            return [0.9] * len(self.config.scoring.settled.scales)
-
     model = put_grey_network(monkeypatch, Trainer)
     # As many maps are traced as there are detectors.
     traced: dict[Any, Any] = {}
@@ -160,7 +157,7 @@ def test_every_method_on_every_category(
     assert (record["minutes"], record["study"], record["budgets"]) == (None, None, {})
     assert record["pictures"]["slate"] == {"train": 12, "test_good": 2, "test_defective": 6}
     assert record["settings"]["tile"]["objective"]["equation"] == 3
-    assert record["methods"]["ae-l2"]["changes"]["model.residual"] is False
+    assert record["methods"]["ae-l2"]["changes"]["model.answer"] == "plain"
     assert {path.name for path in out.iterdir() if path.is_file()} == {
         *("benchmark.json", "index.html", "more.csv", "tables.md"),
         *("table2.csv", "table3.csv", "table4.csv"),

@@ -122,7 +122,7 @@ def test_arguments_arrive(invoke: Invoke, plans: Any, root: Path, tmp_path: Path
     # Said once, though there are two categories.
     done = invoke(*arguments)
     assert done.err == [
-        config_module.PRESET_NOTES["quick"],
+        config_module.PRESET_NOTE,
         f"Page with pictures: {tmp_path / 'out' / 'index.html'}",
     ]
     assert plans[-1][0].categories == ("tile", "broken")

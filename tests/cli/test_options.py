@@ -27,11 +27,10 @@ SETTINGS: dict[str, tuple[list[str], str, Any]] = {
     "--width": (["0.125"], "model.width", 0.125),
     "--learning-rate": (["0.5"], "training.learning_rate", 0.5),
     "--seed": (["11"], "training.seed", 11),
-    "--sampling": (["resize"], "data.sampling", "resize"),
+    "--sampling": (["crop"], "data.sampling", "crop"),
     "--white-level": (["1023"], "data.white_level", 1023),
     "--skip-unreadable": ([], "data.skip_unreadable", True),
     "--corruption-in": (["data"], "corruption.where", "data"),
-    "--mixed-precision": (["bfloat16"], "training.mixed_precision", "bfloat16"),
     "--jit": ([], "training.jit", True),
     "--min-area": (["9"], "min_area", 9),
     "--smoothing-sigma": (["1.5"], "scoring.smoothing_sigma", 1.5),
@@ -121,7 +120,7 @@ def test_set_more_than_one(config_of: Callable[..., RunConfig]) -> None:
 
 def test_steps_are_shared_among_the_stages(config_of: Callable[..., RunConfig]) -> None:
     stages = (
-        '[{"size": 16, "batch_size": 1, "steps": 1}, {"size": 32, "batch_size": 1, "steps": 3}]'
+        '[{"size": 32, "batch_size": 1, "steps": 1}, {"size": 64, "batch_size": 1, "steps": 3}]'
     )
     config = config_of("--steps", "20", "--set", f"training.stages={stages}")
     assert [stage.steps for stage in config.training.stages] == [5, 15]
@@ -135,7 +134,7 @@ def test_preset(invoke: Invoke, fits: Fits, sample_root: Path) -> None:
     # Without it the machine decides, said aloud.
     done = invoke("fit", "--data", sample_root)
     assert fits[-1]["config"] == config_module.preset("quick", "tile")
-    assert done.err == [config_module.PRESET_NOTES["quick"]]
+    assert done.err == [config_module.PRESET_NOTE]
     assert "--preset paper" in done.err[0]
 
 

@@ -8,14 +8,12 @@ import os
 import cv2
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ssae_tf.config import DataConfig
 from ssae_tf.data import cache
 from ssae_tf.data.cache import PictureCache, resize
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.errors import DataError
-from ssae_tf.tensor_ops import shrink
 
 # Two of 8 bits, one of 16, all of different sizes.
 SIZES = {np.uint8: [(10, 12), (9, 31)], np.uint16: [(11, 8)]}
@@ -56,22 +54,6 @@ class TestContent:
             assert other.shape == (8, 16, 3)
             assert other.dtype == picture.dtype
             np.testing.assert_array_equal(other, resize(np.array(picture), 8, 16))
-
-    @pytest.mark.parametrize("location", ["memory", "disk"])
-    @pytest.mark.parametrize("size", [None, (13, 10)])
-    def test_shrunk_as_inspection_sees_them(self, written, location, size):
-        found = PictureCache(written[0], location=location)
-        for picture, small in zip(found.pictures, found.shrunk(4, size), strict=True):
-            seen = resize(np.array(picture), *(size or picture.shape[:2])).astype(np.float32)
-            expected = shrink(tf.constant(seen[None]), 4)[0]
-            assert small.dtype == picture.dtype
-            # Levels of 8 bits are rounded.
-            atol = 0.51 if picture.dtype == np.uint8 else 1e-6
-            np.testing.assert_allclose(small, expected, atol=atol)
-
-    def test_scale_one_is_the_pictures_themselves(self, written):
-        found = PictureCache(written[0])
-        assert found.shrunk(1) is found.pictures
 
     def test_calls_back_for_every_file(self, written, tmp_path):
         samples, _ = written

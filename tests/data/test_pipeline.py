@@ -108,15 +108,6 @@ class TestCrop:
         np.testing.assert_allclose(shares[[0, 39, 20]], 8 / 47, atol=0.02)
         assert shares.min() > 8 / 47 - 0.02
 
-    def test_crops_of_smaller_scales_come_as_much_more_seldom(self, rng):
-        full = [rng.random((32, 48, 3), dtype=np.float32)]
-        flat = {2: [np.full((16, 24, 3), 51, np.uint8)], 4: [np.full((8, 12, 3), 102, np.uint8)]}
-        one = CropSampler(full, 8, 700, STILL, SEED, smaller=flat)
-        x = one.batch(0)
-        spread = np.ptp(x, axis=(1, 2, 3))
-        shares = [(spread > 0).mean(), *((x[:, 0, 0, 0] == v).mean() for v in (0.2, 0.4))]
-        np.testing.assert_allclose(shares, [4 / 7, 2 / 7, 1 / 7], atol=0.05)
-
     def test_whole_pictures_have_no_margin(self):
         data = dataclasses.replace(STILL, sampling="resize")
         batch = sampler([places(8, 8)], data=data, margin=3).batch(0)

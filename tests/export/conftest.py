@@ -18,6 +18,7 @@ from ssae_tf.export.build import Exported, export
 from ssae_tf.export.formats import FORMATS
 from ssae_tf.export.make import Maker, Request
 from ssae_tf.local_statistics import fit_local_statistics
+from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.blocks import BatchNormalization
 from ssae_tf.progress import Reporter
 from stand_ins import randomize
@@ -83,14 +84,9 @@ _UNUSUAL: dict[str, dict[str, Any]] = {
         "margin": 8,
         "reading": "euclidean",
     },
-    "statistics": {"scales": [1, 2], "margin": 8, "local_statistics": True},
-    "scales": {
-        "scales": [1, 2, 4],
-        "residual_sigma": 1.5,
-        "smoothing_sigma": 2.0,
-        "margin": 16,
-        "normalize": "location",
-    },
+    "statistics": {"margin": 8, "local_statistics": True},
+    "location": {"smoothing_sigma": 2.0, "margin": 16, "normalize": "location"},
+    "gated": {"smoothing_sigma": 1.0, "margin": 0, "evidence": "gate"},
 }
 
 
@@ -98,9 +94,14 @@ _UNUSUAL: dict[str, dict[str, Any]] = {
 def unusual(request: pytest.FixtureRequest) -> Detector:
     """Settings far from the defaults.
 
-    The network is small, so that it converts quickly: what predicts a repair, and halves once.
+    The network is small, so that it converts quickly: what predicts a repair, and halves once. The
+    gated one is our own.
     """
-    config = from_dict({"scoring": _UNUSUAL[request.param]})
+    settings: dict[str, Any] = {"scoring": _UNUSUAL[request.param]}
+    if request.param == "gated":
+        settings["model"] = {"width": 0.0625, "answer": "gated", "context": 2}
+        settings["training"] = {"stages": [{"size": 32, "batch_size": 1, "steps": 1}]}
+    config = from_dict(settings)
     layers = tf.keras.layers
     initial = tf.keras.initializers.RandomNormal(stddev=0.5, seed=1)
     inputs = tf.keras.Input((None, None, 3))
@@ -110,15 +111,15 @@ def unusual(request: pytest.FixtureRequest) -> Detector:
     x = layers.Conv2DTranspose(8, 3, strides=2, padding="same", kernel_initializer=initial)(x)
     x = layers.Conv2D(3, 1, activation="tanh", name="reconstruction")(x)
     model = tf.keras.Model(inputs, layers.Add()([inputs, x]), name="ssae")
+    if request.param == "gated":
+        model = autoencoder(config.model, training_size=32)
     randomize(model)
     weights = None
-    if request.param == "scales":
-        weights = np.random.default_rng(2).uniform(0.2, 2.0, (3, 64, 64)).astype(np.float32)
+    if request.param == "location":
+        weights = np.random.default_rng(2).uniform(0.2, 2.0, (64, 64)).astype(np.float32)
     detector = Detector(model, config, Calibration(0.5, 1, (0.5,)), weights)
     if request.param == "statistics":
         rng = np.random.default_rng(3)
         features = [detector.describe(rng.random((60, 70, 3), np.float32)) for _ in range(12)]
-        residual = detector.inspect(rng.random((60, 70, 3), np.float32))[1]
-        statistics = fit_local_statistics(np.stack(features), [residual])
-        detector = detector.replace(statistics=statistics)
+        detector = detector.replace(statistics=fit_local_statistics(np.stack(features)))
     return detector

@@ -268,7 +268,7 @@ def test_int8_that_judges_otherwise_is_refused(
             out=tmp_path / "tile",
             reporter=Reporter(quiet=True),
         )
-    assert "The map differs by" in str(caught.value)
+    assert "he map differs by" in str(caught.value)
     assert str(caught.value).endswith("nothing was written; --keep-failed keeps it.")
     assert list(tmp_path.iterdir()) == []
 
@@ -306,7 +306,7 @@ def test_unusual_settings(
     unusual: Detector,
     rng: np.random.Generator,
 ) -> None:
-    """Resized, or weighed over three scales; the repair predicted, single pixels count."""
+    """Resized, weighed by location, gated; single pixels count."""
     run, share = unusual_run
     for size in ((32, 48), (75, 41), (20, 90)):
         pixels = rng.integers(0, 256, (2, *size, 3)).astype(np.uint8)

@@ -36,11 +36,9 @@ def test_parts_of_a_detector(trained: Detector) -> None:
     assert found["machine"]["cpus"] >= 1
 
 
-def test_resized_and_at_several_scales(trained: Detector) -> None:
-    config = override(
-        trained.config, {"scoring.inspection_size": [64, 48], "scoring.scales": [1, 2]}
-    )
-    weights = np.ones((2, 4, 4), np.float32)
+def test_resized(trained: Detector) -> None:
+    config = override(trained.config, {"scoring.inspection_size": [64, 48]})
+    weights = np.ones((4, 4), np.float32)
     detector = Detector(trained.model, config, trained.calibration, weights)
     assert len(measure(detector, (40, 40), 1, QUIET)["seconds"]) == 5
 

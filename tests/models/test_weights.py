@@ -66,11 +66,13 @@ class TestRoundTrip:
         assert {f"bridge_conv_norm/{n}" for n in ("gamma", "beta", "moving_mean")} < names
         assert {"bridge_conv/kernel", "reconstruction/bias"} < names
 
-    def test_into_a_mixed_precision_network(self, model, path):
+    def test_of_a_gated_network(self, path):
+        config = ModelConfig(width=0.0625, answer="gated", context=2)
+        model, other = (network(seed, config) for seed in (0, 1))
+        assert len(named_variables(model)) == len(model.weights)
         save_weights(model, path)
-        mixed = autoencoder(NARROW, training_size=64, mixed_precision="bfloat16")
-        load_weights(mixed, path)
-        assert_same(values(mixed), values(model))
+        load_weights(other, path)
+        assert_same(values(other), values(model))
 
 
 class TestFilesThatDoNotFit:
@@ -86,6 +88,14 @@ class TestFilesThatDoNotFit:
             RunError, match=r"weights\.npz: weight 'encoder1_conv1/kernel' has shape"
         ):
             load_weights(model, path)
+
+    def test_another_answer(self, model, path):
+        save_weights(model, path)
+        gated = network(config=ModelConfig(width=0.0625, answer="gated"))
+        before = values(gated)
+        with pytest.raises(RunError, match=r"has no weight 'gate_\S+', so it belongs to"):
+            load_weights(gated, path)
+        assert_same(values(gated), before)
 
     def test_a_weight_missing(self, model, path):
         arrays = {k: v + 1 for k, v in values(model).items() if k != "reconstruction/bias"}

@@ -16,6 +16,7 @@ from ssae_tf.config import RunConfig, override
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.models.blocks import BatchNormalization, DilatedConv2D
+from ssae_tf.models.gated import Blend
 
 TINY = {
     "model.width": 0.0625,
@@ -25,12 +26,20 @@ TINY = {
 }
 
 
+# What makes that training one of a gated network.
+GATED = {
+    "model.answer": "gated",
+    "training.stages": [{"size": 32, "batch_size": 2, "steps": 2}],
+    "scoring.evidence": "gate",
+}
+
+
 @pytest.fixture(scope="session")
 def configure():
     """Settings of a tiny training with some changed, by dotted name."""
 
-    def make(changes=None):
-        return override(RunConfig(), {**TINY, **(changes or {})})
+    def make(changes=None, *, gated=False):
+        return override(RunConfig(), {**TINY, **(GATED if gated else {}), **(changes or {})})
 
     return make
 
@@ -50,27 +59,27 @@ def caches(tmp_path_factory):
     return PictureCache(samples[:4]), PictureCache(samples[4:])
 
 
-def small_network(config, training_size, *, seed, mean_colour, mixed_precision="none", channels=3):
-    """One layer of each kind that Table 1 has."""
+def small_network(config, training_size, *, seed, mean_colour, channels=3):
+    """One layer of each kind that Table 1 has, and a gate on the same features if it is gated."""
     draw = tf.keras.initializers.RandomNormal(stddev=0.3, seed=seed)
-    same = {
-        "padding": "same",
-        "kernel_initializer": draw,
-        "dtype": "float32" if mixed_precision == "none" else f"mixed_{mixed_precision}",
-    }
+    same = {"padding": "same", "kernel_initializer": draw}
     inputs = tf.keras.Input((None, None, channels))
     x = tf.keras.layers.Conv2D(4, 3, name="conv", **same)(inputs)
-    x = tf.keras.layers.MaxPooling2D(2, dtype=same["dtype"], name="pool")(x)
-    x = DilatedConv2D(
-        4, 5, 4, training_size // 2, config.reach, seed, dtype=same["dtype"], name="dilated"
-    )(x)
+    x = tf.keras.layers.MaxPooling2D(2, name="pool")(x)
+    x = DilatedConv2D(4, 5, 4, training_size // 2, seed, name="dilated")(x)
     x = BatchNormalization(config.momentum, name="norm")(x)
-    x = tf.keras.layers.ReLU(dtype=same["dtype"], name="relu")(x)
+    x = tf.keras.layers.ReLU(name="relu")(x)
     x = tf.keras.layers.Conv2DTranspose(4, 3, strides=2, name="up", **same)(x)
     last = tf.keras.layers.Conv2D(
         channels, 1, activation="sigmoid", kernel_initializer=draw, name="reconstruction"
     )
-    return tf.keras.Model(inputs, last(x))
+    outputs = last(x)
+    if config.answer == "gated":
+        gate = tf.keras.layers.Conv2D(
+            1, 1, activation="sigmoid", kernel_initializer=draw, name="gate"
+        )
+        outputs = Blend(name="repaired")([inputs, gate(x), outputs])
+    return tf.keras.Model(inputs, outputs)
 
 
 def negative_square(x, seed, config=None):

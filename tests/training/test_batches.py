@@ -84,18 +84,6 @@ class TestOtherPurposes:
         assert not np.array_equal(judged, clean)
 
 
-class TestScales:
-    def test_judged_pictures_of_one_scale(self, make, caches):
-        changes = {"scoring.scales": [1, 2], "scoring.margin": 0}
-        flat = [np.full_like(picture, 255) for picture in caches[1].shrunk(2)]
-        batches = make(changes)
-        batches._sizes["select", "shrunk", (2, None)] = flat
-        assert all((x == 1).all() for x in batches.judged(STAGE, 2))
-        assert not any((x == 1).all(axis=(1, 2, 3)).any() for x in batches.judged(STAGE, 1))
-        mixed = np.concatenate(batches.judged(STAGE))
-        assert 0 < (mixed == 1).all(axis=(1, 2, 3)).sum() < len(mixed)
-
-
 class TestSampling:
     def test_resize_shows_whole_pictures(self, make, caches):
         changes = {"data.sampling": "resize", "data.rotate": False}
@@ -122,21 +110,47 @@ class TestSampling:
         assert sorted(sizes) == [(16, 16), (16, 16), (24, 24), (24, 24)]
 
     def test_crops_are_of_what_inspection_sees(self, make, caches):
-        """Resized to the inspection size first, then shrunk by each scale."""
-        changes = {"scoring.inspection_size": [64, 96], "scoring.scales": [2, 4]}
+        """Resized to the inspection size first."""
+        changes = {"scoring.inspection_size": [64, 96], "scoring.margin": 0}
         changes |= {"data.rotate": False, "data.flip_horizontal": False}
-        changes |= {"data.flip_vertical": False, "scoring.margin": 0}
-        crops = np.concatenate([x for _, x in drawn(make(changes).training(0, CROPS, 0, 0, 8))])
-        found = []
+        changes |= {"data.flip_vertical": False}
+        crops = np.concatenate([x for _, x in drawn(make(changes).training(0, CROPS, 0, 0, 4))])
+        found = 0
         for crop in crops:
-            for scale in (2, 4):
-                for picture in caches[0].shrunk(scale, (64, 96)):
-                    windows = np.lib.stride_tricks.sliding_window_view(picture, (16, 16), (0, 1))
-                    off = windows.transpose(0, 1, 3, 4, 2) / np.float32(255) - crop
-                    if np.abs(off).max(axis=(2, 3, 4)).min() < 1e-6:
-                        found.append(scale)
-        assert len(found) >= len(crops)
-        assert set(found) == {2, 4}
+            for picture in caches[0].resized(64, 96):
+                windows = np.lib.stride_tricks.sliding_window_view(picture, (16, 16), (0, 1))
+                off = windows.transpose(0, 1, 3, 4, 2) / np.float32(255) - crop
+                found += np.abs(off).max(axis=(2, 3, 4)).min() < 1e-6
+        assert found >= len(crops)
+
+    def test_crops_reach_as_far_as_the_margin_of_inspection(self, make):
+        """The same pictures with none show no reflection."""
+        none, some = (
+            np.concatenate([x for _, x in drawn(make(changes).training(0, CROPS, 0, 0, 8))])
+            for changes in ({"scoring.margin": 0}, {"scoring.margin": 12})
+        )
+        # A picture of noise has no two equal neighbours but where it is reflected.
+        assert not _mirrored(none).any()
+        assert _mirrored(some).any()
+
+    @pytest.mark.parametrize("purpose", ["training", "judged", "clean"])
+    def test_whole_pictures_have_no_margin(self, make, purpose):
+        found = []
+        for margin in (0, 12):
+            batches = make({"data.sampling": "resize", "scoring.margin": margin})
+            found.append(
+                [x for _, x in drawn(batches.training(0, STAGE, 0, 0, 3))]
+                if purpose == "training"
+                else [np.asarray(x) for x in getattr(batches, purpose)(STAGE)]
+            )
+        np.testing.assert_array_equal(found[1], found[0])
+
+
+def _mirrored(x):
+    """Which pictures have two equal rows or columns side by side."""
+    rows = (x[:, 1:] == x[:, :-1]).all(axis=(2, 3)).any(axis=1)
+    columns = (x[:, :, 1:] == x[:, :, :-1]).all(axis=(1, 3)).any(axis=1)
+    return rows | columns
 
 
 def test_mean_colour_weighs_pictures_of_all_depths_and_sizes_alike(tmp_path, configure):

@@ -8,28 +8,28 @@ import shutil
 import signal
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from rich.console import Console
 
+from ssae_tf.answer import answer
 from ssae_tf.errors import RunError
 from ssae_tf.models.weights import load_arrays, named_variables
 from ssae_tf.progress import Reporter, Task
-from ssae_tf.training import loop, selection
+from ssae_tf.tensor_ops import gaussian_filter
+from ssae_tf.training import loop
 from ssae_tf.training.logs import read_history
 from ssae_tf.training.loop import Trainer, TrainingDiverged, TrainingInterrupted
 from ssae_tf.training.selection import Judge
 
-# A stage boundary after step 2, and batch normalisation frozen after step 3.
+# A stage boundary after step 2.
 STAGED = {
     "training.stages": [
         {"size": 16, "batch_size": 2, "steps": 2},
         {"size": 24, "batch_size": 1, "steps": 3},
     ],
-    "training.freeze_norm": 0.6,
     "training.evaluations": 3,
     "training.learning_rate": 0.02,
 }
@@ -299,13 +299,6 @@ class TestWhatItLeaves:
             assert f"{row.outside:.4f} (training mode {row.outside_training:.4f})" in line
             assert line.endswith(", kept") == row.best
 
-    def test_frozen_statistics_close_the_gap(self, staged):
-        *before, after = read_history(staged[0] / "history.csv", 5)
-        for row in before:
-            assert row.outside != pytest.approx(row.outside_training, rel=1e-4)
-        assert after.outside == pytest.approx(after.outside_training, rel=1e-6)
-        assert after.inside == pytest.approx(after.inside_training, rel=1e-6)
-
     def test_tensorboard(self, staged):
         found = {}
         for path in (staged[0] / "logs").iterdir():
@@ -319,20 +312,55 @@ class TestWhatItLeaves:
             assert tf.io.decode_png(found[row.step, "select"][2]).shape == (24, 72, 3)
 
 
-def test_what_is_found_at_each_scale(trainer, tmp_path, monkeypatch):
-    one = trainer({"scoring.scales": [2, 1]})
-    one.train(tmp_path)
-    asked = []
+class TestGated:
+    """A network that is gated goes the same way."""
 
-    def judge(model, batches, config):
-        asked.append(batches)
-        return SimpleNamespace(judge=lambda: SimpleNamespace(held_out_auroc=len(asked) / 10))
+    CHANGES = {
+        "training.stages": [{"size": 32, "batch_size": 2, "steps": 4}],
+        "training.evaluations": 2,
+        "training.learning_rate": 0.02,
+    }
 
-    monkeypatch.setattr(selection, "Judge", judge)
-    assert one.held_out_by_scale() == [0.1, 0.2]
-    for found, scale in zip(asked, (1, 2), strict=True):
-        expected = one._batches.judged(one.config.training.stages[-1], scale)
-        np.testing.assert_array_equal(found, expected)
+    @pytest.fixture
+    def gated(self, caches, configure, small):
+        def make(reporter=None):
+            config = configure(self.CHANGES, gated=True)
+            return Trainer(*caches, config, reporter or Reporter(quiet=True))
+
+        return make
+
+    def test_stopped_it_comes_to_the_same(self, gated, tmp_path):
+        model = gated().train(tmp_path / "whole")
+        with pytest.raises(TrainingInterrupted):
+            gated(Interrupting(1)).train(tmp_path / "stopped")
+        other = gated().train(tmp_path / "stopped", resume=True)
+        assert_same(final(tmp_path / "stopped"), final(tmp_path / "whole"))
+        assert_same(values(other), values(model))
+        assert "gate/kernel" in best(tmp_path / "whole")
+
+    def test_it_learns_what_to_repaint_and_how(self, gated, tmp_path):
+        one = gated()
+        before = values(one.model)
+        after = values(one.train(tmp_path))
+        for name in ("gate/kernel", "reconstruction/kernel", "conv/kernel"):
+            assert not np.allclose(after[name], before[name], rtol=1e-4), name
+
+    def test_the_sheet_shows_f_and_the_map_of_the_gate(self, gated, tmp_path, monkeypatch):
+        sheets = []
+        monkeypatch.setattr(
+            loop.TensorBoard, "sheet", lambda self, step, *parts: sheets.append((step, *parts))
+        )
+        one = gated()
+        one.train(tmp_path)
+        assert [step for step, *_ in sheets] == [2, 4]
+        # The last one was judged as the network is kept now, if it was the best.
+        rows = read_history(tmp_path / "history.csv", 4)
+        kept = max(k for k, row in enumerate(rows) if row.best)
+        _, x_hat, reconstruction, maps = sheets[kept]
+        found = answer(one.model(x_hat, training=False))
+        np.testing.assert_allclose(reconstruction, found.reconstruction, atol=1e-5)
+        expected = gaussian_filter(found.gate, one.config.scoring.sigma)[..., 0]
+        np.testing.assert_allclose(maps, expected, atol=1e-5)
 
 
 def test_figures_of_training_are_means_since_the_last_row(trainer, tmp_path, monkeypatch):

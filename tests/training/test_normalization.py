@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ssae_tf.config import ModelConfig
+from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.blocks import BatchNormalization
 from ssae_tf.training import normalization
 
@@ -59,14 +60,13 @@ def test_estimate_is_the_mean_of_the_batches_own_statistics(network, batches):
 
 def test_estimate_changes_nothing_else(network, batches):
     network.get_layer("first").gamma.assign([2.0, 3.0])
-    network.get_layer("second").mode = "moving"
+    network.get_layer("second").mode = "estimate"
     before = weights(network)
     normalization.make_estimate(network)(batches)
     after = weights(network)
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert changed == {f"{n}/moving_{s}" for n in ("first", "second") for s in ("mean", "variance")}
-    assert network.get_layer("first").mode == "batch"
-    assert network.get_layer("second").mode == "moving"
+    assert [layer.mode for layer in normalization.layers(network)] == ["batch", "estimate"]
 
 
 def test_estimate_forgets_what_was_before(network, batches):
@@ -132,16 +132,7 @@ def test_statistics_are_kept_after_an_error(network, batches):
     np.testing.assert_array_equal(weights(network)["first/moving_mean"], [0, 0])
 
 
-def test_set_mode_reaches_every_layer(network, batches):
-    normalization.set_mode(network, "moving")
-    assert [layer.mode for layer in normalization.layers(network)] == ["moving", "moving"]
-    assert normalization.mode_of(network) == "moving"
-    found = network(batches[0], training=True)
-    np.testing.assert_array_equal(found, network(batches[0], training=False))
-
-
-def test_layers_of_table_1():
-    from ssae_tf.models.autoencoder import autoencoder
-
-    model = autoencoder(ModelConfig(width=0.0625), 16)
-    assert len(normalization.layers(model)) == 20
+@pytest.mark.parametrize(("answer", "count"), [("plain", 20), ("gated", 20 + 19)])
+def test_layers_of_both_sub_networks(answer, count):
+    model = autoencoder(ModelConfig(width=0.0625, answer=answer), training_size=32)
+    assert len(normalization.layers(model)) == count

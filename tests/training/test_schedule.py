@@ -10,7 +10,6 @@ from ssae_tf.config import Stage, TrainingConfig
 from ssae_tf.training.schedule import (
     estimated_seconds,
     evaluation_steps,
-    freeze_step,
     learning_rate,
     scaled_to,
     stage_of,
@@ -85,11 +84,6 @@ class TestStages:
 )
 def test_evaluations_are_spread_and_the_last_step_is_one(steps, evaluations, expected):
     assert evaluation_steps(settings(steps, evaluations=evaluations)) == expected
-
-
-@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.5, 4), (0.6, 5), (0.75, 6), (1.0, 8)])
-def test_freeze_step(share, expected):
-    assert freeze_step(TrainingConfig(stages=STAGES, freeze_norm=share)) == expected
 
 
 class TestTime:

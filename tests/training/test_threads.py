@@ -14,7 +14,7 @@ import json, dataclasses, sys
 import tensorflow as tf
 from ssae_tf.config import TrainingConfig
 from ssae_tf.training import threads
-apart = TrainingConfig(freeze_norm=0.0)
+apart = TrainingConfig()
 found = {"before": [threads.side_by_side(), threads.shards(apart, 8)]}
 if "late" in sys.argv:
     float(tf.constant(1.0) + 1.0)
@@ -26,8 +26,6 @@ found["again"] = tf.config.threading.get_intra_op_parallelism_threads()
 found["cores"] = threads.usable_cpus()
 found["side_by_side"] = threads.side_by_side()
 found["shards"] = [threads.shards(apart, size) for size in (1, 2, 8, 1000)]
-found["batch statistics"] = threads.shards(TrainingConfig(freeze_norm=1.0), 8)
-found["frozen later"] = threads.shards(TrainingConfig(freeze_norm=0.5), 8)
 found["xla"] = threads.shards(dataclasses.replace(apart, jit=True), 8)
 print(json.dumps(found))
 """
@@ -55,14 +53,14 @@ def test_one_core_for_each_operation(used):
     assert used["threads"] == used["again"] == 1
 
 
-def test_parts_are_pictures_or_cores_whichever_are_fewer(used):
+def test_parts_are_pairs_of_pictures_or_cores_whichever_are_fewer(used):
     cores = used["cores"]
     assert used["side_by_side"] == cores
-    assert used["shards"] == [min(size, cores) for size in (1, 2, 8, 1000)]
+    assert used["shards"] == [min(pairs, cores) for pairs in (1, 1, 4, 500)]
 
 
-def test_pictures_that_meet_stay_together(used):
-    assert used["batch statistics"] == used["frozen later"] == used["xla"] == 1
+def test_xla_takes_the_batch_whole(used):
+    assert used["xla"] == 1
 
 
 def test_only_the_cores_of_this_process_count(used):

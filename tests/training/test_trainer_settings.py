@@ -52,13 +52,11 @@ def base(caches, configure, put_stand_ins):
         ("training.epsilon", 0.1),
         ("training.warmup", 1.0),
         ("training.schedule", "constant"),
-        ("training.freeze_norm", 0.3),
         ("training.seed", 1),
         ("training.stages", [{"size": 16, "batch_size": 1, "steps": STEPS}]),
         ("training.stages", [{"size": 24, "batch_size": 2, "steps": STEPS}]),
         ("training.stages", [{"size": 16, "batch_size": 2, "steps": STEPS + 1}]),
         ("model.momentum", 0.1),
-        ("model.reach", 0.1),
         ("data.sampling", "resize"),
         ("data.rotate", False),
         ("data.flip_horizontal", False),
@@ -68,7 +66,6 @@ def base(caches, configure, put_stand_ins):
         ("objective.norm", "l2_squared"),
         ("objective.norm", "l1"),
         ("objective.norm", "ssim"),
-        ("corruption.noise", 0.1),
         ("scoring.margin", 5),
     ],
 )
@@ -76,6 +73,15 @@ def test_it_changes_the_trained_weights(trainer, base, name, value):
     assert len(base[1]) == STEPS
     changed, _ = run(trainer({name: value}))
     assert any(not np.allclose(changed[n], base[0][n], rtol=1e-4) for n in changed)
+
+
+def test_a_margin_changes_nothing_for_whole_pictures(trainer):
+    whole = {"data.sampling": "resize"}
+    (expected, _), (found, _) = (
+        run(trainer({**whole, "scoring.margin": margin})) for margin in (0, 5)
+    )
+    for name, value in found.items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-6, err_msg=name)
 
 
 def test_same_settings_do_not(trainer, base):
@@ -122,65 +128,24 @@ def test_what_the_network_is_built_with(trainer, caches, small, monkeypatch):
         return small(config, training_size, **kwargs)
 
     monkeypatch.setattr(loop, "autoencoder", autoencoder)
-    stages = [{"size": size, "batch_size": 1, "steps": 1} for size in (32, 16, 24)]
+    stages = [{"size": size, "batch_size": 1, "steps": 1} for size in (96, 32, 64)]
     one = trainer(
         {
             "training.stages": stages,
-            "training.mixed_precision": "bfloat16",
             "training.seed": 5,
             "model.width": 0.5,
+            "model.answer": "gated",
+            "model.context": 2,
         }
     )
     ((config, size, others),) = calls
     assert config is one.config.model
-    assert config.width == 0.5
+    assert (config.width, config.answer, config.context) == (0.5, "gated", 2)
     # Of the smallest pictures: taps that these do not reach start at zero.
-    assert size == 16
+    assert size == 32
     assert others["seed"] == 5
-    assert others["mixed_precision"] == "bfloat16"
     colour = np.mean([p.mean(axis=(0, 1)) for p in caches[0].pictures], axis=0) / 255
     np.testing.assert_allclose(others["mean_colour"], colour, rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("start", "share", "expected"),
-    [
-        ("random", 1.0, []),
-        ("random", 0.0, ["measure_statistics"]),
-        ("low_pass", 1.0, ["start_as_low_pass"]),
-        ("low_pass", 0.0, ["start_as_low_pass"]),
-    ],
-)
-def test_where_it_starts(trainer, monkeypatch, start, share, expected):
-    calls = []
-    for name in ("measure_statistics", "start_as_low_pass"):
-        monkeypatch.setattr(loop, name, lambda model, x, name=name: calls.append((name, model, x)))
-    one = trainer({"model.start": start, "training.freeze_norm": share})
-    assert [name for name, _, _ in calls] == expected
-    for _, model, x in calls:
-        assert model is one.model
-        assert x.shape == (32, 16, 16, 3)
-        assert x.dtype == np.float32
-
-
-@pytest.mark.parametrize(("share", "modes"), [(1.0, {"batch"}), (0.0, {"moving"})])
-def test_freeze_norm_at_its_ends(trainer, monkeypatch, share, modes):
-    seen = set()
-    real = loop.make_step
-
-    def make_step(model, *args):
-        seen.add(model.get_layer("norm").mode)
-        return real(model, *args)
-
-    monkeypatch.setattr(loop, "make_step", make_step)
-    one = trainer({"training.freeze_norm": share})
-    before = weights(one.model)
-    after, _ = run(one)
-    assert seen == modes
-    for name in ("norm/2", "norm/3"):
-        assert np.array_equal(before[name], after[name]) == (share == 0.0)
-        # With statistics frozen from the first step on, they are measured before it.
-        assert np.allclose(before[name], {"2": 0.0, "3": 1.0}[name[-1]]) == (share == 1.0)
 
 
 class _Reached(Exception):
