@@ -487,8 +487,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_GATED,
         "training": {
             "stages": [
-                {"size": 128, "batch_size": 8, "steps": 400},
-                {"size": 256, "batch_size": 4, "steps": 800},
+                {"size": 128, "batch_size": 8, "steps": 250},
+                {"size": 256, "batch_size": 4, "steps": 500},
             ],
             "learning_rate": 2e-3,
         },
@@ -497,8 +497,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_GATED,
         "training": {
             "stages": [
-                {"size": 128, "batch_size": 8, "steps": 2400},
-                {"size": 256, "batch_size": 4, "steps": 4800},
+                {"size": 128, "batch_size": 8, "steps": 1500},
+                {"size": 256, "batch_size": 4, "steps": 3000},
             ],
             "learning_rate": 2e-3,
             "evaluations": 24,

@@ -350,10 +350,10 @@ _GATED = {
     "scoring.local_statistics": True,
 }
 LITERALLY: dict[str, dict[str, Any]] = {
-    "quick": {**_GATED, "training.stages": [(128, 8, 400), (256, 4, 800)]},
+    "quick": {**_GATED, "training.stages": [(128, 8, 250), (256, 4, 500)]},
     "best": {
         **_GATED,
-        "training.stages": [(128, 8, 2400), (256, 4, 4800)],
+        "training.stages": [(128, 8, 1500), (256, 4, 3000)],
         "training.evaluations": 24,
     },
     "paper": {
