@@ -200,7 +200,10 @@ def test_a_run_of_another_version(invoke: Invoke, run_folder: Path, tmp_path: Pa
     path.write_text(json.dumps(config))
     done = invoke("export", run, "--format", "onnx", "--quiet")
     assert (done.code, len(done.err)) == (1, 1)
-    assert done.error == f"Error: {path}: Unknown setting `model.attention`."
+    assert done.error == (
+        f"Error: {path}: Unknown setting `model.attention`. The run may be of another version of "
+        "ssae_tf: `ssae-tf fit` makes it anew."
+    )
 
 
 def test_the_list(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
