@@ -166,7 +166,7 @@ class Detector:
         self.statistics = statistics
         self._map = _compiled(model, config, weights, statistics)
         self.network = compiled_network(model)
-        self._describe = _graph(model, lambda x: local_features(x))
+        self._describe = _graph(model, local_features)
 
     @classmethod
     def load(cls, run: str | Path) -> Detector:
