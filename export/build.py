@@ -17,7 +17,6 @@ from ssae_tf import __version__
 from ssae_tf.detector import (
     CALIBRATION_FILE,
     CONFIG_FILE,
-    STATISTICS_FILE,
     WEIGHTING_FILE,
     WEIGHTS_FILE,
     Detector,
@@ -133,8 +132,6 @@ def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float)
     names = [CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE]
     if maker.detector.weights is not None:
         names.append(WEIGHTING_FILE)
-    if maker.detector.statistics is not None:
-        names.append(STATISTICS_FILE)
     return {
         "schema_version": SCHEMA_VERSION,
         "format": maker.format.name,

@@ -136,7 +136,7 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
         autograph=False, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)]
     )
     def scoring(y: tf.Tensor) -> tf.Tensor:
-        return inspect(idle, y, config, detector.weights, detector.statistics)[1]
+        return inspect(idle, y, config, detector.weights)[1]
 
     return {
         "network": lambda: detector.network(seen).numpy(),

@@ -30,7 +30,6 @@ from ssae_tf.export.names import (
 )
 from ssae_tf.export.network import folded
 from ssae_tf.export.verdict import reaches_area
-from ssae_tf.local_statistics import LocalStatistics
 from ssae_tf.scoring import inspect
 from ssae_tf.tensor_ops import resize
 
@@ -46,7 +45,6 @@ class Serving:
         threshold: the score above which a picture is anomalous, unless the caller gives another.
         min_area: pixels of the picture that a defect must have.
         weights: of the evidence by location, (h, w) float32; None for 1.
-        statistics: what is usual by place; None for a map of residuals alone.
         has_reconstruction: whether F(X) is an output.
         has_verdict: whether `is_anomalous` is an output; the area rule needs a loop, which not
             every format has.
@@ -56,7 +54,6 @@ class Serving:
     threshold: float
     min_area: int
     weights: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
-    statistics: LocalStatistics | None = dataclasses.field(default=None, repr=False, compare=False)
     has_reconstruction: bool = True
     has_verdict: bool = True
 
@@ -77,7 +74,6 @@ class Serving:
             calibration.threshold,
             calibration.min_area,
             detector.weights,
-            detector.statistics,
             has_reconstruction,
             has_verdict,
         )
@@ -112,9 +108,7 @@ class Serving:
         batch, height, width = shape[0], shape[1], shape[2]
         size = self.config.inspection_size
         inspected = x if size is None else resize(x, *size)
-        reconstruction, map_ = inspect(
-            network, inspected, self.config, self.weights, self.statistics
-        )
+        reconstruction, map_ = inspect(network, inspected, self.config, self.weights)
         if size is not None:
             reconstruction = resize(reconstruction, height, width)
             map_ = resize(map_[..., None], height, width)[..., 0]

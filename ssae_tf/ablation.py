@@ -132,8 +132,7 @@ ROWS = (
     Row("as_shipped", "the detector of the run folder", always=True),
     Row(
         "network",
-        "the network's evidence alone, without position-wise Gaussian statistics",
-        {"scoring.local_statistics": False},
+        "the network's evidence alone: all the evidence that a detector has",
         always=True,
     ),
     Row(
@@ -143,7 +142,6 @@ ROWS = (
             "scoring.evidence": "residual",
             "scoring.reading": "absolute",
             "scoring.normalize": "none",
-            "scoring.local_statistics": False,
         },
         always=True,
     ),
@@ -154,7 +152,6 @@ ROWS = (
         "evidence not normalised by location",
         {"scoring.normalize": "none"},
     ),
-    Row("residual", "|F(X) − X| in place of the gate", {"scoring.evidence": "residual"}),
     Row("no_smoothing", "the map not smoothed", {"scoring.smoothing_sigma": 0.0}),
 )
 

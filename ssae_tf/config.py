@@ -243,8 +243,6 @@ class ScoringConfig:
             1.2 % of the training pictures' shorter side (of the inspection size, where there is
             one); `fit` writes the number.
         normalize: "location" divides the map by its level at each place in normal pictures.
-        local_statistics: a second opinion: the evidence counts the more, the less a place looks as
-            it does in normal pictures (`ssae_tf.local_statistics`: texture, brightness, colour).
     """
 
     inspection_size: InspectionSize = None
@@ -253,7 +251,6 @@ class ScoringConfig:
     reading: Literal["absolute", "euclidean"] = "absolute"
     smoothing_sigma: Annotated[float, Field(ge=0.0)] | None = 4.0
     normalize: Literal["none", "location"] = "none"
-    local_statistics: bool = False
 
     @property
     def sigma(self) -> float:
@@ -480,7 +477,7 @@ _GATED = {
     "model": {"width": 0.25, "answer": "gated", "context": 2},
     "objective": {"norm": "l1"},
     "corruption": _CORRUPTION,
-    "scoring": {"evidence": "gate", "smoothing_sigma": None, "local_statistics": True},
+    "scoring": {"evidence": "gate", "smoothing_sigma": None},
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {

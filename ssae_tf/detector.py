@@ -17,7 +17,6 @@ from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image, to_unit
 from ssae_tf.errors import ConfigError, DataError, RunError
 from ssae_tf.files import atomic, read_json, write_json, write_text
-from ssae_tf.local_statistics import CELLS, LocalStatistics, local_features
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
 from ssae_tf.scoring import inspect, respond
@@ -30,7 +29,6 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.npz"
 CALIBRATION_FILE = "calibration.json"
 WEIGHTING_FILE = "weighting.npz"
-STATISTICS_FILE = "statistics.npz"
 _WEIGHTS = "weights"
 _SMALLEST_TILE = 64
 
@@ -96,8 +94,8 @@ class Result:
         defects: components of the map above the threshold, the strongest first.
         picture: X, (H, W, 3) float32 in [0, 1].
         reconstruction: F(X), like `picture`; None from an artefact that was exported without.
-        anomaly_map: (H, W) float32, at least 0; grey levels, or with local statistics units that
-            normal pictures hardly reach.
+        anomaly_map: (H, W) float32, at least 0; grey levels, or the share of each pixel that is
+            repainted.
         mask: (H, W) bool.
     """
 
@@ -147,7 +145,6 @@ class Detector:
         calibration: the threshold; None before calibration.
         weights: of the evidence by location (`ssae_tf.residual_normalization`), (h, w) float32;
             None for 1.
-        statistics: what is usual by place; None for a map of residuals alone.
         network: F in inference as one graph for all sizes, (B, H, W, C) float32 to the same.
     """
 
@@ -157,16 +154,13 @@ class Detector:
         config: RunConfig,
         calibration: Calibration | None = None,
         weights: np.ndarray | None = None,
-        statistics: LocalStatistics | None = None,
     ) -> None:
         self.model = model
         self.config = config
         self.calibration = calibration
         self.weights = weights
-        self.statistics = statistics
-        self._map = _compiled(model, config, weights, statistics)
+        self._map = _compiled(model, config, weights)
         self.network = compiled_network(model)
-        self._describe = _graph(model, local_features)
 
     @classmethod
     def load(cls, run: str | Path) -> Detector:
@@ -186,18 +180,15 @@ class Detector:
             calibration = Calibration.from_dict(read_json(path))
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path}: not a calibration ({error!r}).") from None
-        weights, statistics = None, None
+        weights = None
         if config.scoring.normalize == "location":
             _check_there(folder, WEIGHTING_FILE)
             weights = _read_weighting(folder / WEIGHTING_FILE)
-        if config.scoring.local_statistics:
-            _check_there(folder, STATISTICS_FILE)
-            statistics = _read_statistics(folder / STATISTICS_FILE)
         model = load_network(config, folder / WEIGHTS_FILE)
-        return cls(model, config, calibration, weights, statistics)
+        return cls(model, config, calibration, weights)
 
     def save(self, folder: str | Path) -> None:
-        """Writes config.json, weights.npz, calibration.json, and weighting and statistics if any.
+        """Writes config.json, weights.npz, calibration.json, and weights by location if any.
 
         Args:
             folder: made if it does not exist.
@@ -212,9 +203,6 @@ class Detector:
         if self.weights is not None:
             with atomic(folder / WEIGHTING_FILE) as temporary:
                 save_arrays(temporary, {_WEIGHTS: self.weights})
-        if self.statistics is not None:
-            with atomic(folder / STATISTICS_FILE) as temporary:
-                save_arrays(temporary, vars(self.statistics))
         # Last, because a run counts as finished when it is there.
         write_json(folder / CALIBRATION_FILE, calibration.to_dict())
 
@@ -269,22 +257,11 @@ class Detector:
             answers = self._map(x)
         else:
             network = tiled(self.network, tiles.side, tiles.halo)
-            answers = inspect(network, x, self.config, self.weights, self.statistics)
+            answers = inspect(network, x, self.config, self.weights)
         reconstruction, map_ = (answer[0].numpy() for answer in answers)
         if not np.isfinite(map_).all():
             raise RunError("The network answers with NaN or infinity: its weights are damaged.")
         return resize(reconstruction, height, width), resize(map_, height, width)
-
-    def describe(self, picture: np.ndarray) -> np.ndarray:
-        """What a picture looks like by place: `ssae_tf.local_statistics.local_features`.
-
-        Args:
-            picture: as in `inspect`.
-
-        Returns:
-            (CELLS, CELLS, features) float32.
-        """
-        return np.asarray(self._describe(tf.constant(self.as_inspected(picture)[None]))[0])
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """F(X) alone.
@@ -308,14 +285,12 @@ class Detector:
         """A detector with the same network and other values of some attributes.
 
         Args:
-            **changes: of `config`, `calibration`, `weights` and `statistics`.
+            **changes: of `config`, `calibration` and `weights`.
         """
-        kept = ("config", "calibration", "weights", "statistics")
+        kept = ("config", "calibration", "weights")
         other = Detector(self.model, **{**{name: getattr(self, name) for name in kept}, **changes})
         # What stays the same is not traced anew.
         other.network = self.network
-        if "config" not in changes:
-            other._describe = self._describe
         if not changes.keys() - {"calibration"}:
             other._map = self._map
         return other
@@ -392,23 +367,6 @@ def _read_weighting(path: Path) -> np.ndarray:
             f"{path}: expected an array {_WEIGHTS!r} of shape (h, w), float32, at least 0."
         )
     return weights
-
-
-def _read_statistics(path: Path) -> LocalStatistics:
-    arrays = load_arrays(path)
-    features = arrays.get("mean", np.zeros(0)).shape[-1]
-    shapes = {
-        "mean": (CELLS, CELLS, features),
-        "whitening": (CELLS, CELLS, features, features),
-        "levels": (2,),
-    }
-    for name, shape in shapes.items():
-        array = arrays.get(name, np.zeros(0))
-        if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
-            raise RunError(f"{path}: expected an array {name!r} of shape {shape}, float32, finite.")
-    if not (arrays["levels"] > 0).all():
-        raise RunError(f"{path}: expected an array 'levels' above 0.")
-    return LocalStatistics(**{name: arrays[name] for name in shapes})
 
 
 def as_unit(picture: str | Path | np.ndarray, white_level: int) -> np.ndarray:
@@ -502,15 +460,12 @@ def compiled_network(model: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _compiled(
-    model: tf.keras.Model,
-    config: RunConfig,
-    weights: np.ndarray | None,
-    statistics: LocalStatistics | None,
+    model: tf.keras.Model, config: RunConfig, weights: np.ndarray | None
 ) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """`inspect` as one graph for all sizes."""
     return _graph(
         model,
-        lambda x: inspect(lambda y: model(y, training=False), x, config, weights, statistics),
+        lambda x: inspect(lambda y: model(y, training=False), x, config, weights),
     )
 
 

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from ssae_tf.answer import Answer, answer
 from ssae_tf.config import RunConfig, ScoringConfig
-from ssae_tf.local_statistics import LocalStatistics, local_features
 from ssae_tf.tensor_ops import gaussian_filter, pad_reflect
 
 
@@ -57,7 +56,6 @@ def inspect(
     x: tf.Tensor,
     config: RunConfig,
     weights: np.ndarray | None = None,
-    statistics: LocalStatistics | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """F(X) and the anomaly map: everything between a picture and its map.
 
@@ -67,11 +65,10 @@ def inspect(
         config: of scoring, and the multiple that the network asks for.
         weights: what the evidence is multiplied by, (h, w) float32 at least 0, stretched over the
             picture; None for 1.
-        statistics: position-wise Gaussians; None for the network's evidence alone.
 
     Returns:
         F(X), (B, H, W, C) float32, and the map, (B, H, W) float32, at least 0: the evidence,
-        weighted and smoothed, and where there are statistics, what these make of it.
+        weighted and smoothed.
     """
     found = respond(model, x, config.model.downsampling, config.margin)
     evidence = _evidence(found, x, config.scoring)
@@ -79,8 +76,6 @@ def inspect(
         # A constant of the caller's graph, as in `gaussian_filter`.
         evidence *= tf.image.resize(tf.constant(weights[None, ..., None]), tf.shape(x)[1:3])
     map_ = gaussian_filter(evidence, config.scoring.sigma)[..., 0]
-    if statistics is not None:
-        map_ = statistics.combine(map_, local_features(x))
     return found.reconstruction, map_
 
 

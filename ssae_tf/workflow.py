@@ -37,7 +37,6 @@ from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
 from ssae_tf.files import check_can_be_made, read_json, write_json, write_text
-from ssae_tf.local_statistics import LocalStatistics, fit_local_statistics
 from ssae_tf.machine import machine
 from ssae_tf.models.weights import save_weights
 from ssae_tf.per_image import apply_to, each, of_images
@@ -55,7 +54,6 @@ SHEETS_FOLDER = "sheets"
 
 # Enough for every place, and no long wait.
 _WEIGHTING_PICTURES = 40
-_DESCRIBED_PICTURES = 800
 _PROJECTION_IMAGES = 40
 # Of calibration: how many are named, and from how many on a tenth of them says something.
 _HIGHEST_NAMED, _FEWEST_FOR_SHARES = 3, 10
@@ -420,13 +418,11 @@ def build_detector(
         reporter: where progress goes.
 
     Returns:
-        The detector with its weights and statistics, if it has them, and its threshold.
+        The detector with its weights, if it has any, and its threshold.
     """
     detector = Detector(model, config)
     if config.scoring.normalize == "location":
         detector = normalized(detector, split, reporter)
-    if config.scoring.local_statistics:
-        detector = detector.replace(statistics=local_statistics(detector, split, reporter))
     return calibrated(detector, split.calibrate, reporter)
 
 
@@ -490,12 +486,12 @@ def normalized(detector: Detector, split: Split, reporter: Reporter) -> Detector
     Those that training has seen will do: locations are compared with each other.
 
     Args:
-        detector: any; its weights and statistics are not looked at.
+        detector: any; its weights are not looked at.
         split: the pictures of the run.
         reporter: where progress goes.
     """
     settings = detector.config.data
-    plain = detector.replace(weights=None, statistics=None)
+    plain = detector.replace(weights=None)
     _, maps, _ = of_images(
         lambda picture: plain.inspect(picture)[1],
         _not_calibrated_with(split)[:_WEIGHTING_PICTURES],
@@ -510,25 +506,6 @@ def normalized(detector: Detector, split: Split, reporter: Reporter) -> Detector
         turned=settings.rotate,
     )
     return detector.replace(weights=weights)
-
-
-def local_statistics(detector: Detector, split: Split, reporter: Reporter) -> LocalStatistics:
-    """Position-wise Gaussians, from pictures that the threshold does not come from.
-
-    Args:
-        detector: any; its network is not asked.
-        split: the pictures of the run.
-        reporter: where progress goes.
-    """
-    described = _spread(_not_calibrated_with(split), _DESCRIBED_PICTURES)
-    _, features, _ = of_images(
-        detector.describe,
-        described,
-        detector.config.data,
-        "Describing normal pictures",
-        reporter,
-    )
-    return fit_local_statistics(np.stack(features))
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:

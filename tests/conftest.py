@@ -173,13 +173,12 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
             _networks[key] = build(config, weights)
         return _networks[key]
 
-    def compiled(model: Any, config: Any, weights: Any, statistics: Any) -> object:
+    def compiled(model: Any, config: Any, weights: Any) -> object:
         known = None if weights is None else weights.tobytes()
-        key = (id(model), config.scoring, known, id(statistics))
+        key = (id(model), config.scoring, known)
         if key not in _networks:
-            # With the model and the statistics, so that no others get their ids.
-            graph = compile_(model, config, weights, statistics)
-            _networks[key] = (graph, model, statistics)
+            # With the model, so that no other gets its id.
+            _networks[key] = (compile_(model, config, weights), model)
         return _networks[key][0]  # type: ignore[index]
 
     monkeypatch.setattr(detector, "_compiled", compiled)

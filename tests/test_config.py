@@ -82,7 +82,6 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "scoring.reading": (["absolute", "euclidean"], ["l2"]),
     "scoring.smoothing_sigma": ([0.0, 4.0, None], [-1.0, INFINITY, "soft"]),
     "scoring.normalize": (["none", "location"], ["global", None]),
-    "scoring.local_statistics": FLAG,
 }
 ACCEPTED = [(name, value) for name, (values, _) in FIELDS.items() for value in values]
 REFUSED = [(name, value) for name, (_, values) in FIELDS.items() for value in values]
@@ -322,7 +321,6 @@ def test_preset_paper_is_the_papers() -> None:
         "absolute",
         "none",
     )
-    assert not scoring.local_statistics
     assert config.margin == 0
 
 
@@ -347,7 +345,6 @@ _GATED = {
     "training.learning_rate": 2e-3,
     "scoring.evidence": "gate",
     "scoring.smoothing_sigma": None,
-    "scoring.local_statistics": True,
 }
 LITERALLY: dict[str, dict[str, Any]] = {
     "quick": {**_GATED, "training.stages": [(128, 8, 250), (256, 4, 500)]},

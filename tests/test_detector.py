@@ -129,41 +129,6 @@ def test_a_run_with_damaged_weights(
         Detector.load(run_copy)
 
 
-def test_statistics_are_saved_and_loaded(trained: Detector, tmp_path: Path) -> None:
-    assert trained.statistics is not None
-    trained.save(tmp_path)
-    again = Detector.load(tmp_path).statistics
-    assert again is not None
-    for name, array in vars(trained.statistics).items():
-        np.testing.assert_array_equal(getattr(again, name), array)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (None, "has no statistics.npz"),
-        (lambda arrays: arrays.pop("mean"), "expected an array 'mean'"),
-        (lambda arrays: arrays.pop("levels"), "expected an array 'levels'"),
-        (lambda arrays: arrays.update(mean=arrays["mean"][..., 1:]), "'whitening' of shape"),
-        (lambda arrays: arrays.update(mean=arrays["mean"][1:]), r"'mean' of shape \(24, 24,"),
-        (lambda arrays: arrays.update(levels=np.ones(2)), "float32"),
-        (lambda arrays: arrays.update(levels=np.full(2, np.nan, np.float32)), "finite"),
-        (lambda arrays: arrays.update(levels=np.zeros(2, np.float32)), "above 0"),
-    ],
-)
-def test_a_run_with_damaged_statistics(
-    run_copy: Path, change: Callable[[dict[str, np.ndarray]], object] | None, message: str
-) -> None:
-    path = run_copy / "statistics.npz"
-    arrays = dict(np.load(path))
-    path.unlink()
-    if change is not None:
-        change(arrays)
-        np.savez(path, **arrays)
-    with pytest.raises(RunError, match=message):
-        Detector.load(run_copy)
-
-
 # Loading and saving.
 
 
@@ -422,7 +387,7 @@ def test_a_flat_grey_picture(trained: Detector) -> None:
         assert result.is_anomalous == (result.score > result.threshold)
     flat = np.full((24, 24), 0.5, np.float32)
     # Nothing like it is normal, but its residual is as flat as itself.
-    assert trained.replace(statistics=None).predict(flat).anomaly_map.std() < 0.2
+    assert trained.predict(flat).anomaly_map.std() < 0.2
 
 
 def test_another_calibration_leaves_the_map_alone(trained: Detector) -> None:

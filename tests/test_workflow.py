@@ -30,7 +30,6 @@ from ssae_tf.data.mvtec import Sample, load_category
 from ssae_tf.data.split import Split
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
-from ssae_tf.local_statistics import fit_local_statistics
 from ssae_tf.progress import Reporter
 from ssae_tf.residual_normalization import location_weights
 from ssae_tf.threshold import default_min_area
@@ -151,7 +150,6 @@ def test_a_run_holds_what_the_contract_says(run_folder: Path) -> None:
         "history.csv",
         "metrics.json",
         "split.json",
-        "statistics.npz",
         "weights.npz",
         "checkpoints/best.npz",
         "checkpoints/state.npz",
@@ -237,19 +235,6 @@ def test_weights_only_where_they_are_asked_for(
     assert fitted.metrics["threshold"] == pytest.approx(factor * plain.metrics["threshold"])
 
 
-def test_statistics_are_of_the_pictures_the_threshold_does_not_come_from(
-    run_folder: Path, sample_root: Path
-) -> None:
-    detector = Detector.load(run_folder)
-    split = _json(run_folder / "split.json")
-    names = (*split["select"], *split["train"])
-    pictures = [read_image(sample_root / "tile" / name) for name in names]
-    expected = fit_local_statistics(np.stack([detector.describe(one) for one in pictures]))
-    assert detector.statistics is not None
-    np.testing.assert_allclose(detector.statistics.mean, expected.mean, atol=1e-4)
-    np.testing.assert_allclose(detector.statistics.levels, expected.levels, rtol=1e-2)
-
-
 def test_with_few_pictures_the_threshold_is_that_of_one_nothing_was_fitted_to() -> None:
     samples = [Sample(Path(f"{index}.png"), "good") for index in range(4)]
     train, select = tuple(samples[:3]), tuple(samples[3:])
@@ -258,15 +243,6 @@ def test_with_few_pictures_the_threshold_is_that_of_one_nothing_was_fitted_to() 
     # With parts of their own, and with so few that each is in every part.
     assert used(Split(train[:2], select, train[2:])) == [*select, *train[:2]]
     assert used(Split(select, select, select)) == list(select)
-
-
-def test_no_statistics_where_none_are_asked_for(
-    fit: Callable[..., workflow.Fitted], config: RunConfig
-) -> None:
-    changes = {"scoring.local_statistics": False, "scoring.normalize": "none"}
-    fitted = fit(config=config_module.override(config, changes))
-    assert not (fitted.folder / "statistics.npz").exists()
-    assert Detector.load(fitted.folder).statistics is None
 
 
 def test_the_split_is_listed(run_folder: Path) -> None:

@@ -179,14 +179,11 @@ def answer_to(text: str, *, quiet: bool) -> dict[str, Any]:
         # TensorFlow's start-up messages would come once for each run.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with stderr_held_back():
-            import tensorflow as tf
-
             from ssae_tf.training.loop import TrainingInterrupted
-            from ssae_tf.training.threads import use_cores
+            from ssae_tf.training.threads import look_for_devices, use_cores
 
             use_cores()
-            # The first operation is what looks for devices, and tells of each that it lacks.
-            tf.zeros(())
+            look_for_devices()
         job = Job.from_json(text)
         # environment.json should say what the person typed.
         sys.argv = list(job.command)

@@ -31,6 +31,11 @@ def use_cores() -> None:
         tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
+def look_for_devices() -> None:
+    """Has TensorFlow start its devices, which is when it tells of those that it lacks."""
+    tf.config.list_logical_devices()
+
+
 def side_by_side() -> int:
     """How many things should run at a time for all cores to have work: one where each has all."""
     return usable_cpus() if tf.config.threading.get_intra_op_parallelism_threads() == 1 else 1

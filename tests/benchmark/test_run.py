@@ -88,11 +88,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     # As many maps are traced as there are detectors.
     traced: dict[Any, Any] = {}
 
-    def compiled(model: Any, config: Any, weights: Any, statistics: Any) -> Any:
+    def compiled(model: Any, config: Any, weights: Any) -> Any:
         known = None if weights is None else weights.tobytes()
-        key = (config.scoring, known, statistics is None)
+        key = (config.scoring, known)
         if key not in traced:
-            traced[key] = compile_(model, config, weights, statistics)
+            traced[key] = compile_(model, config, weights)
         return traced[key]
 
     compile_ = detector_module._compiled

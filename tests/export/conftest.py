@@ -17,7 +17,6 @@ from ssae_tf.detector import Calibration, Detector
 from ssae_tf.export.build import Exported, export
 from ssae_tf.export.formats import FORMATS
 from ssae_tf.export.make import Maker, Request
-from ssae_tf.local_statistics import fit_local_statistics
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.blocks import BatchNormalization
 from ssae_tf.progress import Reporter
@@ -84,7 +83,6 @@ _UNUSUAL: dict[str, dict[str, Any]] = {
         "margin": 8,
         "reading": "euclidean",
     },
-    "statistics": {"margin": 8, "local_statistics": True},
     "location": {"smoothing_sigma": 2.0, "margin": 16, "normalize": "location"},
     "gated": {"smoothing_sigma": 1.0, "margin": 0, "evidence": "gate"},
 }
@@ -117,9 +115,4 @@ def unusual(request: pytest.FixtureRequest) -> Detector:
     weights = None
     if request.param == "location":
         weights = np.random.default_rng(2).uniform(0.2, 2.0, (64, 64)).astype(np.float32)
-    detector = Detector(model, config, Calibration(0.5, 1, (0.5,)), weights)
-    if request.param == "statistics":
-        rng = np.random.default_rng(3)
-        features = [detector.describe(rng.random((60, 70, 3), np.float32)) for _ in range(12)]
-        detector = detector.replace(statistics=fit_local_statistics(np.stack(features)))
-    return detector
+    return Detector(model, config, Calibration(0.5, 1, (0.5,)), weights)

@@ -53,9 +53,8 @@ def test_same_as_the_detector(
 ) -> None:
     config = override(trained.config, changes)
     weights = rng.uniform(0.2, 2.0, (64, 64)).astype(np.float32)
-    detector = trained.replace(
-        config=config, calibration=Calibration(0.0, 9, (0.0,)), weights=weights, statistics=None
-    )
+    calibration = Calibration(0.0, 9, (0.0,))
+    detector = trained.replace(config=config, calibration=calibration, weights=weights)
     x = rng.random((2, 37, 91, 3), dtype=np.float32)
     # Between the two, so that verdicts differ.
     threshold = float(np.mean([detector.predict(one).score for one in x]))
