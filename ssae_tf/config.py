@@ -460,6 +460,8 @@ RECIPES: dict[str, dict[str, bool]] = {
 
 # Structured corruption: repairs of these carry over to defects (docs/training.md).
 _CORRUPTION = {
+    # A gate that never sees a normal image whole finds something in every one.
+    "share": 0.5,
     "elastic": 0.3,
     "cut_out": 0.1,
     "patch_swap": 0.2,

@@ -327,6 +327,7 @@ def test_preset_paper_is_the_papers() -> None:
 # All that a preset changes of the defaults, for a category without a recipe.
 _GATED = {
     "data.sampling": "resize",
+    "corruption.share": 0.5,
     "corruption.elastic": 0.3,
     "corruption.cut_out": 0.1,
     "corruption.patch_swap": 0.2,
