@@ -30,7 +30,7 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 # What `resolve` goes by (docs/training.md): a share of the shorter side.
-_SMOOTHING_SHARE = 0.012
+_SMOOTHING_SHARE = 0.008
 # Table 1 halves height and width three times, the discriminative sub-network five times.
 DOWNSAMPLING, GATED_DOWNSAMPLING = 8, 32
 Size = Annotated[int, Field(ge=16, multiple_of=DOWNSAMPLING)]
@@ -240,7 +240,7 @@ class ScoringConfig:
         reading: "absolute" takes the channel mean of |F(X) − X|, "euclidean" the root mean
             square over channels.
         smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none. None is
-            1.2 % of the training pictures' shorter side (of the inspection size, where there is
+            0.8 % of the training pictures' shorter side (of the inspection size, where there is
             one); `fit` writes the number.
         normalize: "location" divides the map by its level at each place in normal pictures.
     """
@@ -486,8 +486,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_GATED,
         "training": {
             "stages": [
-                {"size": 128, "batch_size": 8, "steps": 250},
-                {"size": 256, "batch_size": 4, "steps": 500},
+                {"size": 128, "batch_size": 8, "steps": 400},
+                {"size": 256, "batch_size": 4, "steps": 1600},
             ],
             "learning_rate": 2e-3,
         },
@@ -496,8 +496,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_GATED,
         "training": {
             "stages": [
-                {"size": 128, "batch_size": 8, "steps": 1500},
-                {"size": 256, "batch_size": 4, "steps": 3000},
+                {"size": 128, "batch_size": 8, "steps": 2400},
+                {"size": 256, "batch_size": 4, "steps": 9600},
             ],
             "learning_rate": 2e-3,
             "evaluations": 24,

@@ -15,10 +15,8 @@ from ssae_tf.tensor_ops import gaussian_filter
 # As its authors have them, for values in [0, 1].
 _SSIM_SIGMA, _SSIM_C1, _SSIM_C2 = 1.5, 0.01**2, 0.03**2
 
-# Of a gate's cross-entropy beside errors of images, and of each pixel inside M. Pixels of normal
-# regions outnumber those of M by far; were both regions weighed alike, a gate would open wherever a
-# normal image looks a little unusual (docs/training.md).
-_GATE_WEIGHT, _INSIDE_WEIGHT = 3.0, 5.0
+# Of a gate's cross-entropy beside errors of images.
+_GATE_WEIGHT = 3.0
 # Below it the logarithm of a gate's likelihood has no slope.
 _MIN_LIKELIHOOD = 1e-6
 
@@ -88,20 +86,22 @@ def _term(error: tf.Tensor, region: tf.Tensor, norm: str) -> tf.Tensor:
 
 
 def gate_error(gate: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Weighted cross-entropy of the gate A and M.
+    """Cross-entropy of the gate A and M, of all pixels alike.
+
+    Pixels of normal regions outnumber those of M by far, and should: were both regions weighed as
+    in equation (1), a gate would open wherever a normal image looks a little unusual
+    (docs/training.md).
 
     Args:
         gate: A, (B, H, W, 1) float32 in [0, 1].
         mask: M, (B, H, W, C) float32, {0, 1}, equal in all channels.
 
     Returns:
-        (B,) float32: three times the mean over all pixels of −log of the likelihood, nats, in which
-        pixels inside M count five times.
+        (B,) float32: three times the mean over all pixels of −log of the likelihood, nats.
     """
     inside = mask[..., :1]
     likelihood = tf.where(inside > 0.0, gate, 1.0 - gate)
     surprise = -tf.math.log(tf.clip_by_value(likelihood, _MIN_LIKELIHOOD, 1.0))
-    surprise *= 1.0 + (_INSIDE_WEIGHT - 1.0) * inside
     return _GATE_WEIGHT * tf.reduce_mean(surprise, axis=(1, 2, 3))
 
 

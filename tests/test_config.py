@@ -97,7 +97,7 @@ def _value(config: RunConfig, name: str) -> Any:
 class TestResolve:
     WAITING = from_dict({"scoring": {"smoothing_sigma": None}})
 
-    @pytest.mark.parametrize(("side", "expected"), [(1024, 12.3), (256, 3.1), (10, 0.1)])
+    @pytest.mark.parametrize(("side", "expected"), [(1024, 8.2), (256, 2.0), (10, 0.1)])
     def test_by_the_shorter_side(self, side, expected):
         resolved = config_module.resolve(self.WAITING, side)
         assert resolved.scoring.sigma == expected
@@ -348,10 +348,10 @@ _GATED = {
     "scoring.smoothing_sigma": None,
 }
 LITERALLY: dict[str, dict[str, Any]] = {
-    "quick": {**_GATED, "training.stages": [(128, 8, 250), (256, 4, 500)]},
+    "quick": {**_GATED, "training.stages": [(128, 8, 400), (256, 4, 1600)]},
     "best": {
         **_GATED,
-        "training.stages": [(128, 8, 1500), (256, 4, 3000)],
+        "training.stages": [(128, 8, 2400), (256, 4, 9600)],
         "training.evaluations": 24,
     },
     "paper": {
