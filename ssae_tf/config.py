@@ -451,7 +451,8 @@ RECIPES: dict[str, dict[str, bool]] = {
     "hazelnut": {},
     "metal_nut": {"flip_horizontal": False, "flip_vertical": False},
     "pill": _FIXED,
-    "screw": {},
+    # Mirrored, its thread would run the other way.
+    "screw": {"flip_horizontal": False, "flip_vertical": False},
     "toothbrush": _UPRIGHT,
     "transistor": _UPRIGHT,
     "zipper": _MIRRORED,

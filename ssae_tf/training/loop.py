@@ -43,6 +43,8 @@ from ssae_tf.training.step import Figures, make_step
 from ssae_tf.training.threads import shards
 
 _TIMED_STEPS = 3
+# Evaluations without a better one after which a training by objective (2) or (3) ends.
+_PATIENCE = 3
 
 STATE_FILE = "state.npz"
 BEST_FILE = "best.npz"
@@ -109,7 +111,9 @@ class Trainer:
 
         At the evaluation steps the statistics of batch normalisation are estimated anew, the model
         is judged on *select*, kept if it is the best so far, and the state of the training saved;
-        training then goes on as if nothing had happened.
+        training then goes on as if nothing had happened. By objectives (2) and (3), which may learn
+        to find the training corruption alone, it ends when three evaluations in a row found unseen
+        corruption worse than one before.
 
         Args:
             folder: the run folder: `checkpoints/`, `logs/` and `history.csv` are written there.
@@ -140,7 +144,9 @@ class Trainer:
             _interruption() as interrupted,
             self.reporter.task(description, total, done.step) as task,
         ):
-            for stage, figures in self._steps(done.step):
+            # One that had ended early, and was killed before its threshold, trains no further.
+            left = iter(()) if self._gets_worse(history) else self._steps(done.step)
+            for stage, figures in left:
                 recent.append([float(figure) for figure in figures])
                 self._check_finite(recent[-1], done.step + 1)
                 done = Progress(done.step + 1, done.best_criterion, time.monotonic() - start)
@@ -154,6 +160,9 @@ class Trainer:
                     write_history(folder / HISTORY_FILE, history)
                     self._save(checkpoints, done)
                     self.reporter.say(_line(row, total))
+                if history and history[-1].step == done.step and self._gets_worse(history):
+                    self.reporter.say(_ended_early(history, total))
+                    break
                 if interrupted.is_set():
                     self._save(checkpoints, done)
                     raise TrainingInterrupted(
@@ -162,6 +171,12 @@ class Trainer:
                     )
         load_weights(self.model, checkpoints / BEST_FILE)
         return self.model
+
+    def _gets_worse(self, history: Sequence[HistoryRow]) -> bool:
+        """Whether the last evaluations were all worse than one before, where that ends training."""
+        if self.config.objective.equation == 1 or len(history) <= _PATIENCE:
+            return False
+        return not any(row.best for row in history[-_PATIENCE:])
 
     def _steps(self, done: int) -> Iterator[tuple[Stage, Figures]]:
         """Runs the steps that are left, one at a time."""
@@ -273,6 +288,15 @@ def _note(recent: Sequence[Sequence[float]], stage: Stage, task: Task) -> str:
     return (
         f"loss {loss:.3g}, error outside M {outside:.4f}, inside {inside:.4f}, "
         f"{task.pace * stage.batch_size:.1f} pictures/s at {stage.size}²"
+    )
+
+
+def _ended_early(history: Sequence[HistoryRow], total: int) -> str:
+    kept = [row for row in history if row.best][-1]
+    return (
+        f"Ended after step {history[-1].step} of {total}: unseen corruption was found best after "
+        f"step {kept.step} (AUROC {kept.held_out_auroc:.3f}), and no better in {_PATIENCE} "
+        "evaluations since."
     )
 
 

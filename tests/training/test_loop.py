@@ -231,6 +231,27 @@ class TestBestCheckpoint:
         lowest = [min(criteria[:k], default=np.inf) for k in range(3)]
         assert [row.best for row in rows] == [c < b for c, b in zip(criteria, lowest, strict=True)]
 
+    @pytest.mark.parametrize(("equation", "steps"), [(1, 6), (2, 5), (3, 5)])
+    def test_objectives_that_learn_the_corruption_end_when_they_get_worse(
+        self, trainer, tmp_path, script, equation, steps
+    ):
+        judged = script([2.0, 1.0, 1.5, 1.0, 3.0, 0.5])
+        changes = {
+            "objective.equation": equation,
+            "training.stages": [{"size": 16, "batch_size": 2, "steps": 6}],
+            "training.evaluations": 6,
+        }
+        console = Console(file=io.StringIO(), soft_wrap=True)
+        trainer(changes, Reporter(console=console)).train(tmp_path)
+        assert len(judged) == steps
+        assert_same(best(tmp_path), judged[5 if equation == 1 else 1])
+        told = "Ended after step 5 of 6: unseen corruption was found best after step 2"
+        assert (told in console.file.getvalue()) == (equation != 1)
+        # Taken up again, it has nothing left to do.
+        trainer(changes).train(tmp_path, resume=True)
+        assert len(judged) == steps
+        assert len(read_history(tmp_path / "history.csv", 6)) == steps
+
     def test_a_lost_one_is_written_anew(self, trainer, tmp_path, script):
         judged = script([1.0, 2.0, 3.0])
         with pytest.raises(TrainingInterrupted):
