@@ -303,7 +303,7 @@ def test_the_default_settings(
     config = fit(config=None).detector.config
     # What depends on the size of the pictures is resolved.
     assert config == config_module.resolve(config_module.preset("quick", "tile"), 256)
-    assert config.scoring.sigma == 3.1
+    assert config.scoring.sigma == 2.0
 
 
 def test_minutes_become_a_recorded_number_of_steps(
