@@ -34,7 +34,8 @@ def command(
     """Set a run's threshold anew, without training.
 
     RUN is a run folder, by default the newest under runs/. The threshold is the highest score of
-    normal pictures; no defect is needed. Those that it comes from are named: look at them.
+    normal pictures, and of a gate at least one half; no defect is needed. Those that it comes from
+    are named: look at them.
     """
     report = options.reporter(quiet)
     folder = options.resolve_run(run, report)

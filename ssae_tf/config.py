@@ -253,6 +253,15 @@ class ScoringConfig:
     normalize: Literal["none", "location"] = "none"
 
     @property
+    def lowest_threshold(self) -> float:
+        """Below which no calibration sets the threshold.
+
+        ½ for a gate: under it the network itself takes a pixel for normal rather than corrupted,
+        and the outline of a region grows far beyond the defect. 0 for residuals.
+        """
+        return 0.5 if self.evidence == "gate" else 0.0
+
+    @property
     def sigma(self) -> float:
         """`smoothing_sigma` as a number.
 

@@ -41,7 +41,8 @@ class Calibration:
         threshold: in units of the anomaly map; a picture is anomalous when its score is
             strictly greater.
         min_area: pixels of the input picture that a defect must have.
-        scores: image scores of the normal pictures whose maximum the threshold is.
+        scores: image scores of the normal pictures that the threshold comes from: their maximum,
+            or `ScoringConfig.lowest_threshold` where that is higher.
         schema_version: of the file.
     """
 

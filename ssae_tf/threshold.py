@@ -92,11 +92,12 @@ def image_score(anomaly_map: np.ndarray, min_area: int) -> float:
     return float(between[first])
 
 
-def calibrate(scores: Iterable[float]) -> float:
+def calibrate(scores: Iterable[float], lowest: float = 0.0) -> float:
     """Threshold from normal pictures: the largest of their image scores (section 4.2).
 
     Args:
         scores: image scores of pictures known to be good and not used for training.
+        lowest: the threshold is no lower, however clean these pictures are.
 
     Raises:
         ValueError: there is no score, or one of them is NaN.
@@ -106,7 +107,7 @@ def calibrate(scores: Iterable[float]) -> float:
         raise ValueError("Expected the scores of at least one normal picture. Received none.")
     if np.isnan(values).any():
         raise ValueError(f"Expected scores without NaN. Received: {values}.")
-    return max(values)
+    return max(*values, lowest)
 
 
 def is_anomalous(score: float, threshold: float) -> bool:

@@ -448,11 +448,12 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
     sigma *= max(height / inspected[0], width / inspected[1])
     min_area = detector.config.min_area or default_min_area(height, width, sigma)
     scores = tuple(image_score(map_, min(min_area, map_.size)) for map_ in maps)
-    calibration = Calibration(threshold_of(scores), min_area, scores)
-    reporter.say(
-        f"Threshold {calibration.threshold:.4g} from {len(scores)} normal pictures, "
-        f"min_area {min_area} pixels."
-    )
+    threshold = threshold_of(scores, detector.config.scoring.lowest_threshold)
+    calibration = Calibration(threshold, min_area, scores)
+    source = f" from {len(scores)} normal pictures"
+    if threshold > max(scores):
+        source = f", the lowest for a gate: all {len(scores)} normal pictures are below"
+    reporter.say(f"Threshold {threshold:.4g}{source}, min_area {min_area} pixels.")
     reporter.say(_highest(scores, [sample.path.name for sample in usable]))
     return detector.replace(calibration=calibration)
 

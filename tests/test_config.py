@@ -324,6 +324,11 @@ def test_preset_paper_is_the_papers() -> None:
     assert config.margin == 0
 
 
+def test_a_gate_below_one_half_is_no_defect() -> None:
+    assert config_module.preset("quick").scoring.lowest_threshold == 0.5
+    assert config_module.preset("paper").scoring.lowest_threshold == 0.0
+
+
 # All that a preset changes of the defaults, for a category without a recipe.
 _GATED = {
     "data.sampling": "resize",

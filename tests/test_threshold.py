@@ -173,6 +173,11 @@ def test_calibrate_takes_one_score_or_a_generator():
     assert calibrate(x / 10 for x in range(4)) == 0.3
 
 
+def test_calibrate_stays_above_the_lowest_threshold():
+    assert calibrate([0.1, 0.3], lowest=0.5) == 0.5
+    assert calibrate([0.1, 0.7], lowest=0.5) == 0.7
+
+
 @pytest.mark.parametrize("scores", [[], [0.1, np.nan], [np.nan, 0.1]])
 def test_calibrate_rejects(scores):
     with pytest.raises(ValueError, match="Expected"):

@@ -233,6 +233,8 @@ def test_the_default_preset_from_pictures_to_verdict(sample_root: Path, tmp_path
     detector = Detector.load(tmp_path / "run")
     assert detector.config.model.answer == "gated"
     assert detector.config.scoring.evidence == "gate"
+    assert detector.calibration is not None
+    assert detector.calibration.threshold == max(0.5, *detector.calibration.scores)
     assert detector.inspection_size == (64, 64)
     for size in ((64, 64), (41, 90)):
         picture = np.random.default_rng(0).random((*size, 3), np.float32)
