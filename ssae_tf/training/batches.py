@@ -38,11 +38,6 @@ class Batches:
         self._config = config
         self._sizes: dict[tuple[str, tuple[int, int]], list[np.ndarray]] = {}
 
-    @property
-    def images(self) -> int:
-        """How many there are to learn from."""
-        return len(self._caches["train"].pictures)
-
     @functools.cached_property
     def mean_colour(self) -> np.ndarray:
         """(3,) in [0, 1], over all training pictures, each with the same weight."""

@@ -33,7 +33,6 @@ from ssae_tf.training.logs import HistoryRow, TensorBoard, read_history, write_h
 from ssae_tf.training.schedule import (
     estimated_seconds,
     evaluation_steps,
-    for_images,
     learning_rate,
     scaled_to,
     stage_of,
@@ -92,8 +91,6 @@ class Trainer:
     def fit_to_time(self, seconds: float | None) -> float:
         """Measures the pace of every stage, and sets the number of steps if a time is given.
 
-        A gated network is shown each image 1,000 times at most.
-
         Args:
             seconds: that training should take; None leaves the steps as they are.
 
@@ -104,14 +101,7 @@ class Trainer:
         training = self.config.training
         if seconds is not None:
             training = scaled_to(training, seconds, pace, fixed)
-        if self.config.model.answer == "gated":
-            wanted, training = training.steps, for_images(training, self._batches.images)
-            if training.steps < wanted:
-                self.reporter.say(
-                    f"{self._batches.images} images to train on: {training.steps} steps, not "
-                    f"{wanted}; with more the gate would know them by heart."
-                )
-        self.config = dataclasses.replace(self.config, training=training)
+            self.config = dataclasses.replace(self.config, training=training)
         # Timing changed the weights.
         self._build()
         return estimated_seconds(training, pace, fixed)

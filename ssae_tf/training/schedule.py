@@ -10,9 +10,6 @@ from ssae_tf.config import Stage, TrainingConfig
 
 # The cosine ends at this share of the learning rate.
 _FINAL_SHARE = 0.01
-# After more views of each image a gate knows the few that it has by heart, and opens on new ones:
-# four images of leather, 1,000 and 2,400 views, pixel AUROC 0.995 and 0.950 (docs/training.md).
-_MOST_VIEWS = 1000
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
@@ -74,13 +71,6 @@ def scaled_to(
     """
     expected = estimated_seconds(config, seconds_a_step, 0.0)
     return with_steps(config, max(0.0, seconds - fixed) / expected)
-
-
-def for_images(config: TrainingConfig, images: int) -> TrainingConfig:
-    """Settings that show each of some training images 1,000 times at most."""
-    views = sum(stage.steps * stage.batch_size for stage in config.stages)
-    most = _MOST_VIEWS * images
-    return config if views <= most else with_steps(config, most / views)
 
 
 def with_steps(config: TrainingConfig, factor: float) -> TrainingConfig:

@@ -296,28 +296,6 @@ class TestTime:
         assert one.fit_to_time(37.0) == 37.0
         assert [stage.steps for stage in one.config.training.stages] == [8, 12]
 
-    @pytest.mark.parametrize(
-        ("answer", "steps"), [("gated", [800, 1200]), ("plain", [8000, 12000])]
-    )
-    def test_a_gate_sees_each_image_a_thousand_times_at_most(
-        self, trainer, monkeypatch, answer, steps
-    ):
-        changes = {
-            "model.answer": answer,
-            "training.stages": [
-                {"size": 32, "batch_size": 2, "steps": 8000},
-                {"size": 64, "batch_size": 2, "steps": 12000},
-            ],
-        }
-        console = Console(file=io.StringIO(), soft_wrap=True)
-        one = trainer(changes, Reporter(console=console))
-        monkeypatch.setattr(Trainer, "_measure_pace", lambda self: ([1.0, 1.0], 0.0))
-        # Four images; 40,000 views.
-        assert one.fit_to_time(None) == sum(steps)
-        assert [stage.steps for stage in one.config.training.stages] == steps
-        told = "4 images to train on: 2000 steps, not 20000" in console.file.getvalue()
-        assert told == (answer == "gated")
-
     def test_measuring_leaves_no_trace(self, trainer, caches):
         measured, fresh = trainer(STAGED), trainer(STAGED)
         expected = measured.fit_to_time(None)
