@@ -241,7 +241,8 @@ def preview(
 ) -> Path:
     """Writes a sheet of corrupted training pictures: X, X̂, M and |X̂ − X|.
 
-    All of them are corrupted, also where training leaves some whole (`corruption.share`).
+    All of them are corrupted, also where training leaves some whole (`corruption.share`), unless it
+    leaves all.
 
     Args:
         data, category: as in `fit`.
@@ -266,8 +267,8 @@ def preview(
         pictures = cache.resized(stage.size, stage.size)
     sampler = CropSampler(pictures, stage.size, rows, config.data, (config.training.seed,))
     x = tf.constant(sampler.batch(0))
-    all_of_them = dataclasses.replace(config.corruption, share=1.0)
-    x_hat, mask = corrupt(x, corruption_seed(config, tf.constant(0)), all_of_them)
+    shown = dataclasses.replace(config.corruption, share=float(config.corruption.share > 0))
+    x_hat, mask = corrupt(x, corruption_seed(config, tf.constant(0)), shown)
     path = Path(out) / "preview.png"
     write_grid(
         path,

@@ -24,6 +24,7 @@ def test_a_sheet(invoke: Invoke, sample_root: Path, tmp_path: Path) -> None:
         ("same", []),
         ("seed", ["--seed", "5"]),
         ("rows", ["--rows", "1"]),
+        ("whole", ["--set", "corruption.share=0"]),
     ]:
         out = tmp_path / name
         done = invoke(*arguments, "--set", STAGES, "--rows", "2", "--out", out, *more)
@@ -37,6 +38,10 @@ def test_a_sheet(invoke: Invoke, sample_root: Path, tmp_path: Path) -> None:
     quarter = sheet.shape[1] // 4
     for row in np.array_split(sheet, 2):
         assert (row[:, :quarter] != row[:, quarter : 2 * quarter]).any()
+    # Nothing is corrupted for a plain autoencoder: M, the third column, has one colour.
+    height, width = sheets["whole"].shape[:2]
+    middle = sheets["whole"][height // 4 : height // 3, round(0.6 * width) : round(0.65 * width)]
+    assert np.ptp(middle) == 0
 
 
 def test_arguments_arrive(
