@@ -54,8 +54,8 @@ def convert(saved_model: str, out: str, precision: str, pictures: Sequence[str] 
 def _in_int8(converter: Any, pictures: Sequence[str]) -> bytes:
     """The stock full quantisation, without the scoring.
 
-    What the scoring computes are differences of nearly equal numbers and logarithms, which 256
-    steps do not hold; the converter would round it like everything else.
+    The verdict hangs on differences of the map that 256 steps do not hold; the converter would
+    round the scoring like everything else.
     """
     import tensorflow as tf
 

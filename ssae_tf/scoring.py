@@ -35,20 +35,28 @@ def respond(
     return answer(cropped, x.shape[-1])
 
 
-def anomaly_map(found: Answer, x: tf.Tensor, config: ScoringConfig) -> tf.Tensor:
-    """The smoothed evidence of the network.
+def anomaly_map(
+    found: Answer, x: tf.Tensor, config: ScoringConfig, weights: np.ndarray | None = None
+) -> tf.Tensor:
+    """The evidence of the network, weighted and smoothed.
 
     Args:
         found: the network's answer to X.
         x: X, (B, H, W, C) float32.
         config: the evidence, the reading of "averaging ‖F(X) − X‖₂ over the channels", and the
             smoothing.
+        weights: what the evidence is multiplied by, (h, w) float32 at least 0, stretched over the
+            picture; None for 1.
 
     Returns:
-        (B, H, W) float32, at least 0; raw residuals in grey levels of [0, 1], never rescaled, or
-        the share of each pixel that is repainted.
+        (B, H, W) float32, at least 0; residuals in grey levels of [0, 1], or the share of each
+        pixel that is repainted; rescaled by nothing but the weights.
     """
-    return gaussian_filter(_evidence(found, x, config), config.sigma)[..., 0]
+    evidence = _evidence(found, x, config)
+    if weights is not None:
+        # A constant of the caller's graph, as in `gaussian_filter`.
+        evidence *= tf.image.resize(tf.constant(weights[None, ..., None]), tf.shape(x)[1:3])
+    return gaussian_filter(evidence, config.sigma)[..., 0]
 
 
 def inspect(
@@ -63,20 +71,13 @@ def inspect(
         model: as in `respond`.
         x: X, (B, H, W, C) float32 in [0, 1], of any size from 1 × 1.
         config: of scoring, and the multiple that the network asks for.
-        weights: what the evidence is multiplied by, (h, w) float32 at least 0, stretched over the
-            picture; None for 1.
+        weights: as in `anomaly_map`.
 
     Returns:
-        F(X), (B, H, W, C) float32, and the map, (B, H, W) float32, at least 0: the evidence,
-        weighted and smoothed.
+        F(X), (B, H, W, C) float32, and the map, (B, H, W) float32, of `anomaly_map`.
     """
     found = respond(model, x, config.model.downsampling, config.margin)
-    evidence = _evidence(found, x, config.scoring)
-    if weights is not None:
-        # A constant of the caller's graph, as in `gaussian_filter`.
-        evidence *= tf.image.resize(tf.constant(weights[None, ..., None]), tf.shape(x)[1:3])
-    map_ = gaussian_filter(evidence, config.scoring.sigma)[..., 0]
-    return found.reconstruction, map_
+    return found.reconstruction, anomaly_map(found, x, config.scoring, weights)
 
 
 def _evidence(found: Answer, x: tf.Tensor, config: ScoringConfig) -> tf.Tensor:

@@ -160,9 +160,9 @@ class Trainer:
                     write_history(folder / HISTORY_FILE, history)
                     self._save(checkpoints, done)
                     self.reporter.say(_line(row, total))
-                if history and history[-1].step == done.step and self._gets_worse(history):
-                    self.reporter.say(_ended_early(history, total))
-                    break
+                    if self._gets_worse(history):
+                        self.reporter.say(_ended_early(history, total))
+                        break
                 if interrupted.is_set():
                     self._save(checkpoints, done)
                     raise TrainingInterrupted(
