@@ -45,6 +45,7 @@ class Artefact:
         format: of the graph.
         threshold: the score above which a picture is anomalous.
         min_area: pixels that a defect must have.
+        outline: the level of the map at which defects end; None is the threshold.
     """
 
     def __init__(self, folder: Path, metadata: dict[str, Any]) -> None:
@@ -63,6 +64,9 @@ class Artefact:
         self.format: Format = FORMATS[metadata["format"]]
         self.threshold = float(metadata["threshold"])
         self.min_area = int(metadata["min_area"])
+        # Artefacts of earlier versions have none.
+        outline = metadata.get("outline")
+        self.outline = None if outline is None else float(outline)
         self.format.check()
         try:
             self._runtime = _runtime(metadata["runtime"], folder)
@@ -134,6 +138,7 @@ class Artefact:
             map_,
             self.threshold if threshold is None else threshold,
             self.min_area,
+            self.outline,
         )
 
     def run(self, pictures: np.ndarray, threshold: float | None = None) -> dict[str, np.ndarray]:

@@ -148,6 +148,7 @@ def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float)
         "outputs": list(maker.serving().outputs),
         "threshold": calibration.threshold,
         "min_area": calibration.min_area,
+        "outline": config.scoring.outline,
         "category": config.category,
         "run_hash": run_hash(run, names),
         "files": file_hashes(folder),

@@ -26,6 +26,7 @@ from ssae_tf.export.names import (
     FLOAT,
     GIVEN_THRESHOLD,
     MIN_AREA,
+    OUTLINE,
     PICTURE,
     PIXELS,
     RECONSTRUCTION,
@@ -152,6 +153,7 @@ class Client:
             found[ANOMALY_MAP][0].astype(np.float32),
             float(found[THRESHOLD][0]) if threshold is None else threshold,
             int(found[MIN_AREA][0]),
+            float(found[OUTLINE][0]) if OUTLINE in found else None,
         )
 
     @property

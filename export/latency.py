@@ -107,16 +107,18 @@ def _parts(detector: Detector | Artefact, path: Path) -> dict[str, Callable[[], 
     middle: dict[str, Callable[[], object]]
     if isinstance(detector, Artefact):
         white_level, min_area = detector.metadata["inputs"]["white_level"], detector.min_area
+        outline = detector.outline
         middle = {"network and scoring": lambda: detector.run(x[None])}
     else:
         assert detector.calibration is not None
         white_level = detector.config.data.white_level
         min_area = detector.calibration.min_area
+        outline = detector.config.scoring.outline
         middle = _network_and_scoring(detector, x)
     return {
         "decode": lambda: read_image(path, white_level),
         **middle,
-        "post-processing": lambda: judged("", x, None, map_, threshold, min_area),
+        "post-processing": lambda: judged("", x, None, map_, threshold, min_area, outline),
         "predict": lambda: detector.predict(path),
     }
 

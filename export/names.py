@@ -14,5 +14,5 @@ PICTURE, GIVEN_THRESHOLD = "picture", "given_threshold"
 NETWORK = "network"
 
 ANOMALY_MAP, SCORE_BOUND = "anomaly_map", "score_bound"
-THRESHOLD, MIN_AREA = "threshold", "min_area"
+THRESHOLD, MIN_AREA, OUTLINE = "threshold", "min_area", "outline"
 IS_ANOMALOUS, RECONSTRUCTION = "is_anomalous", "reconstruction"

@@ -20,6 +20,7 @@ from ssae_tf.export.names import (
     GIVEN_THRESHOLD,
     IS_ANOMALOUS,
     MIN_AREA,
+    OUTLINE,
     NETWORK,
     PICTURE,
     PIXELS,
@@ -82,6 +83,7 @@ class Serving:
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs."""
         names = [ANOMALY_MAP, SCORE_BOUND, THRESHOLD, MIN_AREA]
+        names += [OUTLINE] if self.config.scoring.outline is not None else []
         names += [IS_ANOMALOUS] if self.has_verdict else []
         return (*names, RECONSTRUCTION) if self.has_reconstruction else tuple(names)
 
@@ -101,6 +103,8 @@ class Serving:
                 picture whose bound does not exceed the threshold is normal.
             threshold: (B,) float32, the one that was used.
             min_area: (B,) int32.
+            outline: (B,) float32, the level at which defects end; not of residuals, whose defects
+                end at the threshold.
             is_anomalous: (B,) bool, whether {map > threshold} has a component of min_area pixels.
             reconstruction: F(X), (B, H, W, 3) float32.
         """
@@ -120,6 +124,9 @@ class Serving:
             SCORE_BOUND: tf.reduce_max(map_, axis=(1, 2)),
             THRESHOLD: threshold,
             MIN_AREA: tf.broadcast_to(min_area, tf.reshape(batch, (1,))),
+            OUTLINE: tf.fill(
+                tf.reshape(batch, (1,)), tf.constant(self.config.scoring.outline or 0.0)
+            ),
             RECONSTRUCTION: reconstruction,
         }
         if self.has_verdict:

@@ -92,7 +92,10 @@ class CorruptionConfig:
         share: of the pictures that are corrupted at all; 0 trains a plain autoencoder.
         elastic, cut_out, patch_swap, texture: weight of each transformation of the patch: deformed,
             set to zero, taken from elsewhere in the picture, replaced by random texture.
+        relief: share of the corrupted pictures whose patches are shaded like dents, bumps or
+            roughness in place of all other changes.
         blob, polygon, stroke: weight of each family of shape masks.
+        noise: share of the pictures whose region is peaks of smooth noise in place of patches.
         patches: up to this many patches a picture (1 … patches, uniformly).
         size: smallest and largest side of a patch, as a share of the picture's side.
         sigma: smallest and largest width of the Gaussian that smooths the displacement, pixels.
@@ -111,9 +114,11 @@ class CorruptionConfig:
     cut_out: Annotated[float, Field(ge=0.0)] = 0.0
     patch_swap: Annotated[float, Field(ge=0.0)] = 0.0
     texture: Annotated[float, Field(ge=0.0)] = 0.0
+    relief: Probability = 0.0
     blob: Annotated[float, Field(ge=0.0)] = 1.0
     polygon: Annotated[float, Field(ge=0.0)] = 1.0
     stroke: Annotated[float, Field(ge=0.0)] = 1.0
+    noise: Probability = 0.0
     patches: Count = 1
     size: tuple[Positive, Annotated[float, Field(gt=0.0, le=1.0)]] = (0.1, 0.5)
     sigma: tuple[Positive, Positive] = (3.0, 6.0)
@@ -147,16 +152,22 @@ class ModelConfig:
             F(X) = (1 − A) ⊙ X + A ⊙ G(X), where a discriminative sub-network finds A
             (`ssae_tf.models.gated`).
         context: Table 1 sees the picture this many times smaller, of a gated answer.
+        standardize: the discriminative sub-network sees each picture with mean 0 and deviation 1:
+            its exposure and contrast, which differ between good ones, tell it nothing. Tiles then
+            no longer answer as the whole picture does.
     """
 
     width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     answer: Literal["plain", "gated"] = "plain"
     context: Literal[1, 2, 4] = 1
+    standardize: bool = False
 
     def __post_init__(self) -> None:
         if self.answer == "plain" and self.context > 1:
             raise ValueError(f"context needs a gated answer, received context={self.context}")
+        if self.answer == "plain" and self.standardize:
+            raise ValueError("standardize needs a gated answer")
 
     @property
     def downsampling(self) -> int:
@@ -253,13 +264,13 @@ class ScoringConfig:
     normalize: Literal["none", "location"] = "none"
 
     @property
-    def lowest_threshold(self) -> float:
-        """Below which no calibration sets the threshold.
+    def outline(self) -> float | None:
+        """The level of the map at which defects end, and below which no calibration goes.
 
-        ½ for a gate: under it the network itself takes a pixel for normal rather than corrupted,
-        and the outline of a region grows far beyond the defect. 0 for residuals.
+        ½ for a gate: under it the network itself takes a pixel for normal rather than corrupted.
+        None for residuals, whose defects end at the threshold.
         """
-        return 0.5 if self.evidence == "gate" else 0.0
+        return 0.5 if self.evidence == "gate" else None
 
     @property
     def sigma(self) -> float:
@@ -476,6 +487,8 @@ _CORRUPTION = {
     "cut_out": 0.1,
     "patch_swap": 0.2,
     "texture": 0.4,
+    "relief": 0.4,
+    "noise": 0.5,
     "alpha": [15.0, 80.0],
     "patches": 3,
     "size": [0.04, 0.45],
@@ -486,7 +499,7 @@ _CORRUPTION = {
 }
 _GATED = {
     "data": {"sampling": "resize"},
-    "model": {"width": 0.25, "answer": "gated", "context": 2},
+    "model": {"width": 0.25, "answer": "gated", "context": 2, "standardize": True},
     "objective": {"norm": "l1"},
     "corruption": _CORRUPTION,
     "scoring": {"evidence": "gate", "smoothing_sigma": None},

@@ -42,7 +42,7 @@ class Calibration:
             strictly greater.
         min_area: pixels of the input picture that a defect must have.
         scores: image scores of the normal pictures that the threshold comes from: their maximum,
-            or `ScoringConfig.lowest_threshold` where that is higher.
+            or `ScoringConfig.outline` where that is higher.
         schema_version: of the file.
     """
 
@@ -233,7 +233,8 @@ class Detector:
         x = as_unit(picture, self.config.data.white_level)
         reconstruction, map_ = self.inspect(x, tiles)
         level = calibration.threshold if threshold is None else threshold
-        return judged(path, x, reconstruction, map_, level, calibration.min_area)
+        outline = self.config.scoring.outline
+        return judged(path, x, reconstruction, map_, level, calibration.min_area, outline)
 
     def inspect(
         self, picture: np.ndarray, tiles: Tiles | None = None
@@ -306,8 +307,14 @@ class Detector:
                 picture.
 
         Raises:
-            RunError: a smaller side, or a negative halo.
+            RunError: a smaller side, or a negative halo; or a network that standardizes each
+                picture as a whole, whose answer to a tile is another.
         """
+        if self.config.model.standardize:
+            raise RunError(
+                "This network standardizes each picture as a whole, so that tiles would change its "
+                "answer: expected a run with model.standardize false, as preset paper has it."
+            )
         if side < _SMALLEST_TILE or (halo is not None and halo < 0):
             raise RunError(
                 f"Expected tiles of at least {_SMALLEST_TILE} pixels and a halo of at least 0. "
@@ -410,6 +417,7 @@ def judged(
     anomaly_map: np.ndarray,
     threshold: float,
     min_area: int,
+    outline: float | None = None,
 ) -> Result:
     """The verdict on a map, wherever the map was computed.
 
@@ -420,6 +428,7 @@ def judged(
         anomaly_map: (H, W) float32, finite.
         threshold: the score above which a picture is anomalous.
         min_area: pixels that a defect must have, at least 1.
+        outline: the level at which defects end, as in `ssae_tf.threshold.anomaly_mask`.
     """
     # A picture smaller than min_area can still be defective as a whole.
     min_area = min(min_area, anomaly_map.size)
@@ -429,11 +438,11 @@ def judged(
         score=score,
         threshold=threshold,
         is_anomalous=is_anomalous(score, threshold),
-        defects=tuple(defects(anomaly_map, threshold, min_area)),
+        defects=tuple(defects(anomaly_map, threshold, min_area, outline)),
         picture=picture,
         reconstruction=reconstruction,
         anomaly_map=anomaly_map,
-        mask=anomaly_mask(anomaly_map, threshold, min_area),
+        mask=anomaly_mask(anomaly_map, threshold, min_area, outline),
     )
 
 

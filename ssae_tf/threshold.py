@@ -115,15 +115,21 @@ def is_anomalous(score: float, threshold: float) -> bool:
     return score > threshold
 
 
-def anomaly_mask(anomaly_map: np.ndarray, threshold: float, min_area: int) -> np.ndarray:
-    """Components of {map > threshold} that reach the minimum area.
+def anomaly_mask(
+    anomaly_map: np.ndarray, threshold: float, min_area: int, outline: float | None = None
+) -> np.ndarray:
+    """Components of {map > threshold} that reach the minimum area, drawn out to the outline.
 
-    The mask has a pixel exactly when `image_score(anomaly_map, min_area) > threshold`.
+    Hysteresis thresholding (Canny, 1986): the threshold decides what is a defect, a lower level how
+    far it extends. The mask has a pixel exactly when `image_score(anomaly_map, min_area) >
+    threshold`, whatever the outline.
 
     Args:
         anomaly_map: (H, W) real, finite.
         threshold: in the map's unit.
         min_area: pixels, 1 … H·W.
+        outline: components of {map > outline} that hold one of the above are taken whole; None, or
+            a level that is no lower than the threshold, leaves these as they are.
 
     Returns:
         (H, W) bool.
@@ -131,22 +137,23 @@ def anomaly_mask(anomaly_map: np.ndarray, threshold: float, min_area: int) -> np
     Raises:
         ValueError: as `image_score`.
     """
-    return _large_components(_above(_checked(anomaly_map, min_area), threshold), min_area)
+    return _mask(_checked(anomaly_map, min_area), threshold, min_area, outline)
 
 
-def defects(anomaly_map: np.ndarray, threshold: float, min_area: int) -> list[Defect]:
+def defects(
+    anomaly_map: np.ndarray, threshold: float, min_area: int, outline: float | None = None
+) -> list[Defect]:
     """The components of `anomaly_mask` as defects, highest peak first.
 
     Args:
         anomaly_map: (H, W) real, finite.
-        threshold: in the map's unit.
-        min_area: pixels, 1 … H·W.
+        threshold, min_area, outline: as in `anomaly_mask`.
 
     Raises:
         ValueError: as `image_score`.
     """
     region = _checked(anomaly_map, min_area)
-    mask = _large_components(_above(region, threshold), min_area)
+    mask = _mask(region, threshold, min_area, outline)
     if not mask.any():
         return []
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
@@ -179,6 +186,21 @@ def _checked(anomaly_map: np.ndarray, min_area: int) -> np.ndarray:
             f"map, {array.shape[0]} × {array.shape[1]}). Received: min_area={min_area}."
         )
     return array
+
+
+def _mask(
+    region: np.ndarray, threshold: float, min_area: int, outline: float | None
+) -> np.ndarray:
+    """(H, W) bool: `anomaly_mask` of a map that was checked."""
+    kept = _large_components(_above(region, threshold), min_area)
+    if outline is None or outline >= threshold or not kept.any():
+        return kept
+    count, labels = cv2.connectedComponents(
+        _above(region, outline).view(np.uint8), connectivity=_CONNECTIVITY
+    )
+    is_defect = np.zeros(count, np.bool_)
+    is_defect[labels[kept]] = True
+    return is_defect[labels]
 
 
 def _above(region: np.ndarray, threshold: float) -> np.ndarray:

@@ -449,7 +449,7 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
     sigma *= max(height / inspected[0], width / inspected[1])
     min_area = detector.config.min_area or default_min_area(height, width, sigma)
     scores = tuple(image_score(map_, min(min_area, map_.size)) for map_ in maps)
-    threshold = threshold_of(scores, detector.config.scoring.lowest_threshold)
+    threshold = threshold_of(scores, detector.config.scoring.outline or 0.0)
     calibration = Calibration(threshold, min_area, scores)
     source = f" from {len(scores)} normal pictures"
     if threshold > max(scores):

@@ -46,10 +46,12 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "corruption.cut_out": WEIGHT,
     "corruption.patch_swap": WEIGHT,
     "corruption.texture": WEIGHT,
+    "corruption.relief": SHARE,
     "corruption.share": SHARE,
     "corruption.blob": WEIGHT,
     "corruption.polygon": WEIGHT,
     "corruption.stroke": WEIGHT,
+    "corruption.noise": SHARE,
     "corruption.patches": COUNT,
     "corruption.size": ([[0.1, 1.0]], [[0.5, 0.1], [0.0, 0.5], [0.5, 1.1], [0.5], 0.5]),
     "corruption.sigma": RANGE,
@@ -62,6 +64,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "model.momentum": ([0.0, 0.99], [1.0, -0.1, "slow"]),
     "model.answer": (["plain", "gated"], ["skip", None]),
     "model.context": ([1], [0, 3, 5, 1.5, "far"]),
+    "model.standardize": ([False], [1.5, "always"]),
     "objective.equation": ([1, 2, 3], [0, 4, "one", None]),
     "objective.weight": ([None, 0.0, 1.0], [-0.1, 1.5, "half"]),
     "objective.norm": (["l2", "l2_squared", "l1", "ssim"], ["l3", None]),
@@ -140,6 +143,7 @@ class TestGated:
             ({"training.stages": [{"size": 48, "batch_size": 1, "steps": 1}]}, "received 48"),
             ({"scoring.inspection_size": [64, 40]}, "received 40"),
             ({"model.answer": "plain", "model.context": 2}, "context needs a gated answer"),
+            ({"model.answer": "plain", "model.standardize": True}, "standardize needs a gated"),
             ({"model.answer": "plain", "scoring.evidence": "gate"}, 'needs model.answer "gated"'),
         ],
     )
@@ -325,8 +329,8 @@ def test_preset_paper_is_the_papers() -> None:
 
 
 def test_a_gate_below_one_half_is_no_defect() -> None:
-    assert config_module.preset("quick").scoring.lowest_threshold == 0.5
-    assert config_module.preset("paper").scoring.lowest_threshold == 0.0
+    assert config_module.preset("quick").scoring.outline == 0.5
+    assert config_module.preset("paper").scoring.outline is None
 
 
 # All that a preset changes of the defaults, for a category without a recipe.
@@ -344,9 +348,12 @@ _GATED = {
     "corruption.tint": 0.1,
     "corruption.contrast": 0.5,
     "corruption.opacity": [0.3, 1.0],
+    "corruption.relief": 0.4,
+    "corruption.noise": 0.5,
     "model.width": 0.25,
     "model.answer": "gated",
     "model.context": 2,
+    "model.standardize": True,
     "objective.norm": "l1",
     "training.learning_rate": 2e-3,
     "scoring.evidence": "gate",

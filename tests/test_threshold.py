@@ -178,6 +178,48 @@ def test_calibrate_stays_above_the_lowest_threshold():
     assert calibrate([0.1, 0.7], lowest=0.5) == 0.7
 
 
+class TestOutline:
+    """Hysteresis: what exceeds the threshold is drawn out to a lower level."""
+
+    MAP = np.float32(
+        [
+            [0.6, 0.9, 0.6, 0.0, 0.0, 0.7],
+            [0.6, 0.9, 0.2, 0.0, 0.0, 0.0],
+            [0.0, 0.0, 0.6, 0.0, 0.9, 0.6],
+        ]
+    )
+
+    def test_by_hand(self):
+        # The left component has two pixels above the threshold, the right one a single one, and
+        # that at the top none.
+        expected = np.zeros((3, 6), bool)
+        expected[[0, 0, 0, 1, 1, 2], [0, 1, 2, 0, 1, 2]] = True
+        np.testing.assert_array_equal(anomaly_mask(self.MAP, 0.8, 2, 0.5), expected)
+        (defect,) = defects(self.MAP, 0.8, 2, 0.5)
+        assert (defect.box, defect.area) == ((0, 0, 3, 3), 6)
+
+    @pytest.mark.parametrize("outline", [None, 0.8, 0.95])
+    def test_no_lower_than_the_threshold_changes_nothing(self, outline):
+        np.testing.assert_array_equal(anomaly_mask(self.MAP, 0.8, 1, outline), self.MAP > 0.8)
+
+    @pytest.mark.parametrize("name", MAPS)
+    def test_matches_scipy_labels(self, name):
+        map_ = MAPS[name](np.random.default_rng(5), (40, 50)).astype(np.float64)
+        low, high = np.quantile(map_, [0.6, 0.9])
+        neighbours = ndimage.generate_binary_structure(2, 2)
+        labels, _ = ndimage.label(map_ > low, neighbours)
+        expected = np.isin(labels, labels[map_ > high])
+        np.testing.assert_array_equal(anomaly_mask(map_, high, 1, low), expected)
+
+    def test_never_changes_the_verdict(self):
+        rng = np.random.default_rng(3)
+        map_ = ndimage.gaussian_filter(rng.random((40, 50)), 2)
+        for threshold in np.quantile(map_, [0.5, 0.9, 0.99]):
+            for min_area in (1, 10, 100):
+                mask = anomaly_mask(map_, threshold, min_area, map_.mean())
+                assert mask.any() == (image_score(map_, min_area) > threshold)
+
+
 @pytest.mark.parametrize("scores", [[], [0.1, np.nan], [np.nan, 0.1]])
 def test_calibrate_rejects(scores):
     with pytest.raises(ValueError, match="Expected"):

@@ -187,6 +187,13 @@ def test_sides_and_halos_are_rounded_up(model: tf.keras.Model) -> None:
     assert (tiles.side, tiles.halo) == (72, 8)
 
 
+def test_none_where_the_whole_picture_decides() -> None:
+    config = from_dict({"model": {"width": 0.0625, "answer": "gated", "standardize": True}})
+    detector = Detector(autoencoder(config.model, training_size=32), config)
+    with pytest.raises(RunError, match="standardizes each picture as a whole"):
+        detector.tiles(64)
+
+
 @pytest.mark.parametrize(("side", "halo"), [(63, None), (64, -1), (0, 8)])
 def test_impossible_tiles(side: int, halo: int | None, model: tf.keras.Model) -> None:
     with pytest.raises(RunError, match="Expected tiles of at least 64 pixels"):

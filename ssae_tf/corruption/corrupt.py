@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
 from ssae_tf.config import CorruptionConfig
 from ssae_tf.corruption.compose import compose
 from ssae_tf.corruption.elastic import displacement, warp
-from ssae_tf.corruption.shapes import random_masks, random_patches
+from ssae_tf.corruption.shapes import noise_masks, random_masks, random_patches
 from ssae_tf.tensor_ops import gaussian_filter_each, log_uniform, split_seed, uniform
 
 # Widths of the Gaussians, pixels: of the surroundings that contrast is relative to, and of the
@@ -16,6 +18,11 @@ _CONTRAST_SIGMA = (1.0, 8.0)
 _TEXTURE_SIGMA = (0.5, 8.0)
 # Largest root mean square of random texture, grey levels of [0, 1].
 _TEXTURE_CONTRAST = 0.3
+# Of a relief: widths of the Gaussian that rounds its slopes, pixels; the largest change, in grey
+# levels of [0, 1]; and how often it is rough all over rather than one dent or bump.
+_RELIEF_SIGMA = (0.7, 3.0)
+_RELIEF_CHANGE = (0.04, 0.35)
+_RELIEF_ROUGH = 0.4
 
 
 def corrupt(x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig) -> tuple[tf.Tensor, tf.Tensor]:
@@ -33,10 +40,13 @@ def corrupt(x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig) -> tuple[tf
         pixel in every picture, or in the `config.share` of them that is corrupted; X̂ is X bit for
         bit where M is 0, and differs from X somewhere in every corrupted picture.
     """
-    seeds = split_seed(seed, 4)
+    seeds = split_seed(seed, 6)
     region, brightness = _regions(x, config, seeds[0])
     changed = _transform(x, config, seeds[1])
     changed = _appearance(x, changed, config, seeds[2]) + brightness
+    if config.relief:
+        embossed = uniform((tf.shape(x)[0], 1, 1, 1), seeds[4]) < config.relief
+        changed = tf.where(embossed, x + _relief(region, seeds[5]), changed)
     if config.share < 1.0:
         region &= uniform((tf.shape(x)[0], 1, 1), seeds[3]) < config.share
     return compose(x, changed, region)
@@ -46,7 +56,7 @@ def _regions(
     x: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """M as (B, H, W) bool, and what is added to each pixel, (B, H, W, C) float32."""
-    seeds = split_seed(seed, 5)
+    seeds = split_seed(seed, 7)
     batch, height, width, channels = tf.unstack(tf.shape(x), num=4)
     count = batch * config.patches
     patches = random_patches(count, height, width, config.size, seeds[0])
@@ -57,6 +67,12 @@ def _regions(
     # 1 … patches of them are used, uniformly.
     used = 1 + tf.cast(uniform((batch, 1), seeds[2], 0.0, float(config.patches)), tf.int32)
     shapes &= (tf.range(config.patches)[None] < used)[:, :, None, None]
+    if config.noise:
+        # In place of the first patch; the others are not used then.
+        noisy = uniform((batch, 1, 1), seeds[5]) < config.noise
+        noise = noise_masks(batch, height, width, seeds[6])
+        first = tf.where(noisy, noise, shapes[:, 0])
+        shapes = tf.concat([first[:, None], shapes[:, 1:] & ~noisy[:, None]], axis=1)
     mask = tf.reduce_any(shapes, axis=1)
     if config.brightness == 0 and config.tint == 0:
         return mask, tf.zeros_like(x)
@@ -129,6 +145,27 @@ def _texture(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     amplitude, colour = tf.split(uniform((shape[0], 1, 1, 2 * x.shape[3]), seeds[3]), 2, axis=-1)
     texture = colour + _TEXTURE_CONTRAST * amplitude * smooth / tf.maximum(spread, 1e-6)
     return _coloured_like(x, texture)
+
+
+def _relief(region: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """What a dent, a bump or roughness under slanting light adds to each pixel, (B, H, W, 1).
+
+    The shading of a height field is its slope towards the light. Colours stay as they are, which
+    none of the transformations leaves them.
+    """
+    seeds = split_seed(seed, 5)
+    shape = tf.shape(region)
+    each = (shape[0], 1, 1, 1)
+    inside = tf.cast(region, tf.float32)[..., None]
+    rough = uniform(each, seeds[0]) < _RELIEF_ROUGH
+    height = tf.where(rough, uniform((*tf.unstack(shape), 1), seeds[1], -1.0, 1.0), inside)
+    height = gaussian_filter_each(height, log_uniform(each[:1], seeds[2], *_RELIEF_SIGMA))
+    light = uniform(each, seeds[3], 0.0, 2.0 * math.pi)
+    slope_y, slope_x = (height - tf.roll(height, 1, axis) for axis in (1, 2))
+    shading = (tf.sin(light) * slope_y + tf.cos(light) * slope_x) * inside
+    largest = tf.reduce_max(tf.abs(shading), axis=(1, 2, 3), keepdims=True)
+    change = log_uniform(each, seeds[4], *_RELIEF_CHANGE)
+    return change * shading / tf.maximum(largest, 1e-6)
 
 
 def _coloured_like(x: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

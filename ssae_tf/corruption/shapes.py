@@ -1,4 +1,4 @@
-"""Random shape masks inside random patches: blobs, polygons and thin strokes (section 3.2)."""
+"""Random shape masks: blobs, polygons and thin strokes inside patches, or noise (section 3.2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ssae_tf.tensor_ops import log_uniform, split_seed, uniform
+from ssae_tf.tensor_ops import gaussian_filter_each, log_uniform, split_seed, uniform
 
 _HARMONICS = 5
 _EDGES = 6
@@ -15,6 +15,11 @@ _SEGMENTS = 8
 # Smaller patches would leave less than a pixel for some shapes.
 _MIN_SIDE = 4.0
 _MIN_THICKNESS = 1.5
+# Of regions of noise: widths of the Gaussians that smooth it, pixels; sides of the window, as shares
+# of the image's; the level above which a pixel belongs to them, in standard deviations.
+_NOISE_SIGMA = (1.5, 24.0)
+_NOISE_WINDOW = (0.08, 0.6)
+_NOISE_LEVEL = (1.2, 2.3)
 
 
 class Patches(NamedTuple):
@@ -110,6 +115,42 @@ def random_masks(
     columns = _places(patches.centre_x, offsets, width)
     placed = tf.linalg.matmul(rows, tf.cast(mask, tf.float32))
     return tf.linalg.matmul(placed, columns, transpose_b=True) > 0.5
+
+
+def noise_masks(
+    count: tf.Tensor, height: tf.Tensor, width: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """Peaks of smooth noise inside a random window: ragged, fine to coarse, often in pieces.
+
+    DRAEM (Zavrtanik et al., 2021) takes Perlin noise for the same. Unlike patches, a window may
+    reach beyond the image's edge, so that edges and corners are covered as often as the middle.
+    Every mask holds at least one pixel.
+
+    Args:
+        count: N.
+        height, width: of the image, pixels.
+        seed: (2,) int32.
+
+    Returns:
+        (N, height, width) bool.
+    """
+    seeds = split_seed(seed, 6)
+    noise = uniform((count, height, width, 1), seeds[0], -1.0, 1.0)
+    sigma_y, sigma_x = (log_uniform((count,), s, *_NOISE_SIGMA) for s in seeds[1:3])
+    smooth = gaussian_filter_each(noise, sigma_y, sigma_x)[..., 0]
+    deviation = tf.sqrt(tf.reduce_mean(tf.square(smooth), axis=(1, 2), keepdims=True))
+    level = deviation * uniform((count, 1, 1), seeds[3], *_NOISE_LEVEL)
+
+    def inside(size: tf.Tensor, place: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+        pixels = tf.cast(size, tf.float32)
+        centre = tf.floor(place * pixels)[:, None]
+        return tf.abs(tf.range(pixels)[None] - centre) <= (0.5 * share * pixels)[:, None]
+
+    place, share = uniform((2, count), seeds[4]), log_uniform((2, count), seeds[5], *_NOISE_WINDOW)
+    rows, columns = inside(height, place[0], share[0]), inside(width, place[1], share[1])
+    window = rows[:, :, None] & columns[:, None, :]
+    highest = tf.reduce_max(tf.where(window, smooth, smooth.dtype.min), axis=(1, 2), keepdims=True)
+    return window & (smooth >= tf.minimum(level, highest))
 
 
 def _places(centre: tf.Tensor, offsets: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

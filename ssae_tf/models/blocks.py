@@ -17,6 +17,8 @@ from ssae_tf.tensor_ops import enlarge
 
 # Of batch normalisation, added to the variance.
 EPSILON = 1e-3
+# Added to the deviation that images are divided by, grey levels of [0, 1].
+_FLAT = 0.02
 
 
 class DilatedConv2D(tf.keras.layers.Layer):
@@ -208,6 +210,25 @@ class Upsample2D(tf.keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """What `from_config` takes."""
         return {**super().get_config(), "factor": self.factor}
+
+
+class Standardize(tf.keras.layers.Layer):
+    """Each image with mean 0 in every channel and, nearly, standard deviation 1.
+
+    `tf.image.per_image_standardization` with one mean a channel. The deviation is that of all
+    channels together, so that colours keep their proportions, and `_FLAT` is added to it: an even
+    surface's noise is not blown up to full contrast.
+    """
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """(B, H, W, C) -> the same."""
+        deviation = x - tf.reduce_mean(x, axis=(1, 2), keepdims=True)
+        variance = tf.reduce_mean(tf.square(deviation), axis=(1, 2, 3), keepdims=True)
+        return deviation / (tf.sqrt(variance) + _FLAT)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The input's shape."""
+        return input_shape
 
 
 class Builder:

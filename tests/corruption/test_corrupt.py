@@ -15,12 +15,14 @@ from ssae_tf.corruption.compose import FALLBACK_BRIGHTNESS, compose
 from ssae_tf.corruption.corrupt import corrupt
 
 SEED = tf.constant([31, 32])
+EIGHT = np.ones((3, 3))
 ONLY = {
     "elastic": CorruptionConfig(),
     "cut_out": CorruptionConfig(elastic=0.0, cut_out=1.0),
     "patch_swap": CorruptionConfig(elastic=0.0, patch_swap=1.0),
     "texture": CorruptionConfig(elastic=0.0, texture=1.0),
 }
+RELIEF = CorruptionConfig(relief=1.0)
 MIXED = CorruptionConfig(
     cut_out=1.0,
     patch_swap=1.0,
@@ -30,8 +32,10 @@ MIXED = CorruptionConfig(
     tint=0.1,
     contrast=0.9,
     opacity=(0.2, 1.0),
+    relief=0.4,
+    noise=0.5,
 )
-CONFIGS = {**ONLY, "mixed": MIXED}
+CONFIGS = {**ONLY, "relief": RELIEF, "noise": CorruptionConfig(noise=1.0), "mixed": MIXED}
 # Large patches, to look at what happens inside them.
 LARGE = {"size": (0.9, 1.0), "stroke": 0.0, "polygon": 0.0}
 
@@ -202,6 +206,38 @@ class TestTransformations:
         np.testing.assert_array_equal(x_hat, np.repeat(x_hat[..., :1], 3, axis=-1))
         assert np.abs(x_hat - grey).max() > 0.05
 
+    def test_relief_changes_all_channels_alike(self, rng):
+        x = 0.4 + 0.2 * texture(rng, (40, 48, 48, 3))
+        x_hat, mask = run(x, RELIEF)
+        change = x_hat - x
+        np.testing.assert_allclose(change, np.repeat(change[..., :1], 3, axis=-1), atol=1e-6)
+        largest = np.abs(change).max(axis=(1, 2, 3))
+        assert 0.04 <= largest.min() + 1e-6
+        assert largest.max() <= 0.35 + 1e-6
+        # Light and dark lie side by side, as on the two slopes of a dent.
+        assert (change.min(axis=(1, 2, 3)) < -0.01).mean() > 0.8
+        assert (change.max(axis=(1, 2, 3)) > 0.01).mean() > 0.8
+        assert mask.any()
+
+    def test_dents_are_shaded_at_their_slopes_alone(self):
+        x = np.full((24, 96, 96, 3), 0.5, np.float32)
+        x_hat, mask = run(x, CorruptionConfig(relief=1.0, **LARGE))
+        flat = []
+        for picture, region in zip(x_hat, mask[..., 0] > 0, strict=True):
+            # Beyond the Gaussian's reach, four times its largest width.
+            inner = ndimage.binary_erosion(region, EIGHT, iterations=14)
+            assert inner.any()
+            flat.append(np.abs(picture[inner] - 0.5).max() < 1e-6)
+        # The others are rough all over.
+        assert 0.35 < np.mean(flat) < 0.85
+
+    def test_relief_has_its_share(self, rng):
+        x = texture(rng, (200, 16, 16, 3))
+        pure, _ = run(x, RELIEF)
+        mixed, _ = run(x, CorruptionConfig(relief=0.3))
+        share = np.isclose(pure, mixed, atol=1e-6).all(axis=(1, 2, 3)).mean()
+        assert share == pytest.approx(0.3, abs=0.1)
+
     def test_weights_are_relative_frequencies(self):
         weights = {"elastic": 3.0, "cut_out": 1.0, "patch_swap": 2.0}
         mixed, _ = run_places(150, 16, 16, CorruptionConfig(**weights))
@@ -226,6 +262,8 @@ class TestSettings:
         "patch_swap": 5.0,
         "texture": 5.0,
         "share": 0.5,
+        "relief": 0.5,
+        "noise": 0.5,
         "blob": 9.0,
         "polygon": 9.0,
         "stroke": 9.0,

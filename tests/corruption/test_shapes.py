@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage, stats
 
-from ssae_tf.corruption.shapes import random_masks, random_patches
+from ssae_tf.corruption.shapes import noise_masks, random_masks, random_patches
 
 SEED = tf.constant([21, 22])
 COUNT = 60
@@ -116,6 +116,35 @@ def test_families_fill_their_patches_differently():
         (_, _, half_height, half_width), masks = draw(weights, (96, 96))
         fill[name] = np.median(masks.sum(axis=(1, 2)) / (4.0 * half_height * half_width))
     assert fill["stroke"] < 0.15 < 0.2 < fill["polygon"] < fill["blob"] < 0.6
+
+
+class TestNoise:
+    SEED = tf.constant([5, 6])
+
+    def masks(self, count=200, height=48, width=72):
+        return noise_masks(count, height, width, self.SEED).numpy()
+
+    def test_never_empty_and_inside_a_window(self):
+        masks = self.masks()
+        assert masks.any(axis=(1, 2)).all()
+        for mask in masks:
+            rows, columns = np.nonzero(mask)
+            assert np.ptp(rows) <= 0.6 * 48 + 1
+            assert np.ptp(columns) <= 0.6 * 72 + 1
+
+    def test_in_one_piece_and_in_many(self):
+        pieces = [ndimage.label(mask, np.ones((3, 3)))[1] for mask in self.masks(60, 128, 128)]
+        assert min(pieces) == 1
+        assert max(pieces) > 5
+
+    def test_edges_are_covered_nearly_as_often_as_the_middle(self):
+        covered = self.masks(4000, 32, 32).mean(axis=0)
+        edges = np.concatenate([covered[0], covered[-1], covered[:, 0], covered[:, -1]])
+        assert edges.mean() > 0.4 * covered[12:20, 12:20].mean()
+
+    @pytest.mark.parametrize("size", [(1, 1), (2, 40), (5, 5)])
+    def test_of_tiny_pictures(self, size):
+        assert self.masks(20, *size).any(axis=(1, 2)).all()
 
 
 class TestWeights:

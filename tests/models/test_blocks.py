@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssae_tf.models.blocks import BatchNormalization, DilatedConv2D, Upsample2D
+from ssae_tf.models.blocks import BatchNormalization, DilatedConv2D, Standardize, Upsample2D
 
 EPSILON = 1e-3
 
@@ -249,6 +249,34 @@ class TestBatchNormalization:
 
     def test_shape(self):
         assert norm().compute_output_shape((None, 8, None, 1)) == (None, 8, None, 1)
+
+
+class TestStandardize:
+    def test_by_hand(self):
+        # Two pixels of two channels: means 0.3 and 0.6, deviations 0.1 and 0.2.
+        x = tf.constant([[[[0.2, 0.8], [0.4, 0.4]]]])
+        scale = np.sqrt((0.1**2 + 0.2**2) / 2) + 0.02
+        expected = np.array([[[[-0.1, 0.2], [0.1, -0.2]]]]) / scale
+        np.testing.assert_allclose(Standardize()(x), expected, rtol=1e-5)
+
+    def test_is_near_tensorflows_on_images_of_contrast(self, rng):
+        x = rng.random((2, 24, 32, 3), np.float32)
+        expected = tf.image.per_image_standardization(x)
+        assert np.corrcoef(np.ravel(Standardize()(x)), np.ravel(expected))[0, 1] > 0.99
+
+    def test_exposure_makes_no_difference_and_gain_little(self, rng):
+        x = rng.random((1, 16, 16, 3), np.float32)
+        here = Standardize()(x).numpy()
+        np.testing.assert_allclose(Standardize()(x + 0.3), here, atol=1e-5)
+        np.testing.assert_allclose(Standardize()(0.5 * x), here, rtol=0.1)
+
+    def test_a_flat_image_stays_flat(self):
+        assert np.abs(Standardize()(tf.fill((1, 8, 8, 3), 0.7))).max() < 1e-4
+        faint = np.float32(0.5) + np.float32(0.001) * np.eye(8, dtype=np.float32)[None, ..., None]
+        assert np.abs(Standardize()(faint)).max() < 0.1
+
+    def test_shape(self):
+        assert Standardize().compute_output_shape((None, 8, None, 3)) == (None, 8, None, 3)
 
 
 class TestUpsample2D:

@@ -121,6 +121,17 @@ class TestAnswer:
         for other in others:
             np.testing.assert_allclose(other, one, atol=1e-6)
 
+    def test_a_standardized_gate_sees_no_exposure(self, rng):
+        model = autoencoder(
+            ModelConfig(width=0.0625, answer="gated", standardize=True), training_size=32
+        )
+        randomize(model)
+        x = rng.uniform(0.2, 0.6, (1, 64, 64, 3)).astype(np.float32)
+        here, brighter = (answer(model(x + by, training=False)) for by in (0.0, 0.25))
+        np.testing.assert_allclose(brighter.gate, here.gate, atol=1e-4)
+        # G paints what it sees.
+        assert np.abs(brighter.repaint - here.repaint).max() > 1e-3
+
     def test_of_grey_pictures(self, rng):
         x = rng.random((1, 32, 32, 1), np.float32)
         found = answer(gated(channels=1)(x, training=False), channels=1)
