@@ -106,6 +106,7 @@ def fit_arguments(sample_root: Path) -> list[str]:
         "scoring.normalize": "location",
         "model.answer": "plain",
         "model.context": 1,
+        "model.standardize": False,
         "training.learning_rate": 1e-3,
         "corruption.texture": 0.0,
         "corruption.patch_swap": 0.0,
@@ -115,6 +116,8 @@ def fit_arguments(sample_root: Path) -> list[str]:
         "corruption.brightness": 0.0,
         "corruption.tint": 0.0,
         "corruption.cut_out": 0.0,
+        "corruption.relief": 0.0,
+        "corruption.noise": 0.0,
         "data.calibrate_fraction": 0.25,
     }
     arguments = ["fit", "--data", str(sample_root), "--preset", "quick", "--width", "0.0625"]

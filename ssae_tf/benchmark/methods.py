@@ -49,6 +49,7 @@ def _plain(norm: str) -> dict[str, Any]:
         # A gate has nothing to learn from where nothing is corrupted.
         "model.answer": "plain",
         "model.context": 1,
+        "model.standardize": False,
         "scoring.evidence": "residual",
         # Its residual is highest at edges, wherever the part lies.
         "scoring.normalize": "location",

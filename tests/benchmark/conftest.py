@@ -34,6 +34,7 @@ def config() -> RunConfig:
         "data.sampling": "crop",
         "model.answer": "plain",
         "model.context": 1,
+        "model.standardize": False,
         "scoring.evidence": "residual",
         "objective.equation": 3,
     }

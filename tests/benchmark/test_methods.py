@@ -56,6 +56,7 @@ def test_plain_autoencoders(name: str, norm: str, odd: RunConfig) -> None:
         "objective.norm": norm,
         "model.answer": "plain",
         "model.context": 1,
+        "model.standardize": False,
         "scoring.evidence": "residual",
         "scoring.normalize": "location",
     }

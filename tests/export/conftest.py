@@ -97,7 +97,7 @@ def unusual(request: pytest.FixtureRequest) -> Detector:
     """
     settings: dict[str, Any] = {"scoring": _UNUSUAL[request.param]}
     if request.param == "gated":
-        settings["model"] = {"width": 0.0625, "answer": "gated", "context": 2}
+        settings["model"] = {"width": 0.0625, "answer": "gated", "context": 2, "standardize": True}
         settings["training"] = {"stages": [{"size": 32, "batch_size": 1, "steps": 1}]}
     config = from_dict(settings)
     layers = tf.keras.layers
@@ -115,4 +115,6 @@ def unusual(request: pytest.FixtureRequest) -> Detector:
     weights = None
     if request.param == "location":
         weights = np.random.default_rng(2).uniform(0.2, 2.0, (64, 64)).astype(np.float32)
-    return Detector(model, config, Calibration(0.5, 1, (0.5,)), weights)
+    # Above the outline of a gate, so that defects reach beyond it.
+    threshold = 0.55 if request.param == "gated" else 0.5
+    return Detector(model, config, Calibration(threshold, 1, (threshold,)), weights)
