@@ -140,6 +140,7 @@ ROWS = (
         "the plain mean of |F(X) − X|, smoothed",
         {
             "scoring.evidence": "residual",
+            "scoring.outline": None,
             "scoring.reading": "absolute",
             "scoring.normalize": "none",
         },
@@ -151,6 +152,11 @@ ROWS = (
         "no_normalization",
         "evidence not normalised by location",
         {"scoring.normalize": "none"},
+    ),
+    Row(
+        "no_outline",
+        "threshold and outlines where the highest normal image has them",
+        {"scoring.outline": None},
     ),
     Row("no_smoothing", "the map not smoothed", {"scoring.smoothing_sigma": 0.0}),
 )

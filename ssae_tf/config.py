@@ -254,6 +254,9 @@ class ScoringConfig:
             0.8 % of the training pictures' shorter side (of the inspection size, where there is
             one); `fit` writes the number.
         normalize: "location" divides the map by its level at each place in normal pictures.
+        outline: of a gate: the level of the map at which defects end, and below which no
+            calibration sets the threshold. At ½ the network takes a pixel for normal and for
+            corrupted alike. None is the threshold, wherever it lies.
     """
 
     inspection_size: InspectionSize = None
@@ -262,15 +265,11 @@ class ScoringConfig:
     reading: Literal["absolute", "euclidean"] = "absolute"
     smoothing_sigma: Annotated[float, Field(ge=0.0)] | None = 4.0
     normalize: Literal["none", "location"] = "none"
+    outline: Probability | None = None
 
-    @property
-    def outline(self) -> float | None:
-        """The level of the map at which defects end, and below which no calibration goes.
-
-        ½ for a gate: under it the network itself takes a pixel for normal rather than corrupted.
-        None for residuals, whose defects end at the threshold.
-        """
-        return 0.5 if self.evidence == "gate" else None
+    def __post_init__(self) -> None:
+        if self.outline is not None and self.evidence != "gate":
+            raise ValueError(f'outline needs evidence "gate", received outline={self.outline}')
 
     @property
     def sigma(self) -> float:
@@ -502,7 +501,7 @@ _GATED = {
     "model": {"width": 0.25, "answer": "gated", "context": 2, "standardize": True},
     "objective": {"norm": "l1"},
     "corruption": _CORRUPTION,
-    "scoring": {"evidence": "gate", "smoothing_sigma": None},
+    "scoring": {"evidence": "gate", "smoothing_sigma": None, "outline": 0.5},
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {

@@ -188,9 +188,7 @@ def _checked(anomaly_map: np.ndarray, min_area: int) -> np.ndarray:
     return array
 
 
-def _mask(
-    region: np.ndarray, threshold: float, min_area: int, outline: float | None
-) -> np.ndarray:
+def _mask(region: np.ndarray, threshold: float, min_area: int, outline: float | None) -> np.ndarray:
     """(H, W) bool: `anomaly_mask` of a map that was checked."""
     kept = _large_components(_above(region, threshold), min_area)
     if outline is None or outline >= threshold or not kept.any():

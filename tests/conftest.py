@@ -103,6 +103,7 @@ def fit_arguments(sample_root: Path) -> list[str]:
         # Pictures in their own size; the rest of `quick` would only take longer to trace.
         "data.sampling": "crop",
         "scoring.evidence": "residual",
+        "scoring.outline": "null",
         "scoring.normalize": "location",
         "model.answer": "plain",
         "model.context": 1,

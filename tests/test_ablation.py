@@ -80,7 +80,7 @@ def test_a_row_changes_settings_that_leave_the_weights_alone(row: Row) -> None:
 
 
 def test_every_row_leaves_something_out_of_the_quick_preset_or_is_not_there() -> None:
-    assert _names(QUICK) == [*ALWAYS, "no_smoothing"]
+    assert _names(QUICK) == [*ALWAYS, "no_outline", "no_smoothing"]
     kept = [row for row in rows_for(QUICK) if row.name != "network"]
     assert len({(row.config(QUICK), row.network) for row in kept}) == len(kept)
 
@@ -89,6 +89,7 @@ def test_every_row_leaves_something_out_of_the_quick_preset_or_is_not_there() ->
     ("name", "setting", "value"),
     [
         ("no_normalization", "scoring.normalize", "none"),
+        ("no_outline", "scoring.outline", None),
         ("no_smoothing", "scoring.smoothing_sigma", 0.0),
     ],
 )

@@ -85,6 +85,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "scoring.reading": (["absolute", "euclidean"], ["l2"]),
     "scoring.smoothing_sigma": ([0.0, 4.0, None], [-1.0, INFINITY, "soft"]),
     "scoring.normalize": (["none", "location"], ["global", None]),
+    "scoring.outline": ([None], [-0.1, 1.5, "half"]),
 }
 ACCEPTED = [(name, value) for name, (values, _) in FIELDS.items() for value in values]
 REFUSED = [(name, value) for name, (_, values) in FIELDS.items() for value in values]
@@ -145,6 +146,7 @@ class TestGated:
             ({"model.answer": "plain", "model.context": 2}, "context needs a gated answer"),
             ({"model.answer": "plain", "model.standardize": True}, "standardize needs a gated"),
             ({"model.answer": "plain", "scoring.evidence": "gate"}, 'needs model.answer "gated"'),
+            ({"scoring.outline": 0.5}, 'outline needs evidence "gate", received outline=0.5'),
         ],
     )
     def test_what_does_not_fit_is_refused(self, changes, message):
@@ -328,11 +330,6 @@ def test_preset_paper_is_the_papers() -> None:
     assert config.margin == 0
 
 
-def test_a_gate_below_one_half_is_no_defect() -> None:
-    assert config_module.preset("quick").scoring.outline == 0.5
-    assert config_module.preset("paper").scoring.outline is None
-
-
 # All that a preset changes of the defaults, for a category without a recipe.
 _GATED = {
     "data.sampling": "resize",
@@ -358,6 +355,7 @@ _GATED = {
     "training.learning_rate": 2e-3,
     "scoring.evidence": "gate",
     "scoring.smoothing_sigma": None,
+    "scoring.outline": 0.5,
 }
 LITERALLY: dict[str, dict[str, Any]] = {
     "quick": {**_GATED, "training.stages": [(128, 8, 400), (256, 4, 1600)]},

@@ -51,6 +51,7 @@ def _plain(norm: str) -> dict[str, Any]:
         "model.context": 1,
         "model.standardize": False,
         "scoring.evidence": "residual",
+        "scoring.outline": None,
         # Its residual is highest at edges, wherever the part lies.
         "scoring.normalize": "location",
     }

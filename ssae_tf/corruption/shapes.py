@@ -15,8 +15,8 @@ _SEGMENTS = 8
 # Smaller patches would leave less than a pixel for some shapes.
 _MIN_SIDE = 4.0
 _MIN_THICKNESS = 1.5
-# Of regions of noise: widths of the Gaussians that smooth it, pixels; sides of the window, as shares
-# of the image's; the level above which a pixel belongs to them, in standard deviations.
+# Of regions of noise: widths of the Gaussians that smooth it, pixels; sides of the window, as
+# shares of the image's; the level above which a pixel belongs to them, in standard deviations.
 _NOISE_SIGMA = (1.5, 24.0)
 _NOISE_WINDOW = (0.08, 0.6)
 _NOISE_LEVEL = (1.2, 2.3)

@@ -36,6 +36,7 @@ def config() -> RunConfig:
         "model.context": 1,
         "model.standardize": False,
         "scoring.evidence": "residual",
+        "scoring.outline": None,
         "objective.equation": 3,
     }
     return config_module.override(config_module.preset("quick"), changes)

@@ -58,6 +58,7 @@ def test_plain_autoencoders(name: str, norm: str, odd: RunConfig) -> None:
         "model.context": 1,
         "model.standardize": False,
         "scoring.evidence": "residual",
+        "scoring.outline": None,
         "scoring.normalize": "location",
     }
 

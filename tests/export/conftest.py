@@ -84,7 +84,7 @@ _UNUSUAL: dict[str, dict[str, Any]] = {
         "reading": "euclidean",
     },
     "location": {"smoothing_sigma": 2.0, "margin": 16, "normalize": "location"},
-    "gated": {"smoothing_sigma": 1.0, "margin": 0, "evidence": "gate"},
+    "gated": {"smoothing_sigma": 1.0, "margin": 0, "evidence": "gate", "outline": 0.5},
 }
 
 
