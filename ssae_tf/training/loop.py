@@ -160,15 +160,15 @@ class Trainer:
                     write_history(folder / HISTORY_FILE, history)
                     self._save(checkpoints, done)
                     self.reporter.say(_line(row, total))
-                    if self._gets_worse(history):
-                        self.reporter.say(_ended_early(history, total))
-                        break
                 if interrupted.is_set():
                     self._save(checkpoints, done)
                     raise TrainingInterrupted(
                         f"Interrupted after step {done.step} of {total}; everything is saved in "
                         f"{folder}. Go on with: ssae-tf fit --resume {folder}"
                     )
+                if done.step in judged_at and self._gets_worse(history):
+                    self.reporter.say(_ended_early(history, total))
+                    break
         load_weights(self.model, checkpoints / BEST_FILE)
         return self.model
 

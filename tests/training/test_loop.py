@@ -252,6 +252,16 @@ class TestBestCheckpoint:
         assert len(judged) == steps
         assert len(read_history(tmp_path / "history.csv", 6)) == steps
 
+    def test_ctrl_c_is_heeded_where_training_ends_early(self, trainer, tmp_path, script):
+        script([1.0, 2.0, 3.0, 4.0])
+        changes = {
+            "objective.equation": 3,
+            "training.stages": [{"size": 16, "batch_size": 2, "steps": 6}],
+            "training.evaluations": 6,
+        }
+        with pytest.raises(TrainingInterrupted, match="after step 4 of 6"):
+            trainer(changes, Interrupting(4)).train(tmp_path)
+
     def test_a_lost_one_is_written_anew(self, trainer, tmp_path, script):
         judged = script([1.0, 2.0, 3.0])
         with pytest.raises(TrainingInterrupted):
