@@ -47,6 +47,7 @@ def network_and_score(run: Path, side: int, folder: Path) -> dict[str, float]:
     names = ("network", "map", "image score", "verdict with defects")
     times: dict[str, list[float]] = {name: [] for name in names}
     maps, masks = [], []
+    outline = detector.config.scoring.outline
     for index, sample in enumerate(found.test[:: max(1, len(found.test) // _MAPS)]):
         original = read_image(sample.path, detector.config.data.white_level)
         picture = resize(original, side, side)
@@ -58,7 +59,8 @@ def network_and_score(run: Path, side: int, folder: Path) -> dict[str, float]:
         inspected = time.perf_counter()
         image_score(map_, calibration.min_area)
         scored = time.perf_counter()
-        judged("", picture, reconstruction, map_, calibration.threshold, calibration.min_area)
+        threshold, min_area = calibration.threshold, calibration.min_area
+        judged("", picture, reconstruction, map_, threshold, min_area, outline)
         if index:  # The first one waits for tracing.
             times["network"].append(begin - before)
             times["map"].append(inspected - begin)

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     "--tile",
     type=click.IntRange(min=64),
     metavar="PIXELS",
-    help="Show large pictures to the network in tiles of this side, which takes less memory.",
+    help="Show large pictures to the network in tiles of this side, which takes less memory; not "
+    "of runs that standardize whole pictures, as presets quick and best do.",
 )
 @click.option(
     "--halo",

@@ -29,6 +29,7 @@ def main() -> None:
         "is_anomalous": bool(found["is_anomalous"][0]),
         "threshold": threshold,
         "score_bound": float(found["score_bound"][0]),
+        # Of what exceeds the threshold; defects extend as far as metadata["outline"].
         "first_and_last_pixel": above[[0, -1]].tolist() if len(above) else [],
     }
     print(json.dumps(line))

@@ -231,6 +231,8 @@ def _check(folder: Path, metadata: Any) -> None:
         if metadata["precision"] not in known.shares or metadata["runtime"] not in _RUNTIMES:
             raise KeyError("precision or runtime")
         float(metadata["threshold"]), int(metadata["min_area"]), list(metadata["signatures"])
+        if metadata.get("outline") is not None:
+            float(metadata["outline"])
         metadata["inputs"]["image_size"], metadata["inputs"]["white_level"]
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path}: not the metadata of an artefact ({error!r}).") from None

@@ -125,7 +125,8 @@ class Serving:
             THRESHOLD: threshold,
             MIN_AREA: tf.broadcast_to(min_area, tf.reshape(batch, (1,))),
             OUTLINE: tf.fill(
-                tf.reshape(batch, (1,)), tf.constant(self.config.scoring.outline or 0.0)
+                tf.reshape(batch, (1,)),
+                tf.constant(float32_below(self.config.scoring.outline or 0.0)),
             ),
             RECONSTRUCTION: reconstruction,
         }

@@ -167,7 +167,7 @@ class ModelConfig:
         if self.answer == "plain" and self.context > 1:
             raise ValueError(f"context needs a gated answer, received context={self.context}")
         if self.answer == "plain" and self.standardize:
-            raise ValueError("standardize needs a gated answer")
+            raise ValueError("standardize needs a gated answer, received answer='plain'")
 
     @property
     def downsampling(self) -> int:
@@ -310,6 +310,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.scoring.evidence == "gate" and self.model.answer != "gated":
             raise ValueError('scoring.evidence "gate" needs model.answer "gated"')
+        if self.model.standardize and self.data.sampling == "crop":
+            raise ValueError(
+                "model.standardize needs data.sampling 'resize': a crop has another mean and "
+                "deviation than the whole picture; received 'crop'"
+            )
         multiple = self.model.downsampling
         sides = [stage.size for stage in self.training.stages]
         wrong = [side for side in (*sides, *(self.inspection_size or ())) if side % multiple]

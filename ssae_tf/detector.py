@@ -92,12 +92,13 @@ class Result:
         score: highest level at which the map has a component of min_area pixels.
         threshold: the score above which a picture is anomalous.
         is_anomalous: the verdict.
-        defects: components of the map above the threshold, the strongest first.
+        defects: components of the map above the threshold, as far as the outline where the run has
+            one, the strongest first.
         picture: X, (H, W, 3) float32 in [0, 1].
         reconstruction: F(X), like `picture`; None from an artefact that was exported without.
         anomaly_map: (H, W) float32, at least 0; grey levels, or the share of each pixel that is
             repainted.
-        mask: (H, W) bool.
+        mask: (H, W) bool, the pixels of the defects.
     """
 
     path: str

@@ -146,6 +146,7 @@ class TestGated:
             ({"model.answer": "plain", "model.context": 2}, "context needs a gated answer"),
             ({"model.answer": "plain", "model.standardize": True}, "standardize needs a gated"),
             ({"model.answer": "plain", "scoring.evidence": "gate"}, 'needs model.answer "gated"'),
+            ({"model.standardize": True}, "model.standardize needs data.sampling 'resize'"),
             ({"scoring.outline": 0.5}, 'outline needs evidence "gate", received outline=0.5'),
         ],
     )

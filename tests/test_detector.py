@@ -47,6 +47,27 @@ def make(grey: tf.keras.Model) -> MakeDetector:
     return detector
 
 
+def test_a_gates_defects_end_at_the_outline() -> None:
+    """Of a network whose gate is the red channel."""
+    inputs = tf.keras.Input((None, None, 3))
+    outputs = tf.keras.layers.Lambda(lambda x: tf.concat([x, x[..., :1], x], axis=-1))(inputs)
+    gate = {"smoothing_sigma": 0.0, "margin": 0, "evidence": "gate", "outline": 0.5}
+    stages = [{"size": 32, "batch_size": 1, "steps": 1}]
+    config = from_dict(
+        {"model": {"answer": "gated"}, "scoring": gate, "training": {"stages": stages}}
+    )
+    model = tf.keras.Model(inputs, outputs)
+    picture = np.zeros((32, 32, 3), np.float32)
+    picture[4:8, 4:12, 0], picture[5, 5, 0] = 0.6, 0.9
+    picture[20:24, 20:24, 0] = 0.7
+    for threshold, expected in ((0.8, 32), (0.65, 32 + 16), (0.95, 0)):
+        result = Detector(model, config, Calibration(threshold, 1, (threshold,))).predict(picture)
+        assert result.mask.sum() == expected
+        assert sum(defect.area for defect in result.defects) == expected
+    without = override(config, {"scoring.outline": None})
+    assert Detector(model, without, Calibration(0.8, 1, (0.8,))).predict(picture).mask.sum() == 1
+
+
 @pytest.fixture(scope="module")
 def trained(run_folder: Path) -> Detector:
     """The tiny network of the shared run; no test changes it."""

@@ -188,7 +188,8 @@ def test_sides_and_halos_are_rounded_up(model: tf.keras.Model) -> None:
 
 
 def test_none_where_the_whole_picture_decides() -> None:
-    config = from_dict({"model": {"width": 0.0625, "answer": "gated", "standardize": True}})
+    values = {"width": 0.0625, "answer": "gated", "standardize": True}
+    config = from_dict({"data": {"sampling": "resize"}, "model": values})
     detector = Detector(autoencoder(config.model, training_size=32), config)
     with pytest.raises(RunError, match="standardizes each picture as a whole"):
         detector.tiles(64)

@@ -96,6 +96,8 @@ def _variant(family: str, brightness: bool, equation: int) -> Method:
             "corruption.brightness": _BRIGHTNESS if brightness else 0.0,
             # Whatever else a preset may mix in would blur the comparison.
             "corruption.share": 1.0,
+            "corruption.relief": 0.0,
+            "corruption.noise": 0.0,
             "corruption.texture": 0.0,
             "corruption.contrast": 0.0,
             "corruption.tint": 0.0,

@@ -161,7 +161,9 @@ def _relief(region: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     height = tf.where(rough, uniform((*tf.unstack(shape), 1), seeds[1], -1.0, 1.0), inside)
     height = gaussian_filter_each(height, log_uniform(each[:1], seeds[2], *_RELIEF_SIGMA))
     light = uniform(each, seeds[3], 0.0, 2.0 * math.pi)
-    slope_y, slope_x = (height - tf.roll(height, 1, axis) for axis in (1, 2))
+    # No slope at the image's edge, as the filter continues it.
+    slope_y = height - tf.concat([height[:, :1], height[:, :-1]], axis=1)
+    slope_x = height - tf.concat([height[:, :, :1], height[:, :, :-1]], axis=2)
     shading = (tf.sin(light) * slope_y + tf.cos(light) * slope_x) * inside
     largest = tf.reduce_max(tf.abs(shading), axis=(1, 2, 3), keepdims=True)
     change = log_uniform(each, seeds[4], *_RELIEF_CHANGE)

@@ -15,6 +15,9 @@ import tensorflow as tf
 
 from ssae_tf.models.blocks import Builder, Standardize
 
+STANDARDIZED = "standardized"
+"""Name of the layer."""
+
 # Filters of the U-Net at full, half … a thirty-second of the size, at width 1.
 _FILTERS = (48, 96, 144, 192, 288, 288)
 
@@ -31,7 +34,7 @@ def gated(x: tf.Tensor, repaint: tf.Tensor, build: Builder) -> tf.Tensor:
         F(X), A and G(X) side by side, (B, H, W, 2 · C + 1) float32.
     """
     full, *filters = (build.filters(count) for count in _FILTERS)
-    y = Standardize(name="standardized")(x) if build.config.standardize else x
+    y = Standardize(name=STANDARDIZED)(x) if build.config.standardize else x
     y = build.conv(y, filters[0], "gate_encoder1_conv1", kernel_size=4, strides=2)
     skipped = [y := build.conv(y, filters[0], "gate_encoder1_conv2")]
     for level, count in enumerate(filters[1:], start=2):

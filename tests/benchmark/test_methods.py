@@ -89,8 +89,9 @@ def test_the_study_has_every_combination_once(odd: RunConfig) -> None:
         )
         assert corruption.brightness == (0.15 if "+brightness" in variant.name else 0.0)
         assert config.objective.equation == int(variant.name[-1])
-        extras = (corruption.texture, corruption.contrast, corruption.tint)
-        assert (*extras, corruption.share, corruption.opacity) == (0, 0, 0, 1, (1, 1))
+        extras = ("texture", "contrast", "tint", "relief", "noise")
+        assert [getattr(corruption, name) for name in extras] == [0.0] * len(extras)
+        assert (corruption.share, corruption.opacity) == (1.0, (1.0, 1.0))
         # The rest is the same for all.
         assert (corruption.patches, config.objective.weight, config.objective.norm) == (
             3,

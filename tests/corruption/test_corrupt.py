@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from ssae_tf.config import CorruptionConfig
 from ssae_tf.corruption.compose import FALLBACK_BRIGHTNESS, compose
-from ssae_tf.corruption.corrupt import corrupt
+from ssae_tf.corruption.corrupt import _relief, corrupt
 
 SEED = tf.constant([31, 32])
 EIGHT = np.ones((3, 3))
@@ -208,7 +208,7 @@ class TestTransformations:
 
     def test_relief_changes_all_channels_alike(self, rng):
         x = 0.4 + 0.2 * texture(rng, (40, 48, 48, 3))
-        x_hat, mask = run(x, RELIEF)
+        x_hat, _ = run(x, RELIEF)
         change = x_hat - x
         np.testing.assert_allclose(change, np.repeat(change[..., :1], 3, axis=-1), atol=1e-6)
         largest = np.abs(change).max(axis=(1, 2, 3))
@@ -217,7 +217,29 @@ class TestTransformations:
         # Light and dark lie side by side, as on the two slopes of a dent.
         assert (change.min(axis=(1, 2, 3)) < -0.01).mean() > 0.8
         assert (change.max(axis=(1, 2, 3)) > 0.01).mean() > 0.8
-        assert mask.any()
+
+    def test_relief_does_not_reach_round_the_picture(self):
+        """A dent across the upper edge has no slope there, and none that comes from the lower."""
+        covered, upper = np.ones((40, 64, 64), bool), np.zeros((40, 64, 64), bool)
+        upper[:, :20, 16:48] = True
+        everywhere, change = (_relief(tf.constant(r), SEED).numpy() for r in (covered, upper))
+        # Where the region is all of the picture, what is not rough is even.
+        is_dent = np.isclose(everywhere, 0.0, atol=1e-6).all(axis=(1, 2, 3))
+        assert 0.4 < is_dent.mean() < 0.8
+        # Beyond the Gaussian's reach from the sides of the region.
+        np.testing.assert_allclose(change[is_dent, 0, 31:33], 0.0, atol=1e-6)
+        assert np.abs(change[is_dent, 18:20, 31:33]).max() > 0.01
+
+    def test_regions_of_noise_have_their_share(self, rng):
+        x = texture(rng, (200, 32, 32, 3))
+        settings = {"patches": 3, "size": (0.3, 0.5)}
+        pure, mixed, none = (
+            run(x, CorruptionConfig(noise=share, **settings))[1] for share in (1.0, 0.4, 0.0)
+        )
+        is_noise, is_shapes = ((mixed == other).all(axis=(1, 2, 3)) for other in (pure, none))
+        # One or the other, whole: never noise and patches together.
+        assert (is_noise | is_shapes).all()
+        assert is_noise.mean() == pytest.approx(0.4, abs=0.1)
 
     def test_dents_are_shaded_at_their_slopes_alone(self):
         x = np.full((24, 96, 96, 3), 0.5, np.float32)

@@ -84,7 +84,13 @@ _UNUSUAL: dict[str, dict[str, Any]] = {
         "reading": "euclidean",
     },
     "location": {"smoothing_sigma": 2.0, "margin": 16, "normalize": "location"},
-    "gated": {"smoothing_sigma": 1.0, "margin": 0, "evidence": "gate", "outline": 0.5},
+    "gated": {
+        "smoothing_sigma": 1.0,
+        "margin": 0,
+        "evidence": "gate",
+        "outline": 0.5,
+        "inspection_size": "native",
+    },
 }
 
 
@@ -98,6 +104,7 @@ def unusual(request: pytest.FixtureRequest) -> Detector:
     settings: dict[str, Any] = {"scoring": _UNUSUAL[request.param]}
     if request.param == "gated":
         settings["model"] = {"width": 0.0625, "answer": "gated", "context": 2, "standardize": True}
+        settings["data"] = {"sampling": "resize"}
         settings["training"] = {"stages": [{"size": 32, "batch_size": 1, "steps": 1}]}
     config = from_dict(settings)
     layers = tf.keras.layers

@@ -15,6 +15,7 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.export.artefact import Artefact, find, open_detector
 from ssae_tf.export.build import Exported
+from ssae_tf.threshold import anomaly_mask
 
 Make = Callable[..., Exported]
 
@@ -121,6 +122,17 @@ def test_a_picture_of_another_size(copy: Path) -> None:
     assert artefact.predict(np.zeros((16, 24, 3), np.uint8)).anomaly_map.shape == (16, 24)
     with pytest.raises(DataError, match="24×16 pixels, the artefact was exported for 16×24 only"):
         artefact.predict(np.zeros((24, 16, 3), np.uint8))
+
+
+def test_defects_end_at_the_outline(copy: Path, rng: np.random.Generator) -> None:
+    picture = rng.integers(0, 256, (40, 48, 3)).astype(np.uint8)
+    map_ = Artefact.load(copy).predict(picture).anomaly_map
+    threshold, outline = (float(level) for level in np.quantile(map_, [0.95, 0.6]))
+    _change(copy, outline=outline, min_area=1)
+    result = Artefact.load(copy).predict(picture, threshold=threshold)
+    expected = anomaly_mask(map_, threshold, 1, outline)
+    np.testing.assert_array_equal(result.mask, expected)
+    assert expected.sum() > (map_ > threshold).sum()
 
 
 @pytest.mark.parametrize("picture", [np.zeros((4, 4, 4), np.uint8), np.full((4, 4), 2.0)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,8 +16,9 @@ from ssae_tf.detector import Detector, Result
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.export.build import Exported
 from ssae_tf.export.client import Client
-from ssae_tf.export.names import FLOAT, PICTURE
+from ssae_tf.export.names import FLOAT, MIN_AREA, OUTLINE, PICTURE
 from ssae_tf.export.tfserving import docker_command, models_config, write_warmup
+from ssae_tf.threshold import anomaly_mask
 
 serving_stand_in = pytest.importorskip("serving_stand_in")
 
@@ -65,6 +67,26 @@ def test_the_detectors_result(
         assert result.threshold == threshold
         assert [one.box for one in result.defects] == [one.box for one in expected.defects]
         assert result.is_anomalous
+
+
+def test_defects_end_at_the_servers_outline(
+    client: Client, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = rng.integers(0, 256, (40, 48, 3)).astype(np.uint8)
+    map_ = client.predict(picture).anomaly_map
+    threshold, outline = (float(level) for level in np.quantile(map_, [0.95, 0.6]))
+    for name in ("_grpc", "_rest"):
+        ask = getattr(client, name)
+
+        def answer(*request: Any, ask: Any = ask) -> dict[str, np.ndarray]:
+            return {**ask(*request), OUTLINE: np.array([outline]), MIN_AREA: np.array([1])}
+
+        monkeypatch.setattr(client, name, answer)
+    result = client.predict(picture, threshold=threshold)
+    np.testing.assert_array_equal(
+        result.mask, anomaly_mask(result.anomaly_map, threshold, 1, outline)
+    )
+    assert result.mask.sum() > (map_ > threshold).sum()
 
 
 def test_arrays_of_all_kinds(client: Client, trained: Detector, rng: np.random.Generator) -> None:

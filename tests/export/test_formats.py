@@ -313,6 +313,8 @@ def test_unusual_settings(
         found = run(PIXELS, {PICTURE: pixels})
         for index in range(2):
             expected = unusual.predict(pixels[index])
+            outline = unusual.config.scoring.outline
+            assert found.get("outline", [None, None])[index] == outline
             assert expected.anomaly_map.std() > 0.005
             np.testing.assert_allclose(
                 found["anomaly_map"][index],
