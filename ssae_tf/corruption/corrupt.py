@@ -23,6 +23,8 @@ _TEXTURE_CONTRAST = 0.3
 _RELIEF_SIGMA = (0.7, 3.0)
 _RELIEF_CHANGE = (0.04, 0.35)
 _RELIEF_ROUGH = 0.4
+# A height field that rises by less from pixel to pixel is even, but for rounding.
+_EVEN = 1e-3
 
 
 def corrupt(x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig) -> tuple[tf.Tensor, tf.Tensor]:
@@ -167,7 +169,7 @@ def _relief(region: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     shading = (tf.sin(light) * slope_y + tf.cos(light) * slope_x) * inside
     largest = tf.reduce_max(tf.abs(shading), axis=(1, 2, 3), keepdims=True)
     change = log_uniform(each, seeds[4], *_RELIEF_CHANGE)
-    return change * shading / tf.maximum(largest, 1e-6)
+    return change * shading / tf.maximum(largest, _EVEN)
 
 
 def _coloured_like(x: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

@@ -224,10 +224,10 @@ class TestTransformations:
         upper[:, :20, 16:48] = True
         everywhere, change = (_relief(tf.constant(r), SEED).numpy() for r in (covered, upper))
         # Where the region is all of the picture, what is not rough is even.
-        is_dent = np.isclose(everywhere, 0.0, atol=1e-6).all(axis=(1, 2, 3))
+        is_dent = np.isclose(everywhere, 0.0, atol=1e-3).all(axis=(1, 2, 3))
         assert 0.4 < is_dent.mean() < 0.8
         # Beyond the Gaussian's reach from the sides of the region.
-        np.testing.assert_allclose(change[is_dent, 0, 31:33], 0.0, atol=1e-6)
+        np.testing.assert_allclose(change[is_dent, 0, 31:33], 0.0, atol=1e-3)
         assert np.abs(change[is_dent, 18:20, 31:33]).max() > 0.01
 
     def test_regions_of_noise_have_their_share(self, rng):
