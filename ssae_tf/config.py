@@ -312,8 +312,9 @@ class RunConfig:
             raise ValueError('scoring.evidence "gate" needs model.answer "gated"')
         if self.model.standardize and self.data.sampling == "crop":
             raise ValueError(
-                "model.standardize needs data.sampling 'resize': a crop has another mean and "
-                "deviation than the whole picture; received 'crop'"
+                "model.standardize needs data.sampling 'resize', because a crop has another mean "
+                "and deviation than the whole picture; received 'crop': set model.standardize to "
+                "false with it"
             )
         multiple = self.model.downsampling
         sides = [stage.size for stage in self.training.stages]

@@ -63,10 +63,22 @@ def test_a_setting_arrives_and_changes_nothing_else(
     option: str, config_of: Callable[..., RunConfig]
 ) -> None:
     arguments, setting, value = SETTINGS[option]
-    before, after = config_of(), config_of(option, *arguments)
+    # The presets' network looks at whole pictures only.
+    common = ["--set", "model.standardize=false"] if option == "--sampling" else []
+    before, after = config_of(*common), config_of(*common, option, *arguments)
     assert _value(before, setting) != value
     assert _value(after, setting) == value
     assert after == config_module.override(before, {setting: value})
+
+
+def test_crops_of_a_network_for_whole_pictures_are_refused(
+    invoke: Invoke, fits: Fits, sample_root: Path
+) -> None:
+    done = invoke("fit", "--data", sample_root, "--preset", "quick", "--sampling", "crop")
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "received 'crop': set model.standardize to false with it." in done.err
+    assert not fits
 
 
 @pytest.mark.parametrize("module", [fit, preview])
