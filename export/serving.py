@@ -124,12 +124,11 @@ class Serving:
             SCORE_BOUND: tf.reduce_max(map_, axis=(1, 2)),
             THRESHOLD: threshold,
             MIN_AREA: tf.broadcast_to(min_area, tf.reshape(batch, (1,))),
-            OUTLINE: tf.fill(
-                tf.reshape(batch, (1,)),
-                tf.constant(float32_below(self.config.scoring.outline or 0.0)),
-            ),
             RECONSTRUCTION: reconstruction,
         }
+        if self.config.scoring.outline is not None:
+            outline = tf.constant(float32_below(self.config.scoring.outline))
+            found[OUTLINE] = tf.broadcast_to(outline, tf.reshape(batch, (1,)))
         if self.has_verdict:
             mask = map_ > threshold[:, None, None]
             found[IS_ANOMALOUS] = reaches_area(mask, min_area)

@@ -18,7 +18,6 @@ from ssae_tf.export.names import (
     PIXELS,
     WITH_THRESHOLD,
 )
-from ssae_tf.models.gated import STANDARDIZED
 from ssae_tf.streams import stderr_held_back
 
 FILE = "model.tflite"
@@ -27,7 +26,6 @@ SIGNATURES = (FLOAT, PIXELS, FLOAT + WITH_THRESHOLD, PIXELS + WITH_THRESHOLD)
 _NEVER_REACHED = np.array([1e9], np.float32)
 # "network/conv/BiasAdd", where operations were joined one after the other: "Relu;network/…".
 _IN_NETWORK = re.compile(rf"(^|[/;]){NETWORK}(_\d+)?/")
-_STANDARDIZED = f"/{STANDARDIZED}/"
 
 
 def convert(saved_model: str, out: str, precision: str, pictures: Sequence[str] = ()) -> None:
@@ -87,6 +85,9 @@ def _outside(content: bytes) -> list[str]:
     """Names of the operations of a file that stay in floats: those of their outputs."""
     from ai_edge_litert import schema_py_generated as schema
 
+    # Brings TensorFlow, which only conversion needs in this module.
+    from ssae_tf.models.gated import STANDARDIZED
+
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     names = {
         graph.tensors[output].name.decode()
@@ -95,7 +96,7 @@ def _outside(content: bytes) -> list[str]:
         for output in operation.outputs
     }
     # A deviation in 8 bits would be a third too small on even surfaces.
-    return sorted(n for n in names if not _IN_NETWORK.search(n) or _STANDARDIZED in n)
+    return sorted(n for n in names if not _IN_NETWORK.search(n) or f"/{STANDARDIZED}/" in n)
 
 
 class TfliteRuntime:

@@ -434,16 +434,17 @@ def judged(
     # A picture smaller than min_area can still be defective as a whole.
     min_area = min(min_area, anomaly_map.size)
     score = image_score(anomaly_map, min_area)
+    mask = anomaly_mask(anomaly_map, threshold, min_area, outline)
     return Result(
         path=path,
         score=score,
         threshold=threshold,
         is_anomalous=is_anomalous(score, threshold),
-        defects=tuple(defects(anomaly_map, threshold, min_area, outline)),
+        defects=tuple(defects(anomaly_map, mask)),
         picture=picture,
         reconstruction=reconstruction,
         anomaly_map=anomaly_map,
-        mask=anomaly_mask(anomaly_map, threshold, min_area, outline),
+        mask=mask,
     )
 
 

@@ -137,23 +137,25 @@ def anomaly_mask(
     Raises:
         ValueError: as `image_score`.
     """
-    return _mask(_checked(anomaly_map, min_area), threshold, min_area, outline)
+    region = _checked(anomaly_map, min_area)
+    kept = _large_components(_above(region, threshold), min_area)
+    if outline is None or outline >= threshold or not kept.any():
+        return kept
+    count, labels = cv2.connectedComponents(
+        _above(region, outline).view(np.uint8), connectivity=_CONNECTIVITY
+    )
+    is_defect = np.zeros(count, np.bool_)
+    is_defect[labels[kept]] = True
+    return is_defect[labels]
 
 
-def defects(
-    anomaly_map: np.ndarray, threshold: float, min_area: int, outline: float | None = None
-) -> list[Defect]:
-    """The components of `anomaly_mask` as defects, highest peak first.
+def defects(anomaly_map: np.ndarray, mask: np.ndarray) -> list[Defect]:
+    """The components of a mask as defects, highest peak first.
 
     Args:
         anomaly_map: (H, W) real, finite.
-        threshold, min_area, outline: as in `anomaly_mask`.
-
-    Raises:
-        ValueError: as `image_score`.
+        mask: (H, W) bool, of `anomaly_mask`.
     """
-    region = _checked(anomaly_map, min_area)
-    mask = _mask(region, threshold, min_area, outline)
     if not mask.any():
         return []
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
@@ -162,7 +164,7 @@ def defects(
     found = []
     for label, (x, y, width, height, area) in enumerate(stats[1:].tolist(), start=1):
         box = slice(y, y + height), slice(x, x + width)
-        inside = region[box][labels[box] == label]
+        inside = anomaly_map[box][labels[box] == label]
         peak, mean = float(inside.max()), float(inside.mean(dtype=np.float64))
         found.append(Defect((x, y, width, height), area, peak, mean))
     return sorted(found, key=lambda defect: (-defect.peak, defect.box))
@@ -186,19 +188,6 @@ def _checked(anomaly_map: np.ndarray, min_area: int) -> np.ndarray:
             f"map, {array.shape[0]} × {array.shape[1]}). Received: min_area={min_area}."
         )
     return array
-
-
-def _mask(region: np.ndarray, threshold: float, min_area: int, outline: float | None) -> np.ndarray:
-    """(H, W) bool: `anomaly_mask` of a map that was checked."""
-    kept = _large_components(_above(region, threshold), min_area)
-    if outline is None or outline >= threshold or not kept.any():
-        return kept
-    count, labels = cv2.connectedComponents(
-        _above(region, outline).view(np.uint8), connectivity=_CONNECTIVITY
-    )
-    is_defect = np.zeros(count, np.bool_)
-    is_defect[labels[kept]] = True
-    return is_defect[labels]
 
 
 def _above(region: np.ndarray, threshold: float) -> np.ndarray:

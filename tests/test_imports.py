@@ -232,6 +232,7 @@ def test_what_is_allowed_passes(module: str, source: str) -> None:
     "code",
     [
         "import ssae_tf; dir(ssae_tf); ssae_tf.RunConfig, ssae_tf.SsaeError",
+        "import ssae_tf.export.tflite",
         "assert run(['--help']) == 0",
         "assert run(['--version']) == 0",
         "assert run(['no-such-command']) == 2",

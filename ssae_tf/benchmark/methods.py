@@ -74,6 +74,10 @@ _FAMILIES: Mapping[str, tuple[str, ...]] = {
     "mixed": _TRANSFORMATIONS,
 }
 _BRIGHTNESS = 0.15
+# What a variant leaves as the settings have it: where, which and how large regions are.
+_KEPT = frozenset(
+    ("where", "blob", "polygon", "stroke", "patches", "size", "sigma", "alpha"),
+)
 
 
 def corruption_study() -> tuple[Method, ...]:
@@ -87,21 +91,16 @@ def corruption_study() -> tuple[Method, ...]:
 def _variant(family: str, brightness: bool, equation: int) -> Method:
     used = _FAMILIES[family]
     kinds = ", ".join(name.replace("_", " ") for name in used)
+    defaults = config_module.to_dict(RunConfig())["corruption"]
     return Method(
         f"{family}{'+brightness' if brightness else ''}/{equation}",
         f"{kinds}, {'with' if brightness else 'without'} a change of brightness, "
         f"objective ({equation})",
         {
+            # Whatever else a preset may mix in would blur the comparison.
+            **{f"corruption.{name}": v for name, v in defaults.items() if name not in _KEPT},
             **{f"corruption.{name}": float(name in used) for name in _TRANSFORMATIONS},
             "corruption.brightness": _BRIGHTNESS if brightness else 0.0,
-            # Whatever else a preset may mix in would blur the comparison.
-            "corruption.share": 1.0,
-            "corruption.relief": 0.0,
-            "corruption.noise": 0.0,
-            "corruption.texture": 0.0,
-            "corruption.contrast": 0.0,
-            "corruption.tint": 0.0,
-            "corruption.opacity": [1.0, 1.0],
             "objective.equation": equation,
         },
     )

@@ -331,7 +331,7 @@ class TestSettings:
 
         def counts(patches):
             _, mask = run(x, CorruptionConfig(patches=patches, **blobs))
-            return [ndimage.label(picture[..., 0], np.ones((3, 3)))[1] for picture in mask]
+            return [ndimage.label(picture[..., 0], EIGHT)[1] for picture in mask]
 
         assert set(counts(1)) == {1}
         assert set(counts(4)) == {1, 2, 3, 4}
