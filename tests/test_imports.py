@@ -61,6 +61,7 @@ RULES = {
     "ssae_tf.corruption": Rule(_ours("tensor_ops"), TENSORS),
     "ssae_tf.objective": Rule(_ours("tensor_ops"), TENSORS),
     "ssae_tf.scoring": Rule(_ours("answer", "tensor_ops"), TENSORS),
+    "ssae_tf.conformal": Rule(_ours(), ARRAYS),
     "ssae_tf.threshold": Rule(_ours(), ARRAYS),
     "ssae_tf.evaluation.metrics": Rule(_ours("threshold"), ARRAYS),
     "ssae_tf.evaluation.projection": Rule(_ours("corruption"), TENSORS | ARRAYS),

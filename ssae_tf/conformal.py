@@ -1,0 +1,130 @@
+"""What a threshold from good images promises: split conformal prediction.
+
+A new good image taken like the n calibration images (exchangeable with them, and like them unseen
+by training) has any of n + 1 ranks among their scores with the same probability. A threshold at
+the k-th highest of n scores therefore rejects a share of k / (n + 1) of good images on average,
+and for one calibration this share follows a Beta(k, n + 1 − k) distribution, at most (Vovk,
+Gammerman and Shafer, 2005; Vovk, 2012). No assumption is made on how scores are distributed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import beta
+
+from ssae_tf.errors import ConfigError
+
+CONFIDENCE = 0.95
+# A number of images that is worth collecting, as something to compare with.
+_MANY = 300
+
+
+@dataclass(frozen=True)
+class FalseAlarmRate:
+    """How many good images a threshold rejects.
+
+    Attributes:
+        images: n, the calibration images.
+        rank: k, the threshold is the k-th highest of their scores, or higher.
+    """
+
+    images: int
+    rank: int = 1
+
+    @property
+    def expected(self) -> float:
+        """Share of new good images rejected, on average over calibrations: k / (n + 1)."""
+        return self.rank / (self.images + 1)
+
+    @property
+    def bound(self) -> float:
+        """Share that is not exceeded in 95 of 100 calibrations; with k = 1, 1 − 0.05^(1 / n)."""
+        if self.rank > self.images:
+            return 1.0
+        return float(beta.ppf(CONFIDENCE, self.rank, self.images + 1 - self.rank))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For calibration.json: n, k, and both shares."""
+        return {
+            **asdict(self),
+            "expected": self.expected,
+            "bound": self.bound,
+            "confidence": CONFIDENCE,
+        }
+
+    def sentence(self) -> str:
+        """In plain words, with what more images would give."""
+        text = (
+            f"From {_images(self.images)}: expect about {_one_in(self.expected)} good parts to be "
+            f"rejected, with 95 % confidence at most {_one_in(self.bound)}"
+        )
+        if self.images < _MANY and self.rank == 1:
+            text += f"; {_MANY} images give {_one_in(FalseAlarmRate(_MANY).bound)}"
+        return f"{text}."
+
+
+def images_needed(rate: float) -> int:
+    """Calibration images from which on a rate of false alarms can be promised: n + 1 ≥ 1 / rate."""
+    return max(1, math.ceil(1.0 / rate - 1e-9) - 1)
+
+
+def rank_for(images: int, rate: float) -> int:
+    """The largest k with k / (n + 1) ≤ rate.
+
+    Args:
+        images: n, at least 1.
+        rate: accepted share of good images rejected, 0 < rate < 1.
+
+    Raises:
+        ConfigError: so few images can't promise so small a rate.
+    """
+    if not 0.0 < rate < 1.0:
+        raise ConfigError(
+            f"Invalid value for the rate of false alarms. Expected 0 < rate < 1. Received: {rate}."
+        )
+    rank = math.floor(rate * (images + 1) + 1e-9)
+    if not rank:
+        raise ConfigError(
+            f"{_images(images).capitalize()} can't promise at most {rate:.3g} of good parts "
+            f"rejected: {images_needed(rate)} are needed."
+        )
+    return min(rank, images)
+
+
+def quantile(scores: Sequence[float], rank: int) -> float:
+    """The k-th highest score, above which images are rejected.
+
+    Args:
+        scores: of the calibration images.
+        rank: k, 1 … n.
+    """
+    return sorted(scores, reverse=True)[rank - 1]
+
+
+def p_value(score: float, scores: Sequence[float]) -> float:
+    """Conformal p-value: share of good images, the new one counted in, with at least its score.
+
+    Of good images at most a share of p have one of p or less.
+
+    Args:
+        score: of the new image.
+        scores: of the calibration images.
+
+    Returns:
+        In [1 / (n + 1), 1].
+    """
+    return float((1 + np.sum(np.asarray(scores) >= score)) / (len(scores) + 1))
+
+
+def _images(count: int) -> str:
+    return "1 good image" if count == 1 else f"{count} good images"
+
+
+def _one_in(rate: float) -> str:
+    """A share as people say it, to two figures."""
+    return f"1 in {float(f'{1.0 / rate:.2g}'):.0f}" if rate <= 0.5 else f"{100 * rate:.0f} in 100"
