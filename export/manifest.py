@@ -62,6 +62,8 @@ def check_sums(folder: Path, needed: Iterable[str]) -> dict[str, str]:
     Raises:
         RunError: there is no list; a file is missing, altered, outside of the folder or not listed.
     """
+    if not _lies_in(folder / SUMS_FILE, folder):
+        raise RunError(f"{folder / SUMS_FILE}: lies outside of the folder.")
     listed = _listed(folder / SUMS_FILE)
     for name in needed:
         if name not in listed:

@@ -233,11 +233,10 @@ def mutate_folder(folder: Path, outside: Path, rng: np.random.Generator) -> None
         sums.write_text(sums.read_text() + f"{'e3b0c442' * 8}  {name}\n")
     else:
         before = path.read_bytes()
+        content = before
         # A list of hashes may do without its last line break.
-        while (
-            content := _pick(rng, (cut, flip, insert, lose))(before, rng)
-        ).strip() == before.strip():
-            pass
+        while content.strip() == before.strip():
+            content = _pick(rng, (cut, flip, insert, lose))(before, rng)
         path.write_bytes(content)
 
 

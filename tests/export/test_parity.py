@@ -15,7 +15,7 @@ import tensorflow as tf
 from mutations import seal
 from ssae_tf.config import RunConfig, override
 from ssae_tf.detector import Calibration, Detector, Tiles
-from ssae_tf.errors import RunError
+from ssae_tf.errors import InputError, RunError
 from ssae_tf.export import make
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import Exported, export
@@ -203,6 +203,20 @@ def test_an_artefact_that_fails_on_a_picture(onnx_copy: Path, trained: Detector)
     parity = _compare(trained, onnx_copy, broken, 1.0)
     assert not parity.passed
     assert parity.failures[0].startswith("wrong channels: ")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"format": "caffe"},
+        {"format": "onnx", "image_size": (0, 8)},
+        {"format": "savedmodel", "warmup": -1},
+        {"format": "onnx", "time_limit": float("nan")},
+    ],
+)
+def test_requests_that_can_not_be(settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"Expected .* Received: "):
+        Request(**settings)
 
 
 def test_a_failed_export_leaves_nothing(
