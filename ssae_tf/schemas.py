@@ -148,6 +148,8 @@ def sentence(error: ValidationError) -> str:
                 f"reads {one['ctx']['ge']}): make it anew."
             )
     first = complaints[0]
+    if first["type"] == "json_invalid":
+        return f"{first['msg']}."
     where = _where(first["loc"])
     if first["type"] == "value_error" and not first["loc"]:
         return f"{first['msg'].removeprefix('Value error, ')}."
@@ -160,7 +162,11 @@ def sentence(error: ValidationError) -> str:
 
 
 def _where(parts: Iterable[int | str]) -> str:
-    return f"`{'.'.join(str(part) for part in parts)}`" if parts else "the content"
+    if not parts:
+        return "the content"
+    # Keys are whatever the file says.
+    name = "".join(one if one.isprintable() else "�" for one in ".".join(map(str, parts)))
+    return f"`{name[:60]}`"
 
 
 def _shown(value: Any) -> str:
