@@ -184,18 +184,14 @@ class Client:
         self, path: str, x: np.ndarray, found: dict[str, np.ndarray], threshold: float | None
     ) -> Result:
         """The verdict on an answer that is as it must be."""
-        source = f"{self.address}: model {self.name!r}"
-        expected = _shapes(x.shape[:2])
-        for name, shape in expected.items():
+        source = self._source
+        for name in _shapes(x.shape[:2]):
             if name not in found and name in (ANOMALY_MAP, THRESHOLD, MIN_AREA):
                 raise RunError(f"{source}: answers without {name}.")
-            if name in found and found[name].shape != shape:
-                raise RunError(
-                    f"{source}: answers with {name} of shape {found[name].shape}. "
-                    f"Expected: {shape}."
-                )
             if name in found and found[name].dtype.kind not in "fiu":
                 raise RunError(f"{source}: answers with {name} of {found[name].dtype}.")
+            if name in found:
+                self._check_shape(name, found[name].shape, x.shape[:2])
         if found[MIN_AREA][0] > x.shape[0] * x.shape[1]:
             raise RunError(f"{source}: answers with a min_area larger than the picture.")
         own = float(found[THRESHOLD][0])
@@ -222,6 +218,17 @@ class Client:
         )
 
     @property
+    def _source(self) -> str:
+        return f"{self.address}: model {self.name!r}"
+
+    def _check_shape(self, name: str, shape: tuple[int, ...], size: tuple[int, int]) -> None:
+        expected = _shapes(size)[name]
+        if shape != expected:
+            raise RunError(
+                f"{self._source}: answers with {name} of shape {shape}. Expected: {expected}."
+            )
+
+    @property
     def _uses_rest(self) -> bool:
         return self.address.startswith(_WEB)
 
@@ -242,17 +249,13 @@ class Client:
                 f"{self.address}: {error.code().name}, {_line(error.details())}."
             ) from None
         found = {}
-        for name, shape in _shapes(size).items():
+        for name in _shapes(size):
             if name not in answer.outputs:
                 continue
             value = answer.outputs[name]
             # Before it is unpacked: one number may stand for any shape.
             claimed = tuple(dimension.size for dimension in value.tensor_shape.dim)
-            if claimed != shape:
-                raise RunError(
-                    f"{self.address}: model {self.name!r} answers with {name} of shape {claimed}. "
-                    f"Expected: {shape}."
-                )
+            self._check_shape(name, claimed, size)
             try:
                 found[name] = tf.make_ndarray(value)
             except Exception as error:
