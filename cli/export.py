@@ -13,6 +13,7 @@ from ssae_tf.export.formats import FORMATS
 
 if TYPE_CHECKING:
     from ssae_tf.export.build import Exported
+    from ssae_tf.progress import Reporter
 
 _PRECISIONS = list(dict.fromkeys(name for one in FORMATS.values() for name in one.precisions))
 
@@ -124,7 +125,7 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
     )
     report.say(made.parity.sentence())
     if request.format == "savedmodel":
-        _tell_how_to_serve(made)
+        _tell_how_to_serve(made, report)
     click.echo(str(made.folder))
     if made.missing:
         report.warn(made.missing)
@@ -145,9 +146,10 @@ def _check(values: dict[str, Any]) -> None:
         )
 
 
-def _tell_how_to_serve(made: Exported) -> None:
-    from ssae_tf.export.tfserving import docker_command, models_config
+def _tell_how_to_serve(made: Exported, report: Reporter) -> None:
+    from ssae_tf.export.tfserving import HOW_TO_OPEN, docker_command, models_config
 
     folder = made.folder.parent
     click.echo(models_config(folder.resolve().name), nl=False)
     click.echo(docker_command(folder, folder.resolve().name))
+    report.say(HOW_TO_OPEN)

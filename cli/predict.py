@@ -15,7 +15,7 @@ from ssae_tf.cli.main import ExitCode
 from ssae_tf.errors import DataError, RunError
 
 if TYPE_CHECKING:
-    from ssae_tf.detector import Result
+    from ssae_tf.result import Result
 
 
 @click.command(
@@ -69,9 +69,10 @@ def command(
     report = options.reporter(quiet)
 
     from ssae_tf.data.mvtec import find_pictures
-    from ssae_tf.detector import SCHEMA_VERSION, Detector
+    from ssae_tf.detector import Detector
     from ssae_tf.export.artefact import find, open_detector
     from ssae_tf.overlap import ahead
+    from ssae_tf.result import SCHEMA_VERSION
     from ssae_tf.training.threads import side_by_side, use_cores
 
     paths = find_pictures(pictures)

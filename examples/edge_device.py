@@ -21,9 +21,14 @@ def main() -> None:
     if size and list(picture.shape[:2]) != size:
         sys.exit(f"Expected a picture of {size[0]}×{size[1]} pixels. Received: {picture.shape}.")
     threshold = float(sys.argv[3]) if len(sys.argv) > 3 else metadata["threshold"]
+    # Nothing exceeds NaN: every picture would be a good one.
+    if not 0.0 <= threshold < np.inf:
+        sys.exit(f"Expected a threshold of at least 0. Received: {threshold}.")
     judge = Interpreter(str(folder / "model.tflite")).get_signature_runner("serve_u8_at")
     limit = np.array([threshold], np.float32)
     found = judge(picture=picture[None], given_threshold=limit)
+    if not np.isfinite(found["anomaly_map"]).all():
+        sys.exit("The model answers with NaN or infinity.")
     above = np.argwhere(found["anomaly_map"][0] > threshold)
     line = {
         "is_anomalous": bool(found["is_anomalous"][0]),

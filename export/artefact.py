@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from ssae_tf.detector import Detector, Result, as_unit, judged
+from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError, SsaeError, one_line
+from ssae_tf.export import onnx, openvino, tensorrt, tflite
 from ssae_tf.export.formats import FORMATS, Format
+from ssae_tf.export.manifest import SUMS_FILE, check_sums, file_hash
+from ssae_tf.export.metadata import METADATA_FILE, Metadata
 from ssae_tf.export.names import (
     ANOMALY_MAP,
     ENCODED,
@@ -21,12 +23,12 @@ from ssae_tf.export.names import (
     PIXELS,
     RECONSTRUCTION,
 )
-from ssae_tf.export.serving import float32_below
 from ssae_tf.files import read_json
+from ssae_tf.result import Result, as_unit, judged
+from ssae_tf.schemas import check
+from ssae_tf.threshold import float32_below
 
-METADATA_FILE = "metadata.json"
 PARITY_FILE = "parity.json"
-SCHEMA_VERSION = 1
 
 
 class Runtime(Protocol):
@@ -56,17 +58,16 @@ class Artefact:
             metadata: the content of its metadata.json.
 
         Raises:
-            RunError: the graph can't be loaded.
+            RunError: it is not such content, or the graph can't be loaded.
             MissingExtraError: its runtime is not installed.
         """
+        checked = check(metadata, Metadata, folder / METADATA_FILE)
         self.folder = folder
         self.metadata = metadata
-        self.format: Format = FORMATS[metadata["format"]]
-        self.threshold = float(metadata["threshold"])
-        self.min_area = int(metadata["min_area"])
-        # Artefacts of earlier versions have none.
-        outline = metadata.get("outline")
-        self.outline = None if outline is None else float(outline)
+        self.format: Format = FORMATS[checked.format]
+        self.threshold = checked.threshold
+        self.min_area = checked.min_area
+        self.outline = checked.outline
         self.format.check()
         try:
             self._runtime = _runtime(metadata["runtime"], folder)
@@ -82,7 +83,7 @@ class Artefact:
         Args:
             path: the folder with metadata.json, a file in it, or a folder of versions (NAME of
                 NAME/1/), of which the newest is taken.
-            even_failed: open also what failed its check against the detector.
+            even_failed: open also what failed its check against the detector, or had none yet.
 
         Raises:
             RunError: no artefact, or incomplete, altered, failed or damaged.
@@ -92,8 +93,13 @@ class Artefact:
         if folder is None:
             raise RunError(f"{path}: has no {METADATA_FILE}, so this is no exported artefact.")
         metadata = read_json(folder / METADATA_FILE)
-        _check(folder, metadata)
-        if metadata.get("parity", {}).get("passed") is False and not even_failed:
+        checked = check(metadata, Metadata, folder / METADATA_FILE)
+        # Before any loader sees the files: native code crashes on damaged ones.
+        listed = check_sums(folder, (METADATA_FILE, *_RUNTIMES[checked.runtime][1]))
+        own = (METADATA_FILE, PARITY_FILE)
+        if checked.files != {name: listed[name] for name in listed if name not in own}:
+            raise RunError(f"{folder / METADATA_FILE}: its files are not those of {SUMS_FILE}.")
+        if not even_failed and not (checked.parity and checked.parity.passed):
             raise RunError(f"{folder}: failed its check against the detector ({PARITY_FILE}).")
         return cls(folder, metadata)
 
@@ -117,7 +123,8 @@ class Artefact:
         Raises:
             DataError: the file can't be read, the array is none of the above, or the artefact
                 takes pictures of another size.
-            RunError: the graph fails, or answers with NaN.
+            InputError: the threshold is no finite number of at least 0.
+            RunError: the graph fails, or answers with no map of the picture.
         """
         path = "" if isinstance(picture, np.ndarray) else str(picture)
         x = as_unit(picture, self.metadata["inputs"]["white_level"])
@@ -127,18 +134,18 @@ class Artefact:
                 "exported for {}×{} only.".format(*self.image_size)
             )
         found = self.run(x[None])
-        map_ = found[ANOMALY_MAP][0]
-        if not np.isfinite(map_).all():
-            raise RunError(f"{self.folder}: answers with NaN or infinity.")
+        if len(found.get(ANOMALY_MAP, ())) != 1:
+            raise RunError(f"{self.folder}: answers without a map of the picture.")
         reconstruction = found.get(RECONSTRUCTION)
         return judged(
             path,
             x,
             None if reconstruction is None else reconstruction[0],
-            map_,
+            found[ANOMALY_MAP][0],
             self.threshold if threshold is None else threshold,
             self.min_area,
             self.outline,
+            source=str(self.folder),
         )
 
     def run(self, pictures: np.ndarray, threshold: float | None = None) -> dict[str, np.ndarray]:
@@ -172,11 +179,18 @@ class Artefact:
 
 
 def find(path: Path) -> Path | None:
-    """The folder of an artefact, as `Artefact.load` takes it; None where there is none."""
-    folder = path.parent if path.is_file() else path
-    if (folder / METADATA_FILE).is_file():
-        return folder
-    versions = [one for one in versions_in(path) if (one / METADATA_FILE).is_file()]
+    """The folder of an artefact, as `Artefact.load` takes it; None where there is none.
+
+    Raises:
+        RunError: the path can't be looked at.
+    """
+    try:
+        folder = path.parent if path.is_file() else path
+        if (folder / METADATA_FILE).is_file():
+            return folder
+        versions = [one for one in versions_in(path) if (one / METADATA_FILE).is_file()]
+    except OSError as error:
+        raise RunError(f"{path}: can't be opened ({error.strerror}).") from None
     return max(versions, key=lambda one: int(one.name), default=None)
 
 
@@ -196,51 +210,9 @@ def open_detector(path: str | Path) -> Detector | Artefact:
     return Detector.load(path) if find(Path(path)) is None else Artefact.load(path)
 
 
-def file_hashes(folder: Path) -> dict[str, str]:
-    """Path in a folder -> SHA-256 in hexadecimal, of all files but this module's own."""
-    own = {METADATA_FILE, PARITY_FILE}
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in own)
-    return {path.relative_to(folder).as_posix(): _hash([path]) for path in paths}
-
-
 def run_hash(run: Path, names: Iterable[str]) -> str:
     """SHA-256 in hexadecimal of some files of a run folder, one after the other."""
-    return _hash(run / name for name in names)
-
-
-def _hash(paths: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def _check(folder: Path, metadata: Any) -> None:
-    """Refuses what was not written by this package, or changed since: native code would crash."""
-    path = folder / METADATA_FILE
-    try:
-        if metadata["schema_version"] != SCHEMA_VERSION:
-            raise RunError(
-                f"{path}: schema version {metadata['schema_version']}, this version of ssae_tf "
-                f"reads {SCHEMA_VERSION}."
-            )
-        known = FORMATS[metadata["format"]]
-        recorded = dict(metadata["files"])
-        if metadata["precision"] not in known.shares or metadata["runtime"] not in _RUNTIMES:
-            raise KeyError("precision or runtime")
-        float(metadata["threshold"]), int(metadata["min_area"]), list(metadata["signatures"])
-        if metadata.get("outline") is not None:
-            float(metadata["outline"])
-        metadata["inputs"]["image_size"], metadata["inputs"]["white_level"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path}: not the metadata of an artefact ({error!r}).") from None
-    for name, expected in recorded.items():
-        if not (folder / name).is_file():
-            raise RunError(f"{folder}: has no {name}, so the artefact is incomplete.")
-        if _hash([folder / name]) != expected:
-            raise RunError(f"{folder / name}: is not the file that was exported, but damaged.")
+    return file_hash(run / name for name in names)
 
 
 def _saved_model(folder: Path) -> Runtime:
@@ -249,38 +221,20 @@ def _saved_model(folder: Path) -> Runtime:
     return SavedModelRuntime(folder)
 
 
-def _tflite(folder: Path) -> Runtime:
-    from ssae_tf.export.tflite import TfliteRuntime
-
-    return TfliteRuntime(folder)
-
-
-def _onnx(folder: Path) -> Runtime:
-    from ssae_tf.export.onnx import OnnxRuntime
-
-    return OnnxRuntime(folder)
-
-
-def _openvino(folder: Path) -> Runtime:
-    from ssae_tf.export.openvino import OpenvinoRuntime
-
-    return OpenvinoRuntime(folder)
-
-
 def _engine(folder: Path) -> Runtime:
-    from ssae_tf.export.tensorrt import EngineRuntime
+    module = read_json(folder / METADATA_FILE)["builder"]["module"]
+    return tensorrt.EngineRuntime(folder, module)
 
-    return EngineRuntime(folder, read_json(folder / METADATA_FILE)["builder"]["module"])
 
-
-_RUNTIMES: dict[str, Callable[[Path], Runtime]] = {
-    "savedmodel": _saved_model,
-    "litert": _tflite,
-    "onnxruntime": _onnx,
-    "openvino": _openvino,
-    "tensorrt": _engine,
+# What loads each runtime's files, and those that there must be.
+_RUNTIMES: dict[str, tuple[Callable[[Path], Runtime], tuple[str, ...]]] = {
+    "savedmodel": (_saved_model, ("saved_model.pb",)),
+    "litert": (tflite.TfliteRuntime, (tflite.FILE,)),
+    "onnxruntime": (onnx.OnnxRuntime, tuple(onnx.FILES.values())),
+    "openvino": (openvino.OpenvinoRuntime, tuple(openvino.FILES.values())),
+    "tensorrt": (_engine, (tensorrt.ENGINE,)),
 }
 
 
 def _runtime(name: str, folder: Path) -> Runtime:
-    return _RUNTIMES[name](folder)
+    return _RUNTIMES[name][0](folder)

@@ -23,16 +23,11 @@ from ssae_tf.detector import (
 )
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.export import tfserving
-from ssae_tf.export.artefact import (
-    METADATA_FILE,
-    PARITY_FILE,
-    SCHEMA_VERSION,
-    Artefact,
-    file_hashes,
-    run_hash,
-)
+from ssae_tf.export.artefact import PARITY_FILE, Artefact, run_hash
 from ssae_tf.export.formats import FORMATS, Format
 from ssae_tf.export.make import Made, Maker, Request
+from ssae_tf.export.manifest import file_hashes, write_sums
+from ssae_tf.export.metadata import METADATA_FILE, SCHEMA_VERSION
 from ssae_tf.export.parity import Parity, cases, compare
 from ssae_tf.export.pictures import Pictures
 from ssae_tf.export.place import choose_place, put, working_folder
@@ -118,6 +113,7 @@ def export(
         }
         write_json(result / PARITY_FILE, parity.to_dict())
         write_json(result / METADATA_FILE, metadata)
+        write_sums(result)
         if not parity.passed:
             _refuse(result, place, parity, keep_failed)
         put(result, place)
@@ -162,6 +158,7 @@ def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float)
 def _compare(run: Path, maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
     """Reloads the artefact from its files and compares it with the detector."""
     write_json(folder / METADATA_FILE, metadata)
+    write_sums(folder)
     tolerance = maker.format.tolerance(maker.precision, metadata["threshold"])
     arguments = {
         "run": str(run.resolve()),
@@ -180,7 +177,7 @@ def _compare(run: Path, maker: Maker, folder: Path, metadata: dict[str, Any]) ->
         maker.request.image_size,
         maker.request.seed,
     )
-    artefact = Artefact.load(folder)
+    artefact = Artefact.load(folder, even_failed=True)
     return compare(maker.detector, artefact, compared, tolerance, maker.reporter)
 
 
@@ -198,7 +195,8 @@ def compare_apart(
     compared = cases(
         [Path(path) for path in pictures], detector.config.data.white_level, size, seed
     )
-    parity = compare(detector, Artefact.load(folder), compared, tolerance, Reporter(quiet=True))
+    artefact = Artefact.load(folder, even_failed=True)
+    parity = compare(detector, artefact, compared, tolerance, Reporter(quiet=True))
     return dataclasses.asdict(parity)
 
 

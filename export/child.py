@@ -96,7 +96,7 @@ def _answer(answer: dict[str, Any], what: str) -> Any:
     if "error" not in answer:
         return answer["value"]
     if answer["error"]:
-        raise getattr(errors, answer["error"])(answer["message"])
+        raise getattr(errors, answer["error"], RunError)(answer["message"])
     raise RunError(f"{what} failed: {answer['message']}")
 
 

@@ -1,25 +1,27 @@
 """A client of TF Serving, with the results of `Detector.predict`.
 
 The server gives the map, the threshold and the minimum area; score and defects follow from them
-here, by the exact area rule.
+here, by the exact area rule. What it answers is not believed: it is checked before it is judged,
+and it may take no longer and be no larger than the picture allows. With REST, TensorFlow is not
+imported.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import urllib.error
-import urllib.request
+import math
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssae_tf.data.images import read_pixels
-from ssae_tf.detector import Result, as_unit, judged
-from ssae_tf.errors import DataError, RunError, one_line
+from ssae_tf.errors import DataError, InputError, RunError, one_line
 from ssae_tf.export import tfserving
+from ssae_tf.export.exchange import check_address, post_json
 from ssae_tf.export.names import (
     ANOMALY_MAP,
     ENCODED,
@@ -33,10 +35,37 @@ from ssae_tf.export.names import (
     THRESHOLD,
     WITH_THRESHOLD,
 )
-from ssae_tf.export.serving import float32_below
+from ssae_tf.result import Result, as_unit, judged
+from ssae_tf.schemas import Area, Level, check_rule, sentence
+from ssae_tf.threshold import float32_below
 
-# Bytes of a message; the default of gRPC is 4 MiB, a map and a reconstruction of 1024² have 16.
-_LARGEST_MESSAGE = 1 << 30
+_WEB = ("http://", "https://")
+# A map and a reconstruction.
+_NUMBERS_A_PIXEL = 4
+# Bytes of a number at most, as text and as float64; and of everything else in an answer.
+_BYTES_AS_TEXT, _BYTES, _BYTES_OF_THE_REST = 32, 8, 1 << 20
+
+# A million wrong numbers need no million complaints.
+_Row = Annotated[list[float], Field(fail_fast=True)]
+_Plane = Annotated[list[_Row], Field(fail_fast=True)]
+_Picture = Annotated[list[_Plane], Field(fail_fast=True)]
+_ONE = Field(min_length=1, max_length=1)
+
+
+class _Outputs(BaseModel):
+    """What of an answer is looked at; a batch of one."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    anomaly_map: Annotated[list[_Plane], _ONE]
+    threshold: Annotated[list[Level], _ONE]
+    min_area: Annotated[list[Area], _ONE]
+    outline: Annotated[list[Level], _ONE] | None = None
+    reconstruction: Annotated[list[_Picture], _ONE] | None = None
+
+
+class _Answer(BaseModel):
+    outputs: _Outputs
 
 
 def predict_request(name: str, signature: str, inputs: dict[str, np.ndarray]) -> Any:
@@ -65,7 +94,7 @@ class Client:
         address: "host:port" for gRPC, "http://host:port" for REST.
         name: of the model.
         white_level: the value of a 16-bit picture that becomes 1.0.
-        timeout: seconds that an answer may take.
+        timeout: seconds that an answer may take, from asking to its last byte.
     """
 
     def __init__(
@@ -74,13 +103,18 @@ class Client:
         """Connects on the first request.
 
         Raises:
+            InputError: an argument is out of range.
             MissingExtraError: the protocol of gRPC is not installed.
         """
+        _check_arguments(name, white_level, timeout)
+        if address.startswith(_WEB):
+            check_address(address)
         self.address = address.rstrip("/")
         self.name = name
         self.white_level = white_level
         self.timeout = timeout
         self._channel: Any = None
+        self._most = 0
         if not self._uses_rest:
             tfserving.check()
 
@@ -118,9 +152,12 @@ class Client:
 
         Raises:
             DataError: the file can't be read, or the array is none of the above.
+            InputError: the threshold is no finite number of at least 0.
             RunError: the server can't be reached, refuses, or does not answer as this package's
-                models do.
+                models do, in time and about this picture.
         """
+        if threshold is not None:
+            check_rule(threshold, 1)
         path = "" if isinstance(picture, np.ndarray) else str(picture)
         if isinstance(picture, np.ndarray):
             if as_file:
@@ -139,38 +176,70 @@ class Client:
         if threshold is not None:
             signature += WITH_THRESHOLD
             inputs[GIVEN_THRESHOLD] = np.array([float32_below(threshold)], np.float32)
-        found = self._rest(signature, inputs) if self._uses_rest else self._grpc(signature, inputs)
-        missing = {ANOMALY_MAP, THRESHOLD, MIN_AREA} - set(found)
-        if missing:
-            raise RunError(
-                f"{self.address}: model {self.name!r} answers without {', '.join(sorted(missing))}."
-            )
+        ask = self._rest if self._uses_rest else self._grpc
+        found = ask(signature, inputs, x.shape[:2])
+        return self._judged(path, x, found, threshold)
+
+    def _judged(
+        self, path: str, x: np.ndarray, found: dict[str, np.ndarray], threshold: float | None
+    ) -> Result:
+        """The verdict on an answer that is as it must be."""
+        source = self._source
+        for name in _shapes(x.shape[:2]):
+            if name not in found and name in (ANOMALY_MAP, THRESHOLD, MIN_AREA):
+                raise RunError(f"{source}: answers without {name}.")
+            if name in found and found[name].dtype.kind not in "fiu":
+                raise RunError(f"{source}: answers with {name} of {found[name].dtype}.")
+            if name in found:
+                self._check_shape(name, found[name].shape, x.shape[:2])
+        if found[MIN_AREA][0] > x.shape[0] * x.shape[1]:
+            raise RunError(f"{source}: answers with a min_area larger than the picture.")
+        own = float(found[THRESHOLD][0])
+        min_area, outline = found[MIN_AREA][0].item(), found.get(OUTLINE)
         reconstruction = found.get(RECONSTRUCTION)
+        level = None if outline is None else float(outline[0])
+        try:
+            check_rule(own, min_area, level)
+        except InputError as error:
+            raise RunError(f"{source}: {error}") from None
+        # What becomes infinity is refused.
+        with np.errstate(over="ignore"):
+            map_ = found[ANOMALY_MAP][0].astype(np.float32)
+            shown = None if reconstruction is None else reconstruction[0].astype(np.float32)
         return judged(
             path,
             x,
-            None if reconstruction is None else reconstruction[0].astype(np.float32),
-            found[ANOMALY_MAP][0].astype(np.float32),
-            float(found[THRESHOLD][0]) if threshold is None else threshold,
-            int(found[MIN_AREA][0]),
-            float(found[OUTLINE][0]) if OUTLINE in found else None,
+            shown,
+            map_,
+            own if threshold is None else threshold,
+            min_area,
+            level,
+            source=source,
         )
 
     @property
-    def _uses_rest(self) -> bool:
-        return self.address.startswith(("http://", "https://"))
+    def _source(self) -> str:
+        return f"{self.address}: model {self.name!r}"
 
-    def _grpc(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _check_shape(self, name: str, shape: tuple[int, ...], size: tuple[int, int]) -> None:
+        expected = _shapes(size)[name]
+        if shape != expected:
+            raise RunError(
+                f"{self._source}: answers with {name} of shape {shape}. Expected: {expected}."
+            )
+
+    @property
+    def _uses_rest(self) -> bool:
+        return self.address.startswith(_WEB)
+
+    def _grpc(
+        self, signature: str, inputs: dict[str, np.ndarray], size: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
         import grpc
         import tensorflow as tf
         from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-        if self._channel is None:
-            limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
-            self._channel = grpc.insecure_channel(
-                self.address, [(name, _LARGEST_MESSAGE) for name in limits]
-            )
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel_for(size))
         try:
             answer = stub.Predict(
                 predict_request(self.name, signature, inputs), timeout=self.timeout
@@ -179,28 +248,88 @@ class Client:
             raise RunError(
                 f"{self.address}: {error.code().name}, {_line(error.details())}."
             ) from None
-        return {name: tf.make_ndarray(value) for name, value in answer.outputs.items()}
+        found = {}
+        for name in _shapes(size):
+            if name not in answer.outputs:
+                continue
+            value = answer.outputs[name]
+            # Before it is unpacked: one number may stand for any shape.
+            claimed = tuple(dimension.size for dimension in value.tensor_shape.dim)
+            self._check_shape(name, claimed, size)
+            try:
+                found[name] = tf.make_ndarray(value)
+            except Exception as error:
+                raise RunError(
+                    f"{self.address}: {name} can't be unpacked ({one_line(error)})."
+                ) from None
+        return found
 
-    def _rest(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _channel_for(self, size: tuple[int, int]) -> Any:
+        """A connection that takes what an answer about a picture may have."""
+        import grpc
+
+        most = _most_bytes(size, _BYTES)
+        if self._channel is None or most > self._most:
+            self.close()
+            # gRPC's own limit, 4 MiB, is less than the map and reconstruction of 512² have.
+            self._channel = grpc.insecure_channel(
+                self.address, [("grpc.max_receive_message_length", most)]
+            )
+            self._most = most
+        return self._channel
+
+    def _rest(
+        self, signature: str, inputs: dict[str, np.ndarray], size: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
         body = {
             "signature_name": signature,
             "inputs": {name: _as_json(value) for name, value in inputs.items()},
         }
-        request = urllib.request.Request(
-            f"{self.address}/v1/models/{self.name}:predict",
+        status, content = post_json(
+            self.address,
+            f"/v1/models/{self.name}:predict",
             json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
+            self.timeout,
+            _most_bytes(size, _BYTES_AS_TEXT),
         )
+        if status != 200:
+            raise RunError(f"{self.address}: {status}, {_line(_message(content))}.")
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                outputs = json.load(answer)["outputs"]
-        except urllib.error.HTTPError as error:
-            raise RunError(f"{self.address}: {error.code}, {_line(_message(error))}.") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            outputs = _Answer.model_validate_json(content).outputs
+            return {name: np.array(value) for name, value in outputs if value is not None}
+        except ValidationError as error:
             raise RunError(
-                f"{self.address}: no answer of TF Serving ({one_line(error)})."
+                f"{self.address}: no answer of TF Serving ({sentence(error)})."
             ) from None
-        return {name: np.asarray(value) for name, value in outputs.items()}
+        except ValueError:
+            raise RunError(
+                f"{self.address}: no answer of TF Serving (its lists differ in length)."
+            ) from None
+
+
+def _check_arguments(name: str, white_level: int, timeout: float) -> None:
+    if not name:
+        raise InputError("Expected the name of a model. Received none.")
+    if not 1 <= white_level <= 65535:
+        raise InputError(f"Expected a white_level of 1 to 65535. Received: {white_level}.")
+    if not 0.0 < timeout < math.inf:
+        raise InputError(f"Expected a timeout above 0 seconds. Received: {timeout}.")
+
+
+def _shapes(size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """What an answer about one picture has."""
+    one = (1,)
+    return {
+        ANOMALY_MAP: (1, *size),
+        THRESHOLD: one,
+        MIN_AREA: one,
+        OUTLINE: one,
+        RECONSTRUCTION: (1, *size, 3),
+    }
+
+
+def _most_bytes(size: tuple[int, int], bytes_a_number: int) -> int:
+    return _NUMBERS_A_PIXEL * size[0] * size[1] * bytes_a_number + _BYTES_OF_THE_REST
 
 
 def _as_json(value: np.ndarray) -> Any:
@@ -209,14 +338,16 @@ def _as_json(value: np.ndarray) -> Any:
     return value.tolist()
 
 
-def _message(error: urllib.error.HTTPError) -> str:
-    text = error.read().decode("utf-8", "replace")
+def _message(content: bytes) -> str:
+    text = content.decode("utf-8", "replace")
     try:
         return str(json.loads(text)["error"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return text
 
 
 def _line(text: str | None) -> str:
+    """The first line of what a server says, without what would move a terminal's cursor."""
     lines = (text or "").strip().splitlines()
-    return lines[0].rstrip(".")[:300] if lines else "no reason given"
+    first = lines[0].rstrip(".")[:300] if lines else "no reason given"
+    return "".join(one if one.isprintable() else "�" for one in first)

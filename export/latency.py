@@ -16,11 +16,12 @@ from rich.table import Table
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image, write_png
 from ssae_tf.data.sample import draw_sample
-from ssae_tf.detector import Detector, judged
+from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.machine import machine
 from ssae_tf.progress import Reporter
+from ssae_tf.result import judged
 from ssae_tf.scoring import inspect
 from ssae_tf.tensor_ops import pad_reflect
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from ssae_tf.data.images import read_pixels
 from ssae_tf.detector import Detector
+from ssae_tf.errors import InputError
 from ssae_tf.export import child, onnx, savedmodel, tensorrt, tfserving
-from ssae_tf.export.formats import Format
+from ssae_tf.export.formats import FORMATS, Format
 from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
 from ssae_tf.export.pictures import Pictures
 from ssae_tf.export.serving import Serving, network_of
@@ -36,6 +37,9 @@ class Request:
         profile: of an engine; None for 32² to the pictures' own size, batches of up to 4.
         seed: of the corrupted pictures.
         time_limit: seconds that each converter may take.
+
+    Raises:
+        InputError: on making one, where a value is none of these.
     """
 
     format: str
@@ -46,6 +50,19 @@ class Request:
     profile: tensorrt.Profile | None = None
     seed: int = 0
     time_limit: float = child.TIME_LIMIT
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise InputError(
+                f"Expected one of the formats {', '.join(FORMATS)}. Received: {self.format!r}."
+            )
+        if self.image_size is not None and not min(self.image_size) >= 1:
+            raise InputError(f"Expected sides of at least 1 pixel. Received: {self.image_size}.")
+        if self.warmup < 0 or not self.time_limit > 0:
+            raise InputError(
+                "Expected warmup of at least 0 and time_limit above 0. Received: "
+                f"{self.warmup} and {self.time_limit}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ssae_tf.errors import RunError
 from ssae_tf.models.blocks import EPSILON, BatchNormalization, DilatedConv2D, outermost_tap
 from ssae_tf.models.graph import inbound
 
@@ -77,7 +78,7 @@ def _folding(model: tf.keras.Model) -> tuple[dict[str, np.ndarray], dict[str, np
         first = 0
         for source in sources(layer):
             if not isinstance(source, _CONVOLUTIONS) or getattr(source, "use_bias", False):
-                raise ValueError(
+                raise RunError(
                     f"Expected {layer.name!r} to follow convolutions without bias. "
                     f"Received: {source.name!r}."
                 )

@@ -17,11 +17,12 @@ import tensorflow as tf
 from ssae_tf.corruption.held_out import held_out
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import encode_png, read_pixels, to_unit
-from ssae_tf.detector import Detector, judged
+from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.names import ANOMALY_MAP, ENCODED, IS_ANOMALOUS, PIXELS, SCORE_BOUND
 from ssae_tf.progress import Reporter
+from ssae_tf.result import judged
 
 SCHEMA_VERSION = 1
 # Of the first so many pictures a corrupted copy is compared too, and both at the other size.

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
-from ssae_tf.export.artefact import METADATA_FILE, versions_in
+from ssae_tf.export.artefact import versions_in
 from ssae_tf.export.formats import FORMATS
+from ssae_tf.export.metadata import METADATA_FILE
 from ssae_tf.files import check_can_be_made, open_to_others
 
 

@@ -33,6 +33,7 @@ from ssae_tf.export.network import folded
 from ssae_tf.export.verdict import reaches_area
 from ssae_tf.scoring import inspect
 from ssae_tf.tensor_ops import resize
+from ssae_tf.threshold import float32_below
 
 _Function = Callable[..., Any]
 
@@ -133,15 +134,6 @@ class Serving:
             mask = map_ > threshold[:, None, None]
             found[IS_ANOMALOUS] = reaches_area(mask, min_area)
         return {name: found[name] for name in self.outputs}
-
-
-def float32_below(threshold: float) -> np.float32:
-    """The largest float32 that is no greater: maps exceed it exactly when they exceed `threshold`.
-
-    Rounding to the nearest would lift 0.1 to 0.10000000149, which maps of float32 can equal.
-    """
-    nearest = np.float32(threshold)
-    return nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-np.inf))
 
 
 def endpoints(

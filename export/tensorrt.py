@@ -23,7 +23,9 @@ from ssae_tf.export.names import FLOAT, PICTURE
 ENGINE = "model.engine"
 # The last TensorFlow with TF-TRT.
 _LAST_TFTRT = (2, 17)
-_MODULES = {"trt": ("tensorrt",), "trt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
+# Format -> the packages that build and run its engines. Nothing else is imported, whatever an
+# artefact says.
+MODULES = {"trt": ("tensorrt",), "trt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 _PROBE_SECONDS = 300.0
 
 
@@ -91,7 +93,7 @@ def find_builder(name: str) -> tuple[Builder | None, str]:
         if version:
             return Builder("tf-trt", "tensorflow", version), ""
         reasons.append(reason)
-    for module in _MODULES[name]:
+    for module in MODULES[name]:
         if importlib.util.find_spec(module) is None:
             continue
         try:
@@ -104,8 +106,8 @@ def find_builder(name: str) -> tuple[Builder | None, str]:
             return Builder("engine", module, version), ""
         except RunError as error:
             reasons.append(str(error).rstrip("."))
-    if not any(importlib.util.find_spec(module) for module in _MODULES[name]):
-        reasons.append(f"{' and '.join(_MODULES[name])} can't be imported")
+    if not any(importlib.util.find_spec(module) for module in MODULES[name]):
+        reasons.append(f"{' and '.join(MODULES[name])} can't be imported")
     return None, "; ".join(reasons)
 
 
@@ -141,7 +143,7 @@ def tftrt_version() -> str:
 
 def version_of(module: str) -> str:
     """The version of a TensorRT package that can build; for a process of its own."""
-    tensorrt: Any = importlib.import_module(module)
+    tensorrt = _import(module)
     if tensorrt.Builder(tensorrt.Logger(tensorrt.Logger.ERROR)) is None:
         raise RunError(f"{module} {tensorrt.__version__} makes no builder")
     return str(tensorrt.__version__)
@@ -191,7 +193,7 @@ def build_engine(
     Raises:
         RunError: TensorRT refuses the file, or builds nothing.
     """
-    tensorrt: Any = importlib.import_module(module)
+    tensorrt = _import(module)
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
     builder = tensorrt.Builder(logger)
     flags = 0
@@ -221,7 +223,7 @@ def build_engine(
 
 def gpu_that_runs(module: str, engine: str) -> str:
     """Name of the GPU that an engine runs on here, "" where none does; for a process of its own."""
-    tensorrt: Any = importlib.import_module(module)
+    tensorrt = _import(module)
     runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.INTERNAL_ERROR))
     if runtime is None or runtime.deserialize_cuda_engine(Path(engine).read_bytes()) is None:
         return ""
@@ -230,6 +232,19 @@ def gpu_that_runs(module: str, engine: str) -> str:
     for device in tf.config.list_physical_devices("GPU"):
         return str(tf.config.experimental.get_device_details(device).get("device_name", "GPU"))
     return "GPU"
+
+
+def _import(module: str) -> Any:
+    """One of `MODULES`.
+
+    Raises:
+        RunError: another module.
+        ImportError: it is not installed.
+    """
+    known = [name for names in MODULES.values() for name in names]
+    if module not in known:
+        raise RunError(f"Expected one of the modules {', '.join(known)}. Received: {module!r}.")
+    return importlib.import_module(module)
 
 
 class EngineRuntime:
@@ -246,8 +261,8 @@ class EngineRuntime:
             RunError: there is no GPU, or the engine is of another.
             ImportError: the module or cuda-python is not installed.
         """
+        self._trt = _import(module)
         self._cuda: Any = importlib.import_module("cuda.bindings.runtime")
-        self._trt: Any = importlib.import_module(module)
         runtime = self._trt.Runtime(self._trt.Logger(self._trt.Logger.ERROR))
         self._engine = runtime.deserialize_cuda_engine((folder / ENGINE).read_bytes())
         if self._engine is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,11 @@ WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 # It reads no more.
 MOST_WARMUP = 1000
 IMAGE = "tensorflow/serving:2.19.1"
+HOW_TO_OPEN = (
+    "This command serves this machine only. `-p 8500:8500 -p 8501:8501` in it serves the whole "
+    "network: TF Serving asks for no password and encrypts nothing, so put a proxy that does both "
+    "before it."
+)
 
 
 def check() -> None:
@@ -58,8 +65,8 @@ def models_config(name: str) -> str:
     return (
         "model_config_list {\n"
         "  config {\n"
-        f'    name: "{name}"\n'
-        f'    base_path: "/models/{name}"\n'
+        f"    name: {json.dumps(name)}\n"
+        f"    base_path: {json.dumps(f'/models/{name}')}\n"
         '    model_platform: "tensorflow"\n'
         "  }\n"
         "}\n"
@@ -67,10 +74,14 @@ def models_config(name: str) -> str:
 
 
 def docker_command(folder: Path, name: str) -> str:
-    """The command that serves the folder of versions, gRPC on port 8500 and REST on 8501."""
+    """The command that serves the folder of versions, gRPC on port 8500 and REST on 8501.
+
+    Only this machine reaches it: TF Serving asks nobody for a name or password.
+    """
+    volume = shlex.quote(f"{folder.resolve()}:/models/{name}")
     return (
-        f"docker run --rm -p 8500:8500 -p 8501:8501 -v '{folder.resolve()}:/models/{name}' "
-        f"-e MODEL_NAME={name} {IMAGE}"
+        f"docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 -v {volume} "
+        f"-e MODEL_NAME={shlex.quote(name)} {IMAGE}"
     )
 
 

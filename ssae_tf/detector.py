@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,17 @@ import tensorflow as tf
 from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import resize
-from ssae_tf.data.images import read_image, to_unit
-from ssae_tf.errors import ConfigError, DataError, RunError
-from ssae_tf.files import atomic, read_json, write_json, write_text
+from ssae_tf.errors import ConfigError, RunError
+from ssae_tf.files import atomic, write_json, write_text
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
+from ssae_tf.result import Result, as_unit, judged
+from ssae_tf.schemas import CalibrationFile, check_rule, read
 from ssae_tf.scoring import inspect, respond
 from ssae_tf.tensor_ops import next_multiple
-from ssae_tf.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
 from ssae_tf.tiles import receptive_reach, tiled
 
+# Of calibration.json.
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.npz"
@@ -43,18 +43,19 @@ class Calibration:
         min_area: pixels of the input picture that a defect must have.
         scores: image scores of the normal pictures that the threshold comes from: their maximum,
             or `ScoringConfig.outline` where that is higher.
-        schema_version: of the file.
     """
 
     threshold: float
     min_area: int
     scores: tuple[float, ...]
-    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        check_rule(self.threshold, self.min_area)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of calibration.json."""
         return {
-            "schema_version": self.schema_version,
+            "schema_version": SCHEMA_VERSION,
             "min_area": self.min_area,
             "threshold": self.threshold,
             "n_calibration": len(self.scores),
@@ -62,65 +63,19 @@ class Calibration:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Calibration:
-        """Reads the content of calibration.json.
+    def read(cls, path: Path) -> Calibration:
+        """Reads calibration.json.
 
         Raises:
-            KeyError, TypeError, ValueError: not such content.
+            RunError: no such file, or not such content.
         """
-        calibration = cls(
-            float(values["threshold"]),
-            int(values["min_area"]),
-            tuple(float(score) for score in values["scores"]),
-            int(values["schema_version"]),
-        )
-        # No score is greater than NaN: every picture would be normal.
-        if not math.isfinite(calibration.threshold) or calibration.min_area < 1:
-            raise ValueError(
-                "expected a finite threshold and a min_area of at least 1, received "
-                f"{calibration.threshold} and {calibration.min_area}"
+        found = read(path, CalibrationFile)
+        if found.n_calibration != len(found.scores):
+            raise RunError(
+                f"{path}: expected as many `scores` as `n_calibration` says, "
+                f"{found.n_calibration}. Received: {len(found.scores)}."
             )
-        return calibration
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What inspection says of one picture.
-
-    Attributes:
-        path: of the picture; "" for an array.
-        score: highest level at which the map has a component of min_area pixels.
-        threshold: the score above which a picture is anomalous.
-        is_anomalous: the verdict.
-        defects: components of the map above the threshold, as far as the outline where the run has
-            one, the strongest first.
-        picture: X, (H, W, 3) float32 in [0, 1].
-        reconstruction: F(X), like `picture`; None from an artefact that was exported without.
-        anomaly_map: (H, W) float32, at least 0; grey levels, or the share of each pixel that is
-            repainted.
-        mask: (H, W) bool, the pixels of the defects.
-    """
-
-    path: str
-    score: float
-    threshold: float
-    is_anomalous: bool
-    defects: tuple[Defect, ...]
-    picture: np.ndarray = dataclasses.field(repr=False)
-    reconstruction: np.ndarray | None = dataclasses.field(repr=False)
-    anomaly_map: np.ndarray = dataclasses.field(repr=False)
-    mask: np.ndarray = dataclasses.field(repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """A line of `ssae-tf predict`."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "path": self.path,
-            "score": self.score,
-            "threshold": self.threshold,
-            "is_anomalous": self.is_anomalous,
-            "defects": [defect.to_dict() for defect in self.defects],
-        }
+        return cls(found.threshold, found.min_area, tuple(found.scores))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,11 +132,7 @@ class Detector:
         """
         folder = Path(run)
         config = run_config(folder)
-        path = folder / CALIBRATION_FILE
-        try:
-            calibration = Calibration.from_dict(read_json(path))
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path}: not a calibration ({error!r}).") from None
+        calibration = Calibration.read(folder / CALIBRATION_FILE)
         weights = None
         if config.scoring.normalize == "location":
             _check_there(folder, WEIGHTING_FILE)
@@ -365,87 +316,20 @@ def _check_there(folder: Path, *names: str) -> None:
 
 
 def _read_weighting(path: Path) -> np.ndarray:
-    weights = load_arrays(path).get(_WEIGHTS)
+    arrays = load_arrays(path)
+    weights = arrays.get(_WEIGHTS)
     if (
         weights is None
+        or len(arrays) != 1
         or weights.ndim != 2
+        or weights.size == 0
         or weights.dtype != np.float32
-        or not (np.isfinite(weights) & (weights >= 0)).all()
+        or not (np.isfinite(weights) & (weights > 0)).all()
     ):
         raise RunError(
-            f"{path}: expected an array {_WEIGHTS!r} of shape (h, w), float32, at least 0."
+            f"{path}: expected an array {_WEIGHTS!r} of shape (h, w), float32, finite and above 0."
         )
     return weights
-
-
-def as_unit(picture: str | Path | np.ndarray, white_level: int) -> np.ndarray:
-    """A picture as the network takes it.
-
-    Args:
-        picture: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
-        white_level: the uint16 value that becomes 1.0.
-
-    Returns:
-        (H, W, 3) float32 in [0, 1].
-
-    Raises:
-        DataError: the file can't be read, or the array is none of the above.
-    """
-    if not isinstance(picture, np.ndarray):
-        return read_image(picture, white_level)
-    if picture.ndim == 2:
-        picture = np.repeat(picture[..., None], 3, axis=-1)
-    if picture.ndim != 3 or picture.shape[-1] != 3 or 0 in picture.shape:
-        raise DataError(
-            f"Expected a picture of shape (H, W, 3) or (H, W). Received: {picture.shape}."
-        )
-    if picture.dtype in (np.uint8, np.uint16):
-        return to_unit(picture, white_level)
-    if not np.issubdtype(picture.dtype, np.floating) or not (
-        picture.min() >= 0.0 and picture.max() <= 1.0
-    ):
-        raise DataError(
-            "Expected uint8, uint16, or float values in [0, 1]. Received: "
-            f"{picture.dtype} from {picture.min()} to {picture.max()}."
-        )
-    return picture.astype(np.float32)
-
-
-def judged(
-    path: str,
-    picture: np.ndarray,
-    reconstruction: np.ndarray | None,
-    anomaly_map: np.ndarray,
-    threshold: float,
-    min_area: int,
-    outline: float | None = None,
-) -> Result:
-    """The verdict on a map, wherever the map was computed.
-
-    Args:
-        path: of the picture; "" for an array.
-        picture: X, (H, W, 3) float32 in [0, 1].
-        reconstruction: F(X), like `picture`, or None.
-        anomaly_map: (H, W) float32, finite.
-        threshold: the score above which a picture is anomalous.
-        min_area: pixels that a defect must have, at least 1.
-        outline: the level at which defects end, as in `ssae_tf.threshold.anomaly_mask`.
-    """
-    # A picture smaller than min_area can still be defective as a whole.
-    min_area = min(min_area, anomaly_map.size)
-    score = image_score(anomaly_map, min_area)
-    mask = anomaly_mask(anomaly_map, threshold, min_area, outline)
-    return Result(
-        path=path,
-        score=score,
-        threshold=threshold,
-        is_anomalous=is_anomalous(score, threshold),
-        defects=tuple(defects(anomaly_map, mask)),
-        picture=picture,
-        reconstruction=reconstruction,
-        anomaly_map=anomaly_map,
-        mask=mask,
-    )
 
 
 def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:

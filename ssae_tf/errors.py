@@ -9,6 +9,10 @@ class ConfigError(SsaeError, ValueError):
     """A setting has a value, or a file of settings a key, that the package does not accept."""
 
 
+class InputError(SsaeError, ValueError):
+    """An argument of a function has a value that the function does not accept."""
+
+
 class DataError(SsaeError):
     """A folder or picture is missing, unreadable or not in the expected layout."""
 

@@ -16,6 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ssae_tf.errors import InputError
+
 DEFAULT_AREA_SHARE = 0.0002
 """Default minimum area as a share of the picture's area: 52 pixels at 512 × 512."""
 
@@ -74,7 +76,7 @@ def image_score(anomaly_map: np.ndarray, min_area: int) -> float:
         The level, in the map's own unit. With `min_area=1` it is the maximum, with H·W the minimum.
 
     Raises:
-        ValueError: the map is not two-dimensional, empty or not finite, or `min_area` is out of
+        InputError: the map is not two-dimensional, empty or not finite, or `min_area` is out of
             range.
     """
     region = _checked(anomaly_map, min_area)
@@ -100,19 +102,34 @@ def calibrate(scores: Iterable[float], lowest: float = 0.0) -> float:
         lowest: the threshold is no lower, however clean these pictures are.
 
     Raises:
-        ValueError: there is no score, or one of them is NaN.
+        InputError: there is no score, or one of them is not finite.
     """
     values = [float(score) for score in scores]
     if not values:
-        raise ValueError("Expected the scores of at least one normal picture. Received none.")
-    if np.isnan(values).any():
-        raise ValueError(f"Expected scores without NaN. Received: {values}.")
-    return max(*values, lowest)
+        raise InputError("Expected the scores of at least one normal picture. Received none.")
+    if not np.isfinite(values).all():
+        raise InputError(f"Expected finite scores. Received: {values}.")
+    return max(*values, _finite(lowest, "lowest"))
+
+
+def float32_below(threshold: float) -> np.float32:
+    """The largest float32 that is no greater: maps exceed it exactly when they exceed `threshold`.
+
+    Rounding to the nearest would lift 0.1 to 0.10000000149, which maps of float32 can equal.
+    """
+    # Beyond the largest one, numbers become infinity, and that is the nearest below.
+    with np.errstate(over="ignore"):
+        nearest = np.float32(threshold)
+    return nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-np.inf))
 
 
 def is_anomalous(score: float, threshold: float) -> bool:
-    """Whether an image score is strictly greater than the threshold."""
-    return score > threshold
+    """Whether an image score is strictly greater than the threshold.
+
+    Raises:
+        InputError: one of them is not finite: nothing is greater than NaN.
+    """
+    return _finite(score, "score") > _finite(threshold, "threshold")
 
 
 def anomaly_mask(
@@ -135,11 +152,12 @@ def anomaly_mask(
         (H, W) bool.
 
     Raises:
-        ValueError: as `image_score`.
+        InputError: as `image_score`; or a level that is not finite.
     """
     region = _checked(anomaly_map, min_area)
+    threshold = _finite(threshold, "threshold")
     kept = _large_components(_above(region, threshold), min_area)
-    if outline is None or outline >= threshold or not kept.any():
+    if outline is None or _finite(outline, "outline") >= threshold or not kept.any():
         return kept
     count, labels = cv2.connectedComponents(
         _above(region, outline).view(np.uint8), connectivity=_CONNECTIVITY
@@ -171,23 +189,34 @@ def defects(anomaly_map: np.ndarray, mask: np.ndarray) -> list[Defect]:
 
 
 def _checked(anomaly_map: np.ndarray, min_area: int) -> np.ndarray:
-    """The map as a floating-point array, or a ValueError that says what is wrong with it."""
+    """The map as a floating-point array, or an InputError that says what is wrong with it."""
     array = np.asarray(anomaly_map)
     if array.ndim != 2 or array.size == 0:
-        raise ValueError(f"Expected an anomaly map of shape (H, W). Received shape {array.shape}.")
+        raise InputError(f"Expected an anomaly map of shape (H, W). Received shape {array.shape}.")
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"Expected an anomaly map of numbers. Received dtype {array.dtype}.")
     if not np.issubdtype(array.dtype, np.floating):
         array = array.astype(np.float64)
     if not np.isfinite(array).all():
         wrong = np.count_nonzero(~np.isfinite(array))
-        raise ValueError(
+        raise InputError(
             f"Expected a finite anomaly map. Received NaN or infinity in {wrong} pixels."
         )
-    if not 1 <= min_area <= array.size:
-        raise ValueError(
+    if not isinstance(min_area, (int, np.integer)) or not 1 <= min_area <= array.size:
+        raise InputError(
             f"Invalid value for argument `min_area`. Expected 1 … {array.size} (the area of the "
             f"map, {array.shape[0]} × {array.shape[1]}). Received: min_area={min_area}."
         )
     return array
+
+
+def _finite(level: float, name: str) -> float:
+    """A number as it is, or an InputError."""
+    if isinstance(level, (int, float, np.number)) and np.isfinite(level):
+        return level
+    raise InputError(
+        f"Invalid value for argument `{name}`. Expected a finite number. Received: {level!r}."
+    )
 
 
 def _above(region: np.ndarray, threshold: float) -> np.ndarray:

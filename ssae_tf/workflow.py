@@ -29,19 +29,20 @@ from ssae_tf.detector import (
     WEIGHTS_FILE,
     Calibration,
     Detector,
-    Result,
     load_network,
 )
-from ssae_tf.errors import DataError, RunError
+from ssae_tf.errors import DataError, InputError, RunError
 from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
-from ssae_tf.files import check_can_be_made, read_json, write_json, write_text
+from ssae_tf.files import check_can_be_made, write_json, write_text
 from ssae_tf.machine import machine
 from ssae_tf.models.weights import save_weights
 from ssae_tf.per_image import apply_to, each, of_images
 from ssae_tf.progress import Reporter, duration
 from ssae_tf.residual_normalization import location_weights
+from ssae_tf.result import Result
+from ssae_tf.schemas import EnvironmentFile, SplitFile, read
 from ssae_tf.threshold import calibrate as threshold_of
 from ssae_tf.threshold import default_min_area, image_score
 from ssae_tf.training.loop import STATE_FILE, Trainer
@@ -222,7 +223,7 @@ def evaluate(
     if isinstance(run, Detector):
         detector = run
         if data is None:
-            raise ValueError("Expected `data` beside a detector. Received: data=None.")
+            raise InputError("Expected `data` beside a detector. Received: data=None.")
     else:
         detector = Detector.load(run)
         data = data or recorded(Path(run) / ENVIRONMENT_FILE, "data")
@@ -654,11 +655,12 @@ def run_split(folder: Path, config: RunConfig) -> tuple[Category, Split]:
 
 
 def recorded(path: Path, key: str) -> Any:
-    """One value of a run's environment.json or split.json."""
-    values = read_json(path)
-    if not isinstance(values, dict) or key not in values:
-        raise RunError(f"{path}: has no {key!r}.")
-    return values[key]
+    """One value of a run's environment.json or split.json.
+
+    Raises:
+        RunError: the file is not what `fit` wrote.
+    """
+    return getattr(read(path, SplitFile if path.name == SPLIT_FILE else EnvironmentFile), key)
 
 
 def _check_free(folder: Path, overwrite: bool) -> None:

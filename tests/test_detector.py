@@ -23,7 +23,8 @@ from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig, from_dict, override
 from ssae_tf.data.cache import resize
 from ssae_tf.detector import Calibration, Detector
-from ssae_tf.errors import ConfigError, DataError, RunError, SsaeError
+from ssae_tf.errors import ConfigError, DataError, InputError, RunError, SsaeError
+from ssae_tf.result import judged
 
 MakeDetector = Callable[..., Detector]
 
@@ -135,8 +136,11 @@ def test_weights_are_saved_and_loaded(trained: Detector, tmp_path: Path) -> None
         ({"other": np.ones((2, 2), np.float32)}, "expected an array 'weights'"),
         ({"weights": np.ones((1, 2, 2), np.float32)}, r"of shape \(h, w\)"),
         ({"weights": np.ones(2, np.float32)}, r"of shape \(h, w\)"),
-        ({"weights": -np.ones((2, 2), np.float32)}, "at least 0"),
-        ({"weights": np.full((2, 2), np.nan, np.float32)}, "at least 0"),
+        ({"weights": np.ones((0, 2), np.float32)}, r"of shape \(h, w\)"),
+        ({"weights": -np.ones((2, 2), np.float32)}, "finite and above 0"),
+        # No map would be higher than 0.
+        ({"weights": np.zeros((2, 2), np.float32)}, "finite and above 0"),
+        ({"weights": np.full((2, 2), np.nan, np.float32)}, "finite and above 0"),
         ({"weights": np.ones((2, 2))}, "float32"),
     ],
 )
@@ -230,21 +234,74 @@ def test_load_names_weights_of_another_network(run_copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "message"),
     [
-        {"threshold": float("nan")},
-        {"threshold": float("inf")},
-        {"threshold": "high"},
-        {"threshold": None},
-        {"min_area": 0},
-        {"scores": 3},
+        ({"threshold": float("nan")}, "`threshold` should be a finite number, received NaN."),
+        ({"threshold": float("inf")}, "`threshold` should be a finite number"),
+        ({"threshold": -0.1}, "`threshold` should be greater than or equal to 0, received -0.1."),
+        ({"threshold": "0.1"}, "`threshold` should be a valid number"),
+        ({"threshold": True}, "`threshold` should be a valid number"),
+        ({"threshold": None}, "`threshold` should be a valid number"),
+        ({"min_area": 0}, "`min_area` should be greater than or equal to 1"),
+        ({"min_area": 2.0}, "`min_area` should be a valid integer"),
+        ({"min_area": 10**30}, "`min_area` should be less than or equal to"),
+        ({"scores": 3}, "`scores` should be a valid list"),
+        ({"scores": [0.1, float("nan")]}, "`scores.1` should be a finite number"),
+        ({"n_calibration": 99}, "expected as many `scores` as `n_calibration` says, 99."),
+        ({"treshold": 0.1}, "has an unknown `treshold`."),
+        ({"schema_version": 0}, "was made by an older version of ssae_tf"),
+        ({"schema_version": 2, "new": 1}, "was made by a newer version of ssae_tf"),
     ],
 )
-def test_load_refuses_a_threshold_that_is_none(change: dict[str, Any], run_copy: Path) -> None:
+def test_load_refuses_a_calibration_that_is_none(
+    change: dict[str, Any], message: str, run_copy: Path
+) -> None:
     path = run_copy / "calibration.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(RunError, match=r"calibration\.json: not a calibration \("):
+    with pytest.raises(RunError) as caught:
         Detector.load(run_copy)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize("name", ["threshold", "min_area", "scores", "schema_version"])
+def test_load_names_what_a_calibration_lacks(name: str, run_copy: Path) -> None:
+    path = run_copy / "calibration.json"
+    values = json.loads(path.read_text())
+    del values[name]
+    path.write_text(json.dumps(values))
+    with pytest.raises(RunError, match=rf"calibration\.json: has no `{name}`\.$"):
+        Detector.load(run_copy)
+
+
+@pytest.mark.parametrize(("threshold", "min_area"), [(np.nan, 1), (np.inf, 1), (-1.0, 1), (0.1, 0)])
+def test_a_calibration_that_judges_nothing_is_not_made(threshold: float, min_area: int) -> None:
+    with pytest.raises(InputError, match=r"Argument `(threshold|min_area)` should be"):
+        Calibration(threshold, min_area, ())
+
+
+@pytest.mark.parametrize("threshold", [np.nan, np.inf, -0.5, "0.1", None, True])
+def test_a_given_threshold_is_a_level(make: MakeDetector, threshold: Any) -> None:
+    detector = make()
+    picture = np.zeros((8, 8), np.uint8)
+    if threshold is None:
+        assert detector.predict(picture, threshold=None).threshold == 0.1
+        return
+    with pytest.raises(InputError, match="Argument `threshold` should be"):
+        detector.predict(picture, threshold=threshold)
+
+
+@pytest.mark.parametrize(
+    ("map_", "message"),
+    [
+        (np.ones((4, 6)), "expected an anomaly map of 4×5 pixels, as the image has"),
+        (np.ones((1, 4, 5)), "expected an anomaly map of 4×5 pixels"),
+        (np.full((4, 5), np.nan), "has NaN or infinity"),
+        (np.full((4, 5), -1.0), "has negative values"),
+    ],
+)
+def test_maps_that_say_nothing_of_an_image(map_: np.ndarray, message: str) -> None:
+    with pytest.raises(RunError, match=f"^The server: .*{message}"):
+        judged("", np.zeros((4, 5, 3), np.float32), None, map_, 0.1, 1, source="The server")
 
 
 @pytest.mark.parametrize("level", [np.nan, np.inf])

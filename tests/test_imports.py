@@ -56,6 +56,9 @@ RULES = {
     "ssae_tf.files": Rule(_ours(), frozenset()),
     "ssae_tf.machine": Rule(_ours(), frozenset({"tensorflow"})),
     "ssae_tf.progress": Rule(_ours(), frozenset({"rich"})),
+    # A client of a server needs no TensorFlow.
+    "ssae_tf.result": Rule(_ours("data.images", "schemas", "threshold"), ARRAYS),
+    "ssae_tf.schemas": Rule(_ours("files"), frozenset({"pydantic"})),
     "ssae_tf.streams": Rule(_ours(), frozenset()),
     "ssae_tf.tensor_ops": Rule(_ours(), TENSORS),
     "ssae_tf.corruption": Rule(_ours("tensor_ops"), TENSORS),
@@ -234,6 +237,7 @@ def test_what_is_allowed_passes(module: str, source: str) -> None:
     [
         "import ssae_tf; dir(ssae_tf); ssae_tf.RunConfig, ssae_tf.SsaeError",
         "import ssae_tf.export.tflite",
+        "from ssae_tf.export.client import Client; Client('http://localhost:1', 'tile')",
         "assert run(['--help']) == 0",
         "assert run(['--version']) == 0",
         "assert run(['no-such-command']) == 2",

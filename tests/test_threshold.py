@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from ssae_tf.errors import InputError
 from ssae_tf.threshold import (
     anomaly_mask,
     calibrate,
@@ -292,3 +293,28 @@ def test_defect_goes_through_json():
 )
 def test_default_min_area(size, expected):
     assert default_min_area(*size) == expected
+
+
+@pytest.mark.parametrize("level", [np.nan, np.inf, -np.inf, None, "0.1"])
+def test_levels_that_nothing_exceeds_are_refused(level):
+    map_ = np.ones((4, 5))
+    for call in (
+        lambda: anomaly_mask(map_, level, 1),
+        lambda: anomaly_mask(map_, 0.5, 1, outline=level if level is not None else np.nan),
+        lambda: is_anomalous(0.5, level),
+        lambda: is_anomalous(level, 0.5),
+        lambda: calibrate([0.5], lowest=level),
+    ):
+        with pytest.raises(InputError, match="Expected a finite number"):
+            call()
+    with pytest.raises(ValueError, match="Expected a finite number"):
+        is_anomalous(0.5, level)
+
+
+@pytest.mark.parametrize(
+    ("map_", "min_area"),
+    [(np.full((2, 2), "a"), 1), (np.ones((2, 2), complex), 1), (np.ones((2, 2)), 1.5)],
+)
+def test_arguments_of_other_types_are_refused(map_, min_area):
+    with pytest.raises(InputError, match="Expected"):
+        image_score(map_, min_area)

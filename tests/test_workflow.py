@@ -888,7 +888,7 @@ def test_evaluate_says_what_it_lacks(
     with pytest.raises(RunError, match=r"moved/environment\.json: can't be read"):
         workflow.evaluate(tmp_path / "moved")
     (tmp_path / "moved" / "environment.json").write_text("[]")
-    with pytest.raises(RunError, match=r"environment\.json: has no 'data'\.$"):
+    with pytest.raises(RunError, match=r"environment\.json: the content should be an object"):
         workflow.evaluate(tmp_path / "moved")
     assert workflow.evaluate(tmp_path / "moved", data=root) == fitted.metrics
     shutil.rmtree(root)
@@ -943,7 +943,7 @@ def test_resume_says_what_it_lacks(interrupted: Path, root: Path, tmp_path: Path
     environment = _json(interrupted / "environment.json")
     del environment["data_hash"]
     (interrupted / "environment.json").write_text(json.dumps(environment))
-    with pytest.raises(RunError, match=r"environment\.json: has no 'data_hash'\.$"):
+    with pytest.raises(RunError, match=r"environment\.json: has no `data_hash`\.$"):
         workflow.resume(interrupted, reporter=Listener())
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssae_tf.data.mvtec import Category, Sample
+from ssae_tf.errors import InputError
 
 # Up to this many, every picture is in every part; above, a part of them is kept from training.
 _ALL_SHARED = 3
@@ -61,15 +62,15 @@ def split_normal(
         The parts; a part that should have fewer than one picture has one.
 
     Raises:
-        ValueError: `category.train` is empty, or a share is out of range.
+        InputError: `category.train` is empty, or a share is out of range.
     """
     for name, share in (("select", select_fraction), ("calibrate", calibrate_fraction)):
         if not 0 < share < 0.5:
-            raise ValueError(f"Expected 0 < {name}_fraction < 0.5. Received: {share}.")
+            raise InputError(f"Expected 0 < {name}_fraction < 0.5. Received: {share}.")
     pictures, validation = category.train, category.validation
     count = len(pictures)
     if not count:
-        raise ValueError(f"Expected a category with good pictures. Received: {category.name!r}.")
+        raise InputError(f"Expected a category with good pictures. Received: {category.name!r}.")
     if count <= _ALL_SHARED:
         notes = _notes_all_shared(count, bool(validation))
         return Split(pictures, pictures, validation or pictures, notes, category.root)

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssae_tf.errors import InputError
+
 AUPRO_FPR_LIMIT = 0.3
 """False-positive rate up to which the per-region overlap is integrated."""
 
@@ -35,7 +37,7 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
         0 … 1, or None when there is only one class.
 
     Raises:
-        ValueError: the lengths differ or a score is NaN.
+        InputError: the lengths differ or a score is NaN.
     """
     truth, values = _paired(labels, scores)
     positive, negative = values[truth], values[~truth]
@@ -120,17 +122,17 @@ class PixelAccumulator:
             predicted_mask: (H, W) bool.
 
         Raises:
-            ValueError: the shapes differ or the map has a NaN.
+            InputError: the shapes differ or the map has a NaN.
         """
         anomaly_map, truth = np.asarray(anomaly_map), np.asarray(true_mask, dtype=bool)
         predicted = np.asarray(predicted_mask, dtype=bool)
         if not anomaly_map.ndim == 2 or not anomaly_map.shape == truth.shape == predicted.shape:
-            raise ValueError(
+            raise InputError(
                 "Expected a map and two masks of one shape (H, W). Received shapes "
                 f"{anomaly_map.shape}, {truth.shape} and {predicted.shape}."
             )
         if np.isnan(anomaly_map).any():
-            raise ValueError("Expected an anomaly map without NaN.")
+            raise InputError("Expected an anomaly map without NaN.")
         regions, labels = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
         inside = labels[truth]
         self._pending.append(anomaly_map[~truth])
@@ -174,10 +176,10 @@ class PixelAccumulator:
             The area divided by `limit`, 0 … 1, or None without regions or without normal pixels.
 
         Raises:
-            ValueError: `limit` is out of range.
+            InputError: `limit` is out of range.
         """
         if not 0 < limit <= 1:
-            raise ValueError(
+            raise InputError(
                 f"Invalid value for argument `limit`. Expected 0 < limit ≤ 1. Received: {limit}."
             )
         found = self._areas(limit)
@@ -318,10 +320,10 @@ def _paired(labels: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarra
     """Labels as bool and values as float64, after checking that they are two (N,) arrays."""
     truth, numbers = np.asarray(labels, dtype=bool), np.asarray(values, dtype=np.float64)
     if truth.ndim != 1 or truth.shape != numbers.shape:
-        raise ValueError(
+        raise InputError(
             "Expected labels and values of one shape (N,). Received shapes "
             f"{truth.shape} and {numbers.shape}."
         )
     if np.isnan(numbers).any():
-        raise ValueError("Expected values without NaN.")
+        raise InputError("Expected values without NaN.")
     return truth, numbers

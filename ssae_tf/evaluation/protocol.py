@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ssae_tf.errors import InputError
 from ssae_tf.evaluation.metrics import PixelAccumulator, auroc, balanced_accuracy, f1, tpr_tnr
 
 SCHEMA_VERSION = 1
@@ -74,7 +75,7 @@ class Evaluation:
         """Adds a picture.
 
         Raises:
-            ValueError: the map and its masks differ in shape.
+            InputError: the map and its masks differ in shape.
         """
         mask = result.true_mask
         if mask is None and not result.is_defective:
@@ -106,10 +107,10 @@ class Evaluation:
             included, and `n_defective` the defective ones among them.
 
         Raises:
-            ValueError: no picture was added.
+            InputError: no picture was added.
         """
         if not self.verdicts:
-            raise ValueError("Expected the results of at least one test picture. Received none.")
+            raise InputError("Expected the results of at least one test picture. Received none.")
         kinds = sorted(self._pixels)
         return {
             "schema_version": SCHEMA_VERSION,

@@ -20,6 +20,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from ssae_tf.errors import InputError
 from ssae_tf.evaluation.protocol import PictureResult, Verdict
 
 OUTLINE = (0, 255, 80)
@@ -88,10 +89,10 @@ def heatmap(anomaly_map: np.ndarray, low: float, high: float) -> np.ndarray:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: `low` is greater than `high`, or one is not finite.
+        InputError: `low` is greater than `high`, or one is not finite.
     """
     if not (np.isfinite([low, high]).all() and low <= high):
-        raise ValueError(f"Expected finite low ≤ high. Received: low={low}, high={high}.")
+        raise InputError(f"Expected finite low ≤ high. Received: low={low}, high={high}.")
     # The smallest float spacing keeps a flat map from dividing by zero.
     span = max(high - low, np.finfo(np.float64).tiny)
     shares = np.clip((np.asarray(anomaly_map, np.float64) - low) / span, 0, 1)
@@ -114,12 +115,12 @@ def overlay(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
         (H, W, 3) uint8 RGB, a new array.
 
     Raises:
-        ValueError: picture and mask differ in size.
+        InputError: picture and mask differ in size.
     """
     drawn = _rgb(picture).copy()
     mask = np.asarray(mask, dtype=bool)
     if drawn.shape[:2] != mask.shape:
-        raise ValueError(
+        raise InputError(
             f"Expected a mask of the picture's size {drawn.shape[:2]}. Received {mask.shape}."
         )
     width = max(1, round(min(mask.shape) / 200))
@@ -146,10 +147,10 @@ def write_sheet(
         threshold: in the map's unit.
 
     Raises:
-        ValueError: no rows, or another suffix than .png.
+        InputError: no rows, or another suffix than .png.
     """
     if not rows:
-        raise ValueError("Expected at least one row. Received none.")
+        raise InputError("Expected at least one row. Received none.")
     maps = [row.result.anomaly_map for row in rows]
     low = min(threshold, *(float(m.min()) for m in maps))
     high = max(threshold, *(float(m.max()) for m in maps))
@@ -184,11 +185,11 @@ def render_grid(columns: Mapping[str, Sequence[np.ndarray]], title: str = "") ->
         (height, width, 3) uint8 RGB.
 
     Raises:
-        ValueError: no columns or rows, or columns of different lengths.
+        InputError: no columns or rows, or columns of different lengths.
     """
     lengths = {len(column) for column in columns.values()}
     if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(
+        raise InputError(
             "Expected columns with the same number of arrays, at least one. Received: "
             f"{ {name: len(column) for name, column in columns.items()} }."
         )
@@ -346,7 +347,7 @@ def _rgb(picture: np.ndarray) -> np.ndarray:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3):
-        raise ValueError(f"Expected shape (H, W), (H, W, 1) or (H, W, 3). Received {array.shape}.")
+        raise InputError(f"Expected shape (H, W), (H, W, 1) or (H, W, 3). Received {array.shape}.")
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
@@ -365,7 +366,7 @@ def _write_png(path: str | os.PathLike[str], picture: np.ndarray) -> None:
     """Writes an RGB picture under a temporary name and renames it, so that no reader sees half."""
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise ValueError(f"Expected a file name ending in .png. Received: {path}.")
+        raise InputError(f"Expected a file name ending in .png. Received: {path}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     done, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
     if not done:

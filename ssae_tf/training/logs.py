@@ -58,7 +58,7 @@ def read_history(path: Path, up_to_step: int) -> list[HistoryRow]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [_parse_row(record) for record in csv.DictReader(file)]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise RunError(f"{path}: can't be read as a training history ({error!r}).") from None
     return [row for row in rows if row.step <= up_to_step]
 

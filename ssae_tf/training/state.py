@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from ssae_tf.errors import RunError
 from ssae_tf.files import atomic
 from ssae_tf.models.weights import assign, load_arrays, named_variables, save_arrays
 
@@ -75,5 +76,24 @@ def load_state(
         RunError: the file is missing, broken, or of another network or optimiser.
     """
     arrays = load_arrays(path)
+    progress = _progress(arrays, path)
     assign(_variables(model, optimizer), arrays, path)
-    return Progress(int(arrays["step"]), float(arrays["best_criterion"]), float(arrays["seconds"]))
+    return progress
+
+
+def _progress(arrays: dict[str, np.ndarray], path: Path) -> Progress:
+    """How far a training had come.
+
+    Raises:
+        RunError: a number is missing or none.
+    """
+    found = [arrays.get(field.name) for field in dataclasses.fields(Progress)]
+    if any(value is None or value.shape != () or value.dtype.kind not in "fiu" for value in found):
+        raise RunError(f"{path}: has no step, criterion and seconds, so it is no training's state.")
+    step, best, seconds = (value.item() for value in found if value is not None)
+    if not (isinstance(step, int) and step >= 0 and best > -math.inf and 0 <= seconds < math.inf):
+        raise RunError(
+            f"{path}: expected a number of steps, a criterion and seconds. Received: {step}, "
+            f"{best} and {seconds}."
+        )
+    return Progress(step, best, seconds)

@@ -45,11 +45,14 @@ def test_a_saved_model_of_one_size(
     assert done.out[-1] == str(folder)
     assert 'name: "my tile"' in "\n".join(done.out)
     assert done.out[-2].startswith("docker run ")
-    assert "6 pictures of 64×64: map differs by" in done.err[-1]
+    assert "-p 127.0.0.1:8501:8501" in done.out[-2]
+    assert "6 pictures of 64×64: map differs by" in done.err[-2]
+    assert done.err[-1].startswith("This command serves this machine only.")
     assert {path.name for path in folder.iterdir()} >= {
         "saved_model.pb",
         "metadata.json",
         "parity.json",
+        "SHA256SUMS",
         "assets.extra",
     }
     metadata = json.loads((folder / "metadata.json").read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,12 @@ from ssae_tf.errors import DataError, RunError
 from ssae_tf.export.build import Exported
 from ssae_tf.export.client import Client
 from ssae_tf.export.names import FLOAT, MIN_AREA, OUTLINE, PICTURE
-from ssae_tf.export.tfserving import docker_command, models_config, write_warmup
+from ssae_tf.export.tfserving import (
+    HOW_TO_OPEN,
+    docker_command,
+    models_config,
+    write_warmup,
+)
 from ssae_tf.threshold import anomaly_mask
 
 serving_stand_in = pytest.importorskip("serving_stand_in")
@@ -129,6 +135,78 @@ def test_nobody_there(address: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+class _Answers:
+    """A model whose answers are given."""
+
+    def __init__(self, **outputs: np.ndarray) -> None:
+        self.outputs = outputs
+
+    def run(self, *_: object) -> dict[str, np.ndarray]:
+        return self.outputs
+
+
+_MAP, _ONE, _FOUR = np.zeros((1, 8, 9), np.float32), np.ones(1, np.float32), np.array([4], np.int32)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"threshold": np.array([np.nan], np.float32)},
+        {"threshold": np.array([-1.0], np.float32)},
+        {"threshold": np.array(["1"])},
+        {"threshold": np.ones(2, np.float32)},
+        {"min_area": np.array([0], np.int32)},
+        {"min_area": np.array([73], np.int32)},
+        {"min_area": np.array([4.5], np.float32)},
+        {"outline": np.array([np.inf], np.float32)},
+        {"anomaly_map": np.full((1, 8, 9), np.nan, np.float32)},
+        {"anomaly_map": np.full((1, 8, 9), 1e300)},
+        {"anomaly_map": np.zeros((1, 9, 8), np.float32)},
+        {"anomaly_map": np.zeros((1, 8, 9), bool)},
+        {"anomaly_map": np.zeros((1, 8000, 9), np.float32)},
+        # More than gRPC is told to take for this picture.
+        {"anomaly_map": np.zeros((1, 800, 900), np.float64)},
+        {"reconstruction": np.zeros((1, 8, 9), np.float32)},
+    ],
+)
+def test_numbers_that_judge_nothing(changes: dict[str, np.ndarray]) -> None:
+    answers = {"anomaly_map": _MAP, "threshold": _ONE, "min_area": _FOUR, **changes}
+    models = {"tile": _Answers(**answers)}
+    with serving_stand_in.grpc_server(models) as address, Client(address, "tile") as client:
+        with pytest.raises(RunError) as caught:
+            client.predict(np.zeros((8, 9, 3), np.uint8))
+        models["tile"] = _Answers(anomaly_map=_MAP, threshold=_ONE, min_area=_FOUR)
+        assert not client.predict(np.zeros((8, 9, 3), np.uint8)).is_anomalous
+        # Larger pictures may have larger answers.
+        large = np.zeros((1, 1500, 900), np.float64)
+        models["tile"] = _Answers(anomaly_map=large, threshold=_ONE, min_area=_FOUR)
+        assert client.predict(np.zeros((1500, 900, 3), np.uint8)).score == 0.0
+    assert str(caught.value).startswith(address)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_that_claims_to_be_a_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One value may stand for a tensor of any shape."""
+    proto = tf.make_tensor_proto(np.zeros((1, 1), np.float32))
+    for size in (1, 10**6, 10**6):
+        proto.tensor_shape.dim.add(size=size)
+    monkeypatch.setattr(tf, "make_tensor_proto", lambda _: proto)
+    models = {"tile": _Answers(anomaly_map=_MAP)}
+    with serving_stand_in.grpc_server(models) as address:
+        client = Client(address, "tile")
+        monkeypatch.setattr("ssae_tf.export.client.predict_request", _request)
+        with client, pytest.raises(RunError, match=r"anomaly_map of shape \(1, 1, 1, 1000000, 1"):
+            client.predict(np.zeros((8, 9, 3), np.uint8))
+
+
+def _request(name: str, *_: object) -> object:
+    from tensorflow_serving.apis import predict_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    return request
+
+
 def test_batches_and_thresholds_of_their_own(model: object, rng: np.random.Generator) -> None:
     """What TF Serving's batching makes of requests with a threshold each."""
     x = rng.random((2, 16, 16, 3), dtype=np.float32)
@@ -168,8 +246,17 @@ def test_what_the_server_is_started_with(tmp_path: Path) -> None:
     text_format.Parse(models_config("tile"), config)
     (one,) = config.model_config_list.config
     assert (one.name, one.base_path, one.model_platform) == ("tile", "/models/tile", "tensorflow")
-    command = docker_command(tmp_path, "tile")
-    assert f"-v '{tmp_path}:/models/tile' -e MODEL_NAME=tile tensorflow/serving:" in command
+    command = shlex.split(docker_command(tmp_path / "it's", "my tile"))
+    # Nobody else reaches these ports.
+    published = [command[index + 1] for index, word in enumerate(command) if word == "-p"]
+    assert published == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
+    assert command[command.index("-v") + 1] == f"{tmp_path}/it's:/models/my tile"
+    assert command[command.index("-e") + 1] == "MODEL_NAME=my tile"
+    assert "`-p 8500:8500 -p 8501:8501`" in HOW_TO_OPEN
+    text_format.Parse(
+        models_config('a "b" \\'), config := model_server_config_pb2.ModelServerConfig()
+    )
+    assert config.model_config_list.config[0].name == 'a "b" \\'
 
 
 def test_the_documentations_example(

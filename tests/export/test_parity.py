@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mutations import seal
 from ssae_tf.config import RunConfig, override
 from ssae_tf.detector import Calibration, Detector, Tiles
-from ssae_tf.errors import RunError
+from ssae_tf.errors import InputError, RunError
 from ssae_tf.export import make
-from ssae_tf.export.artefact import Artefact, file_hashes
+from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import Exported, export
 from ssae_tf.export.make import Request
 from ssae_tf.export.parity import Case, Parity, cases, compare
@@ -53,9 +54,7 @@ def _change_weights(folder: Path, change: Callable[[np.ndarray], np.ndarray]) ->
         value = change(onnx.numpy_helper.to_array(kernel))
         kernel.CopyFrom(onnx.numpy_helper.from_array(value, kernel.name))
         onnx.save(model, folder / name)
-    path = folder / "metadata.json"
-    metadata = json.loads(path.read_text()) | {"files": file_hashes(folder)}
-    path.write_text(json.dumps(metadata))
+    seal(folder)
 
 
 def _compare(detector: Detector, folder: Path, compared: list[Case], tolerance: float) -> Parity:
@@ -195,8 +194,8 @@ def _save(model: Any, folder: Path, **metadata: Any) -> None:
 
     onnx.save(model, folder / "model.onnx")
     path = folder / "metadata.json"
-    changed = json.loads(path.read_text()) | metadata | {"files": file_hashes(folder)}
-    path.write_text(json.dumps(changed))
+    path.write_text(json.dumps(json.loads(path.read_text()) | metadata))
+    seal(folder)
 
 
 def test_an_artefact_that_fails_on_a_picture(onnx_copy: Path, trained: Detector) -> None:
@@ -204,6 +203,20 @@ def test_an_artefact_that_fails_on_a_picture(onnx_copy: Path, trained: Detector)
     parity = _compare(trained, onnx_copy, broken, 1.0)
     assert not parity.passed
     assert parity.failures[0].startswith("wrong channels: ")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"format": "caffe"},
+        {"format": "onnx", "image_size": (0, 8)},
+        {"format": "savedmodel", "warmup": -1},
+        {"format": "onnx", "time_limit": float("nan")},
+    ],
+)
+def test_requests_that_can_not_be(settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"Expected .* Received: "):
+        Request(**settings)
 
 
 def test_a_failed_export_leaves_nothing(

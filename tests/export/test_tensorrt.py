@@ -167,6 +167,13 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "model.engine").exists()
 
 
+@pytest.mark.parametrize("module", ["os", "numpy", "tensorrt.evil", "", "cuda.bindings.runtime"])
+def test_no_other_module_is_imported(module: str, tmp_path: Path) -> None:
+    (tmp_path / "model.engine").write_bytes(b"")
+    with pytest.raises(RunError, match="Expected one of the modules tensorrt, tensorrt_rtx"):
+        tensorrt.EngineRuntime(tmp_path, module)
+
+
 def test_profiles() -> None:
     assert PROFILE.for_trtexec() == (
         f"--minShapes={PICTURE}:1x32x32x3 --optShapes={PICTURE}:1x64x64x3 "

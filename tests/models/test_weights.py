@@ -131,6 +131,40 @@ class TestFilesThatDoNotFit:
         with pytest.raises(RunError, match="can't be read as weights"):
             load_weights(model, path)
 
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+    def test_values_that_are_not_finite(self, model, path, value):
+        arrays = {name: array.astype(np.float64) for name, array in values(model).items()}
+        arrays["encoder1_conv1/kernel"].flat[3] = value
+        np.savez(path, **arrays)
+        with pytest.raises(RunError, match="'encoder1_conv1/kernel' has NaN or infinity"):
+            load_weights(model, path)
+
+    def test_variances_below_zero(self, model, path):
+        arrays = values(model)
+        (name, *_) = (name for name in arrays if name.endswith("variance"))
+        arrays[name] = -arrays[name]
+        np.savez(path, **arrays)
+        with pytest.raises(RunError, match=f"'{name}' has negative values"):
+            load_weights(model, path)
+
+    @pytest.mark.parametrize("dtype", [complex, "U8"])
+    def test_other_types(self, model, path, dtype):
+        arrays = values(model)
+        arrays["reconstruction/bias"] = arrays["reconstruction/bias"].astype(dtype)
+        np.savez(path, **arrays)
+        with pytest.raises(RunError, match="'reconstruction/bias' has dtype"):
+            load_weights(model, path)
+
+    def test_a_weight_too_many(self, model, path):
+        np.savez(path, **values(model), **{"gate/kernel": np.zeros(3, np.float32)})
+        with pytest.raises(RunError, match="has a weight 'gate/kernel', so it belongs to another"):
+            load_weights(model, path)
+
+    def test_a_file_that_unpacks_to_more(self, model, path):
+        np.savez_compressed(path, **values(model), zeros=np.zeros(10**6))
+        with pytest.raises(RunError, match=r"can't be read as weights .* bytes are said to be in"):
+            load_weights(model, path)
+
     def test_objects_are_not_unpickled(self, model, path):
         np.savez(path, **{"encoder1_conv1/kernel": np.array([{}], dtype=object)})
         with pytest.raises(RunError, match="can't be read as weights"):

@@ -84,8 +84,33 @@ def test_a_truncated_file(make, tmp_path, kept):
 def test_weights_alone_are_no_state(make, tmp_path):
     model, optimizer = make()
     save_weights(model, tmp_path / "state.npz")
-    with pytest.raises(RunError, match="belongs to another network"):
+    with pytest.raises(RunError, match="so it is no training's state"):
         load_state(tmp_path / "state.npz", model, optimizer)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("step", -1),
+        ("step", 2.5),
+        ("step", "3"),
+        ("step", [3]),
+        ("best_criterion", np.nan),
+        ("best_criterion", -np.inf),
+        ("seconds", np.nan),
+        ("seconds", np.inf),
+        ("seconds", -1.0),
+    ],
+)
+def test_progress_that_is_none(make, tmp_path, name, value):
+    path, other = tmp_path / "state.npz", make(seed=1)
+    save_state(path, *make(steps=1), Progress(3, 0.5, 1.0))
+    before = weights(other[0])
+    np.savez(path, **{**load_arrays(path), name: np.asarray(value)})
+    with pytest.raises(RunError, match=r"state\.npz: (has no step|expected a number of steps)"):
+        load_state(path, *other)
+    for found, expected in zip(weights(other[0]), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_no_file(make, tmp_path):

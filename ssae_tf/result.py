@@ -1,0 +1,164 @@
+"""The verdict on a map, wherever the map was computed, and images as arrays.
+
+TensorFlow is not imported here, so that a client of a server needs none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssae_tf.data.images import read_image, to_unit
+from ssae_tf.errors import DataError, RunError
+from ssae_tf.schemas import check_rule
+from ssae_tf.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
+
+SCHEMA_VERSION = 1
+# How far convolutions may round a map below 0.
+_ROUNDING = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What inspection says of one picture.
+
+    Attributes:
+        path: of the picture; "" for an array.
+        score: highest level at which the map has a component of min_area pixels.
+        threshold: the score above which a picture is anomalous.
+        is_anomalous: the verdict.
+        defects: components of the map above the threshold, as far as the outline where the run has
+            one, the strongest first.
+        picture: X, (H, W, 3) float32 in [0, 1].
+        reconstruction: F(X), like `picture`; None from an artefact that was exported without.
+        anomaly_map: (H, W) float32, at least 0; grey levels, or the share of each pixel that is
+            repainted.
+        mask: (H, W) bool, the pixels of the defects.
+    """
+
+    path: str
+    score: float
+    threshold: float
+    is_anomalous: bool
+    defects: tuple[Defect, ...]
+    picture: np.ndarray = dataclasses.field(repr=False)
+    reconstruction: np.ndarray | None = dataclasses.field(repr=False)
+    anomaly_map: np.ndarray = dataclasses.field(repr=False)
+    mask: np.ndarray = dataclasses.field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A line of `ssae-tf predict`."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "path": self.path,
+            "score": self.score,
+            "threshold": self.threshold,
+            "is_anomalous": self.is_anomalous,
+            "defects": [defect.to_dict() for defect in self.defects],
+        }
+
+
+def as_unit(picture: str | Path | np.ndarray, white_level: int) -> np.ndarray:
+    """A picture as the network takes it.
+
+    Args:
+        picture: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+        white_level: the uint16 value that becomes 1.0.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        DataError: the file can't be read, or the array is none of the above.
+    """
+    if not isinstance(picture, np.ndarray):
+        return read_image(picture, white_level)
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, axis=-1)
+    if picture.ndim != 3 or picture.shape[-1] != 3 or 0 in picture.shape:
+        raise DataError(
+            f"Expected a picture of shape (H, W, 3) or (H, W). Received: {picture.shape}."
+        )
+    if picture.dtype in (np.uint8, np.uint16):
+        return to_unit(picture, white_level)
+    if not np.issubdtype(picture.dtype, np.floating) or not (
+        picture.min() >= 0.0 and picture.max() <= 1.0
+    ):
+        raise DataError(
+            "Expected uint8, uint16, or float values in [0, 1]. Received: "
+            f"{picture.dtype} from {picture.min()} to {picture.max()}."
+        )
+    return picture.astype(np.float32)
+
+
+def judged(
+    path: str,
+    picture: np.ndarray,
+    reconstruction: np.ndarray | None,
+    anomaly_map: np.ndarray,
+    threshold: float,
+    min_area: int,
+    outline: float | None = None,
+    *,
+    source: str = "The detector",
+) -> Result:
+    """The verdict on a map, wherever the map was computed.
+
+    Every verdict comes from here, and so do the checks of what it is judged by.
+
+    Args:
+        path: of the picture; "" for an array.
+        picture: X, (H, W, 3) float32 in [0, 1].
+        reconstruction: F(X), like `picture`, or None.
+        anomaly_map: (H, W) float32, finite.
+        threshold: the score above which a picture is anomalous.
+        min_area: pixels that a defect must have, at least 1.
+        outline: the level at which defects end, as in `ssae_tf.threshold.anomaly_mask`.
+        source: of the map, for messages.
+
+    Raises:
+        InputError: threshold, min_area or outline is out of range or not finite.
+        RunError: the map is of another size than the image, not finite or negative.
+    """
+    check_rule(threshold, min_area, outline)
+    check_map(anomaly_map, picture.shape[:2], source)
+    # A picture smaller than min_area can still be defective as a whole.
+    min_area = min(min_area, anomaly_map.size)
+    score = image_score(anomaly_map, min_area)
+    mask = anomaly_mask(anomaly_map, threshold, min_area, outline)
+    return Result(
+        path=path,
+        score=score,
+        threshold=threshold,
+        is_anomalous=is_anomalous(score, threshold),
+        defects=tuple(defects(anomaly_map, mask)),
+        picture=picture,
+        reconstruction=reconstruction,
+        anomaly_map=anomaly_map,
+        mask=mask,
+    )
+
+
+def check_map(anomaly_map: np.ndarray, size: tuple[int, int], source: str) -> None:
+    """Refuses a map that no verdict can come from.
+
+    Args:
+        anomaly_map: what was answered.
+        size: (height, width) of the image.
+        source: of the map, for messages.
+
+    Raises:
+        RunError: it is of another size, not finite or negative.
+    """
+    if anomaly_map.shape != size:
+        raise RunError(
+            f"{source}: expected an anomaly map of {size[0]}×{size[1]} pixels, as the image has. "
+            f"Received shape {anomaly_map.shape}."
+        )
+    if not np.isfinite(anomaly_map).all():
+        raise RunError(f"{source}: the anomaly map has NaN or infinity.")
+    if anomaly_map.min() < -_ROUNDING:
+        raise RunError(f"{source}: the anomaly map has negative values.")

@@ -1,0 +1,177 @@
+"""What files of a run must hold, and the one sentence that says what is wrong with them.
+
+Whatever a verdict comes from is declared here once, as `Level` and `Area`: an image with a score of
+at most NaN, or at most infinity, would be a good one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from ssae_tf.errors import InputError, RunError
+from ssae_tf.files import read_json
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+# Of an anomaly map, which has no negative ones.
+Level = Annotated[float, Field(ge=0.0)]
+# Pixels; graphs count them in int32.
+Area = Annotated[int, Field(ge=1, le=2**31 - 1)]
+# Of something that is counted.
+Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def is_inside(name: str) -> bool:
+    """Whether a path with forward slashes, relative to a folder, leads to something in it."""
+    path = PurePosixPath(name)
+    is_path = bool(path.parts) and "\0" not in name
+    return is_path and not path.is_absolute() and ".." not in path.parts
+
+
+def _inside(name: str) -> str:
+    if not is_inside(name):
+        raise ValueError("it should be a path inside the folder")
+    return name
+
+
+# With forward slashes, relative to the folder that it is recorded in or for.
+Inside = Annotated[str, AfterValidator(_inside)]
+
+
+class AreaRule(BaseModel):
+    """What a map is judged by (section 4.2).
+
+    Attributes:
+        threshold: the score above which an image is anomalous.
+        min_area: pixels that a defect must have.
+        outline: the level at which defects end; None is the threshold.
+    """
+
+    model_config = STRICT
+
+    threshold: Level
+    min_area: Area
+    outline: Level | None = None
+
+
+class CalibrationFile(BaseModel):
+    """calibration.json."""
+
+    model_config = STRICT
+
+    schema_version: Annotated[int, Field(ge=1, le=1)]
+    min_area: Area
+    threshold: Level
+    n_calibration: Count
+    scores: list[float]
+
+
+class SplitFile(BaseModel):
+    """split.json: the images of each part, relative to the category."""
+
+    model_config = STRICT
+
+    train: list[Inside]
+    select: list[Inside]
+    calibrate: list[Inside]
+
+
+class EnvironmentFile(BaseModel):
+    """environment.json: what later commands need of it; the rest is for people."""
+
+    model_config = ConfigDict(**{**STRICT, "extra": "ignore"})
+
+    schema_version: Annotated[int, Field(ge=1, le=1)]
+    data: Annotated[str, Field(min_length=1)]
+    data_hash: Sha256
+
+
+_Schema = TypeVar("_Schema", bound=BaseModel)
+
+
+def read(path: Path, schema: type[_Schema]) -> _Schema:
+    """Reads a JSON file of this package.
+
+    Raises:
+        RunError: no such file, not JSON, of a newer version, or without what it must hold.
+    """
+    return check(read_json(path), schema, path)
+
+
+def check(values: Any, schema: type[_Schema], path: Path) -> _Schema:
+    """Checks the content of a JSON file of this package.
+
+    Args:
+        values: as `read_json` gives them.
+        schema: what they must be.
+        path: of the file, for messages.
+
+    Raises:
+        RunError: of a newer version, or without what the file must hold.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise RunError(f"{path}: {sentence(error)}") from None
+
+
+def check_rule(threshold: float, min_area: int, outline: float | None = None) -> None:
+    """Refuses what no map can be judged by.
+
+    Raises:
+        InputError: not a finite level of at least 0, or not an area of at least one pixel.
+    """
+    try:
+        AreaRule(threshold=threshold, min_area=min_area, outline=outline)
+    except ValidationError as error:
+        raise InputError(f"Argument {sentence(error)}") from None
+
+
+def sentence(error: ValidationError) -> str:
+    """The first complaint, that about the version before others."""
+    complaints = error.errors(include_url=False)
+    for one in complaints:
+        if one["loc"] == ("schema_version",) and one["type"] == "less_than_equal":
+            return (
+                f"was made by a newer version of ssae_tf (schema version {one['input']}, this one "
+                f"reads {one['ctx']['le']})."
+            )
+        if one["loc"] == ("schema_version",) and one["type"] == "greater_than_equal":
+            return (
+                f"was made by an older version of ssae_tf (schema version {one['input']}, this one "
+                f"reads {one['ctx']['ge']}): make it anew."
+            )
+    first = complaints[0]
+    if first["type"] == "json_invalid":
+        return f"{first['msg']}."
+    where = _where(first["loc"])
+    if first["type"] == "value_error" and not first["loc"]:
+        return f"{first['msg'].removeprefix('Value error, ')}."
+    if first["type"] == "missing":
+        return f"has no {where}."
+    if first["type"] == "extra_forbidden":
+        return f"has an unknown {where}."
+    expected = "be an object" if first["type"] == "model_type" else first["msg"]
+    return f"{where} should {expected.split(' should ')[-1]}, received {_shown(first['input'])}."
+
+
+def _where(parts: Iterable[int | str]) -> str:
+    if not parts:
+        return "the content"
+    # Keys are whatever the file says.
+    name = "".join(one if one.isprintable() else "�" for one in ".".join(map(str, parts)))
+    return f"`{name[:60]}`"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = json.dumps(value, default=repr)
+    except (ValueError, RecursionError):
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:59]}…"
