@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ssae_tf.data.masks import defective
 from ssae_tf.errors import DataError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
@@ -109,12 +110,12 @@ def read_mask(path: str | Path) -> np.ndarray:
     """Reads a ground-truth mask.
 
     Returns:
-        (H, W) bool: True where any colour channel is not zero; alpha is ignored.
+        (H, W) bool, as `masks.defective` says.
 
     Raises:
         DataError: as in `read_pixels`.
     """
-    return np.any(_decode(path)[0], axis=-1)
+    return defective(*_decode(path), path)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
