@@ -337,10 +337,9 @@ def _mask_folders(ground_truth: Path, odd: Oddities) -> dict[str, Path]:
 
 def _name_images_without_mask(kind: Path, missing: Sequence[Path], odd: Oddities) -> None:
     if missing:
-        has = "has" if len(missing) == 1 else "have"
         odd.add(
             "kinds of defect that lack masks",
-            f"{kind}: {_count(missing)} {has} no mask, pixel metrics leave them out, "
+            f"{kind}: {_count(missing)} without a mask, left out of pixel metrics; "
             f"the first: {missing[0].relative_to(kind)}.",
         )
 

@@ -204,7 +204,7 @@ def test_images_without_mask_are_counted_by_kind(root: Path) -> None:
     category = mvtec.load_category(root, "tile")
     assert [sample.mask_path is None for sample in category.test[:3]] == [False, True, True]
     (warning,) = category.warnings
-    assert warning.startswith(f"{root / 'tile/test/crack'}: 5 images have no mask")
+    assert warning.startswith(f"{root / 'tile/test/crack'}: 5 images without a mask")
     assert warning.endswith("the first: 001.png.")
 
 
@@ -213,8 +213,8 @@ def test_without_ground_truth_every_kind_is_named(root: Path) -> None:
     category = mvtec.load_category(root, "tile")
     assert all(sample.mask_path is None for sample in category.test)
     assert [warning.partition(",")[0] for warning in category.warnings] == [
-        f"{root / 'tile/test/crack'}: 2 images have no mask",
-        f"{root / 'tile/test/oil'}: 1 image has no mask",
+        f"{root / 'tile/test/crack'}: 2 images without a mask",
+        f"{root / 'tile/test/oil'}: 1 image without a mask",
     ]
 
 
