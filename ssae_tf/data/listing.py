@@ -13,6 +13,9 @@ from pathlib import Path
 from ssae_tf.data import images
 from ssae_tf.errors import DataError
 
+# What operating systems and disk stations put beside people's files; some hold thumbnails.
+_NOT_OF_PEOPLE = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found"})
+
 
 def listed(folder: Path) -> tuple[list[Path], list[Path]]:
     """The images and the folders directly in a folder, each in natural order.
@@ -75,7 +78,7 @@ def _visible(folder: Path) -> list[tuple[Path, bool]]:
             found = {entry.name: _is_folder(entry) for entry in entries}
     except OSError as error:
         raise DataError(f"{folder}: can't be listed ({error.strerror}).") from error
-    names = [name for name in found if not name.startswith(".") and name != "__MACOSX"]
+    names = [name for name in found if not name.startswith(".") and name not in _NOT_OF_PEOPLE]
     return [(folder / name, found[name]) for name in sorted(names, key=natural)]
 
 

@@ -234,7 +234,7 @@ def _load_plain(root: Path, name: str) -> Category:
     found, folders = listed(root)
     inside = ", ".join(folder.name for folder in folders if _holds_images(folder))
     if not found:
-        hint = f"; images lie in {inside}, which train/good may hold" if inside else ""
+        hint = f"; images lie in {inside}: name one, or put them into train/good" if inside else ""
         raise DataError(
             f"{root}: expected categories (folders with train/good), a train/good, "
             f"or good images ({image_endings()}); found none of them{hint}."
@@ -307,7 +307,8 @@ def _kinds(part: Path, odd: Oddities) -> dict[Path, list[Path]]:
     good = [folder for folder in folders if is_good(folder.name)]
     if [folder.name for folder in good] not in ([], [GOOD]):
         names = " and ".join(folder.name for folder in good)
-        odd.add("folders taken for good images", f"{part}: {names} taken for good images.")
+        are = "is" if len(good) == 1 else "are"
+        odd.add("folders taken for good images", f"{part}: {names} {are} taken for good images.")
     return {folder: _images_of_kind(folder, odd) for folder in folders}
 
 

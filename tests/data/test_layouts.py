@@ -52,8 +52,8 @@ def test_btad(tmp_path: Path) -> None:
         "test/ok/0000.bmp": ("good", None),
     }
     assert category.warnings == (
-        f"{tmp_path / 'train'}: ok taken for good images.",
-        f"{tmp_path / 'test'}: ok taken for good images.",
+        f"{tmp_path / 'train'}: ok is taken for good images.",
+        f"{tmp_path / 'test'}: ok is taken for good images.",
     )
 
 
@@ -130,7 +130,7 @@ def test_names_that_mean_good(tmp_path: Path, name: str) -> None:
     assert [sample.kind for sample in (*category.train, *category.validation)] == ["good", "good"]
     assert Counter(sample.kind for sample in category.test) == {"good": 1, "cut": 1}
     assert category.warnings == tuple(
-        f"{folder / part}: {name} taken for good images."
+        f"{folder / part}: {name} is taken for good images."
         for part in ("train", "validation", "test")
     )
     assert mvtec.list_categories(tmp_path) == ["tile"]
@@ -148,7 +148,7 @@ def test_two_folders_of_good_images_are_one(tmp_path: Path) -> None:
         "test/OK/0.png": ("good", None),
         "test/good/0.png": ("good", None),
     }
-    assert category.warnings == (f"{tmp_path / 'test'}: OK and good taken for good images.",)
+    assert category.warnings == (f"{tmp_path / 'test'}: OK and good are taken for good images.",)
 
 
 # Folders inside of folders.
@@ -202,7 +202,7 @@ def test_folders_of_a_plain_folder_are_named(tmp_path: Path) -> None:
 
 def test_a_folder_of_folders_of_images_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "lot1/b.png", "lot2/c.png")
-    with pytest.raises(DataError, match=r"found none of them; images lie in lot1, lot2, which"):
+    with pytest.raises(DataError, match=r"found none of them; images lie in lot1, lot2: name one"):
         mvtec.load_category(tmp_path)
 
 

@@ -87,15 +87,15 @@ def test_the_categories_of_a_root(root: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_entered_is_passed_over(root: Path, monkeypatch) -> None:
-    # What lost+found does, also when tests run as root.
+    # Also when tests run as root.
     real = os.scandir
 
     def scandir(path: Path) -> Iterator[os.DirEntry[str]]:
-        if "lost+found" in Path(path).parts:
+        if "private" in Path(path).parts:
             raise PermissionError(13, "Permission denied")
         return real(path)
 
-    (root / "lost+found").mkdir()
+    (root / "private").mkdir()
     monkeypatch.setattr(os, "scandir", scandir)
     assert mvtec.list_categories(root) == ["tile", "wood"]
 
@@ -151,6 +151,8 @@ def test_what_systems_leave_behind_is_passed_over(tmp_path: Path) -> None:
         "train/good/readme.txt",
         "train/good/.ipynb_checkpoints/0-checkpoint.png",
         "train/good/__MACOSX/0.png",
+        "train/good/@eaDir/0.png/SYNOPHOTO_THUMB_XL.jpg",
+        "train/good/lost+found/0.png",
         "train/good/folder.png/inner.txt",
         "test/.ipynb_checkpoints/0.png",
         "test/__MACOSX/0.png",
