@@ -21,7 +21,8 @@ from ssae_tf.config import DOWNSAMPLING, RunConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.images import image_size
-from ssae_tf.data.mvtec import GOOD, Category, Sample, load_category, read_sample_mask
+from ssae_tf.data.kinds import GOOD
+from ssae_tf.data.mvtec import Category, Sample, load_category, read_sample_mask
 from ssae_tf.data.pipeline import CropSampler
 from ssae_tf.data.split import Split, data_hash, split_names, split_normal
 from ssae_tf.detector import (

@@ -5,7 +5,7 @@
     ROOT/CATEGORY/test/<kind>/**                       optional; the kind `good` or a defect's
     ROOT/CATEGORY/ground_truth/<kind>/<name>_mask.*    what is defective in test/<kind>/<name>.*
 
-`good` may have another name (`is_good`), and masks other names and places (`pairing`). What is
+`good` may have another name (`kinds.is_good`), and masks other names and places (`pairing`). What is
 passed over, or not understood, gets a sentence.
 """
 
@@ -14,28 +14,35 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ssae_tf.data import images
+from ssae_tf.data.kinds import (
+    GOOD,
+    GROUND_TRUTH,
+    PARTS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    apart,
+    count,
+    holds_images,
+    images_by_kind,
+    is_good,
+    mask_folders,
+    name_images_without_mask,
+    name_masks_of_no_kind,
+    name_strangers,
+)
 from ssae_tf.data.listing import image_endings, images_below, listed, natural
-from ssae_tf.data.pairing import Oddities, composed, keys, pair, part_masks
+from ssae_tf.data.pairing import Oddities, composed, keys, pair
 from ssae_tf.errors import DataError
 
-GOOD = "good"
-
 _LOGGER = logging.getLogger("ssae_tf")
-_TRAIN, _VALIDATION, _TEST, _GROUND_TRUTH = "train", "validation", "test", "ground_truth"
-_PARTS = (_TRAIN, _VALIDATION, _TEST, _GROUND_TRUTH)
-# In any case, and with any sign between words.
-_MEANING_GOOD = frozenset(
-    {"good", "ok", "okay", "normal", "pass", "passed"}
-    | {"defectfree", "nodefect", "nodefects", "nondefective", "anomalyfree"}
-)
 # A mask of more than this share of its image is probably inverted.
 _MAX_DEFECTIVE_SHARE = 0.6
 
@@ -86,11 +93,6 @@ class Category:
         """The kinds of defect in the test images, sorted."""
         kinds = {sample.kind for sample in self.test if sample.is_anomalous}
         return tuple(sorted(kinds, key=natural))
-
-
-def is_good(name: str) -> bool:
-    """Whether a folder of this name holds good images: "good", "OK", "Normal", "no_defect"."""
-    return re.sub(r"[\s_-]", "", name).casefold() in _MEANING_GOOD
 
 
 def list_categories(root: str | Path) -> list[str]:
@@ -221,10 +223,10 @@ def find_pictures(paths: Iterable[str | Path]) -> list[Path]:
 def _load(folder: Path, name: str) -> Category:
     _check_name(name, folder)
     odd = Oddities()
-    _name_strangers(folder, odd)
-    train, validation = (_good_images(folder / part, odd) for part in (_TRAIN, _VALIDATION))
+    name_strangers(folder, odd)
+    train, validation = (_good_images(folder / part, odd) for part in (TRAIN, VALIDATION))
     if not train:
-        raise DataError(f"{folder / _TRAIN / GOOD}: holds no images ({image_endings()}).")
+        raise DataError(f"{folder / TRAIN / GOOD}: holds no images ({image_endings()}).")
     test = _test_samples(folder, odd)
     return Category(folder, name, train, validation, test, odd.summed())
 
@@ -232,7 +234,7 @@ def _load(folder: Path, name: str) -> Category:
 def _load_plain(root: Path, name: str) -> Category:
     _check_name(name, root)
     found, folders = listed(root)
-    inside = ", ".join(folder.name for folder in folders if _holds_images(folder))
+    inside = ", ".join(folder.name for folder in folders if holds_images(folder))
     if not found:
         hint = f"; images lie in {inside}: name one, or put them into train/good" if inside else ""
         raise DataError(
@@ -242,7 +244,7 @@ def _load_plain(root: Path, name: str) -> Category:
     odd = Oddities()
     if inside:
         odd.add("folders", f"{root}: images in its folders are left out: {inside}.")
-    train = _good(_apart(root, found, odd)[0])
+    train = _good(apart(root, found, odd)[0])
     return Category(root, name, train, warnings=odd.summed())
 
 
@@ -263,140 +265,41 @@ def _check_name(name: str, folder: Path) -> None:
 def _good_images(part: Path, odd: Oddities) -> tuple[Sample, ...]:
     """The samples of train/ or validation/."""
     samples: tuple[Sample, ...] = ()
-    for kind, found in _kinds(part, odd).items():
+    for kind, found in images_by_kind(part, odd).items():
         if is_good(kind.name):
-            samples += _good(_apart(kind, found, odd)[0])
+            samples += _good(apart(kind, found, odd)[0])
         elif found:
-            sentence = f"{kind}: {_count(found)} left out, {part.name} is for good ones."
+            sentence = f"{kind}: {count(found)} left out, {part.name} is for good ones."
             odd.add("folders without good images", sentence)
     return samples
 
 
 def _test_samples(folder: Path, odd: Oddities) -> tuple[Sample, ...]:
-    mask_folders = _mask_folders(folder / _GROUND_TRUTH, odd)
-    unused = dict.fromkeys(mask_folders.values())
+    places = mask_folders(folder / GROUND_TRUTH, odd)
+    unused = dict.fromkeys(places.values())
     samples: list[Sample] = []
-    for kind, found in _kinds(folder / _TEST, odd).items():
-        shown, masks = _apart(kind, found, odd)
+    for kind, found in images_by_kind(folder / TEST, odd).items():
+        shown, masks = apart(kind, found, odd)
         if is_good(kind.name):
             samples += _good(shown)
             continue
         if shown and all(key.endswith("_mask") for key in shown.values()):
             odd.add("kinds of only masks", f"{kind}: left out, all its names are those of masks.")
             continue
-        mask_folder = mask_folders.get(kind.name) or mask_folders.get(composed(kind.name))
+        mask_folder = places.get(kind.name) or places.get(composed(kind.name))
         if mask_folder is not None:
             unused.pop(mask_folder, None)
             masks |= keys(images_below(mask_folder), mask_folder)
         paired = pair(shown, masks, odd)
-        _name_images_without_mask(kind, [path for path in shown if path not in paired], odd)
+        name_images_without_mask(kind, [path for path in shown if path not in paired], odd)
         samples += [Sample(path, kind.name, paired.get(path)) for path in shown]
     for mask_folder in unused:
-        _name_masks_of_no_kind(mask_folder, odd)
+        name_masks_of_no_kind(mask_folder, odd)
     return tuple(samples)
-
-
-def _kinds(part: Path, odd: Oddities) -> dict[Path, list[Path]]:
-    """The folders of train/, validation/ or test/ -> the images in each, to any depth."""
-    if not part.is_dir():
-        return {}
-    loose, folders = listed(part)
-    if loose:
-        sentence = f"{part}: {_count(loose)} left out, expected in {part.name}/<kind>/."
-        odd.add("folders with images outside of a kind", sentence)
-    good = [folder for folder in folders if is_good(folder.name)]
-    if [folder.name for folder in good] not in ([], [GOOD]):
-        names = " and ".join(folder.name for folder in good)
-        are = "is" if len(good) == 1 else "are"
-        odd.add("folders taken for good images", f"{part}: {names} {are} taken for good images.")
-    return {folder: _images_of_kind(folder, odd) for folder in folders}
-
-
-def _images_of_kind(folder: Path, odd: Oddities) -> list[Path]:
-    """The images of a kind; good ones among those of a defect are left out."""
-    found = images_below(folder)
-    if not found:
-        odd.add("folders without images", f"{folder}: holds no images ({image_endings()}).")
-    if is_good(folder.name):
-        return found
-    inside = [any(map(is_good, path.relative_to(folder).parts[:-1])) for path in found]
-    if any(inside):
-        place = found[inside.index(True)].parent
-        odd.add(
-            "folders of good images within a kind of defect",
-            f"{place}: taken for good images, left out, because {folder} is a kind of defect.",
-        )
-    return [path for path, is_inside in zip(found, inside, strict=True) if not is_inside]
-
-
-def _apart(
-    kind: Path, found: Sequence[Path], odd: Oddities
-) -> tuple[dict[Path, str], dict[Path, str]]:
-    """The images of a folder and the masks beside them, with what pairs them."""
-    shown, masks = part_masks(keys(found, kind))
-    if masks:
-        sentence = f"{kind}: {_count(masks)} taken for masks, the first: {next(iter(masks)).name}."
-        odd.add("folders with masks beside their images", sentence)
-    return shown, masks
-
-
-def _mask_folders(ground_truth: Path, odd: Oddities) -> dict[str, Path]:
-    """Name -> folder of masks, also under the name's composed form."""
-    if not ground_truth.is_dir():
-        return {}
-    loose, folders = listed(ground_truth)
-    if loose:
-        sentence = f"{ground_truth}: {_count(loose)} left out, expected in ground_truth/<kind>/."
-        odd.add("folders with images outside of a kind", sentence)
-    names = {folder.name: folder for folder in folders}
-    return {composed(name): folder for name, folder in names.items()} | names
-
-
-def _name_images_without_mask(kind: Path, missing: Sequence[Path], odd: Oddities) -> None:
-    if missing:
-        odd.add(
-            "kinds of defect that lack masks",
-            f"{kind}: {_count(missing)} without a mask, left out of pixel metrics; "
-            f"the first: {missing[0].relative_to(kind)}.",
-        )
-
-
-def _name_masks_of_no_kind(folder: Path, odd: Oddities) -> None:
-    masks = images_below(folder)
-    if masks and is_good(folder.name):
-        odd.add("folders of masks", f"{folder}: masks of good images are left out.")
-    elif masks:
-        sentence = f"{folder}: {_count(masks)} left out, masks without test/{folder.name}."
-        odd.add("folders of masks without images", sentence)
-
-
-def _name_strangers(folder: Path, odd: Oddities) -> None:
-    """Names images that are in a category's folder and in no part of it."""
-    loose, folders = listed(folder)
-    strange = [one.name for one in folders if one.name not in _PARTS and _holds_images(one)]
-    strange += [path.name for path in loose[:1]]
-    if strange:
-        odd.add(
-            "folders beside train",
-            f"{folder}: images outside of {', '.join(_PARTS)} are left out: {', '.join(strange)}.",
-        )
-
-
-def _holds_images(folder: Path) -> bool:
-    """Whether there are images in a folder or in one inside it; no deeper, which may take long."""
-    try:
-        found, folders = listed(folder)
-        return bool(found) or any(listed(inner)[0] for inner in folders)
-    except DataError:
-        return False
 
 
 def _good(paths: Iterable[Path]) -> tuple[Sample, ...]:
     return tuple(Sample(path, GOOD) for path in paths)
-
-
-def _count(paths: Sequence[Path] | Mapping[Path, str]) -> str:
-    return "1 image" if len(paths) == 1 else f"{len(paths)} images"
 
 
 def _existing(root: str | Path) -> Path:
@@ -410,7 +313,7 @@ def _existing(root: str | Path) -> Path:
 
 def _is_category(folder: Path) -> bool:
     try:
-        return any(is_good(inner.name) for inner in listed(folder / _TRAIN)[1])
+        return any(is_good(inner.name) for inner in listed(folder / TRAIN)[1])
     except DataError:
         # None there, or in a folder that may not be entered, such as a disk's lost+found.
         return False
@@ -422,9 +325,9 @@ def _refuse_without_good(folder: Path) -> None:
     Raises:
         DataError: it has, or its train/ can't be listed.
     """
-    parts = [part for part in _PARTS if os.path.isdir(folder / part)]
-    if _TRAIN in parts:
-        listed(folder / _TRAIN)
+    parts = [part for part in PARTS if os.path.isdir(folder / part)]
+    if TRAIN in parts:
+        listed(folder / TRAIN)
     if parts:
         raise DataError(
             f"{folder}: has {', '.join(parts)}, but no train/good (or ok, normal …) to learn from."

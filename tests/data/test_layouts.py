@@ -190,8 +190,28 @@ def test_good_images_within_a_kind_of_defect_are_left_out(tmp_path: Path) -> Non
         "ground_truth/cam1/crack/0.png",
     )
     assert list(labels(category.test, tmp_path)) == ["test/cam1/crack/0.png"]
-    (warning,) = category.warnings
-    assert warning.startswith(f"{tmp_path / 'test/cam1/good'}: taken for good images, left out")
+    assert category.warnings == (
+        f"{tmp_path / 'test/cam1/good'}: left out, not expected in {tmp_path / 'test/cam1'}.",
+    )
+
+
+def test_folders_of_masks_among_images_are_left_out(tmp_path: Path) -> None:
+    category = load(
+        tmp_path,
+        "train/good/0.png",
+        "train/good/masks/0.png",
+        "test/crack/0.png",
+        "test/crack/GT/0.png",
+        "test/ground_truth/crack/0.png",
+        "ground_truth/crack/0.png",
+    )
+    assert list(labels(category.train, tmp_path)) == ["train/good/0.png"]
+    assert list(labels(category.test, tmp_path)) == ["test/crack/0.png"]
+    assert category.warnings == (
+        f"{tmp_path / 'train/good/masks'}: left out, not expected in {tmp_path / 'train/good'}.",
+        f"{tmp_path / 'test/crack/GT'}: left out, not expected in {tmp_path / 'test/crack'}.",
+        f"{tmp_path / 'test/ground_truth'}: left out, not expected in {tmp_path / 'test'}.",
+    )
 
 
 def test_folders_of_a_plain_folder_are_named(tmp_path: Path) -> None:
