@@ -33,9 +33,10 @@ _DAMAGE = {
     "TIFF": _HARMLESS
     + r"((\w+Decode\w*|JPEGLib): |TIFFFill(Strip|Tile): .*error|Using code not yet).*",
 }
+# Lines that begin so; OpenCV's log goes on behind "> ".
 _LIBRARIES = re.compile(
-    rb"\s*$|libpng (warning|error)|\[ ?(ERROR|WARN|INFO|DEBUG):|OpenCV TIFF|Warning: unknown JFIF|"
-    rb"Corrupt JPEG|Premature end of JPEG|Invalid SOS|Inconsistent progr|Unknown Adobe color"
+    rb"\s*$|> |\[ ?(ERROR|WARN|INFO|DEBUG):|OpenCV TIFF|libpng (warning|error)|Corrupt JPEG|"
+    rb"Premature end of JPEG|Invalid SOS|Inconsistent progr|Unknown Adobe color|Warning: unknown JF"
 )
 
 # OpenCV 5 moved the module.
