@@ -32,7 +32,7 @@ from ssae_tf.detector import (
     Result,
     load_network,
 )
-from ssae_tf.errors import DataError, RunError
+from ssae_tf.errors import DataError, RunError, one_line
 from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
@@ -180,7 +180,7 @@ def calibrate(
         changed = config_module.override(detector.config, {"min_area": min_area})
         detector = detector.replace(config=changed)
     if data is not None:
-        samples: Sequence[Sample] = load_category(data, None).train
+        samples: Sequence[Sample] = _told(load_category(data, None), reporter).train
     else:
         samples = run_split(folder, detector.config)[1].calibrate
     samples = _left_out(samples, without)
@@ -199,7 +199,7 @@ def evaluate(
     *,
     data: str | Path | None = None,
     category: str | None = None,
-    sheets: str | Path | None = None,
+    out: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Measures a detector on the test pictures of its category (section 4.2).
@@ -208,8 +208,8 @@ def evaluate(
         run: a finished run folder, or a detector (then `data` is needed).
         data: a root in MVTec AD layout; None for the one the run was trained on.
         category: None for the run's own.
-        sheets: folder for a sheet of the best, median and worst pictures of each kind; None for
-            none.
+        out: folder for metrics.json and sheets of the best, median and worst images of each kind;
+            None for none.
         reporter: where progress goes; None for stderr.
 
     Returns:
@@ -227,7 +227,7 @@ def evaluate(
         detector = Detector.load(run)
         data = data or recorded(Path(run) / ENVIRONMENT_FILE, "data")
     found = category_to_test(data, category or detector.config.category or None, reporter)
-    return _evaluate(detector, found, None if sheets is None else Path(sheets), reporter)
+    return _evaluate(detector, found, None if out is None else Path(out), reporter)
 
 
 def preview(
@@ -259,7 +259,7 @@ def preview(
     """
     reporter = reporter or Reporter()
     # As many pictures as rows are enough, and large data sets take long to decode.
-    samples = load_category(data, category).train[:rows]
+    samples = _told(load_category(data, category), reporter).train[:rows]
     cache = decoded(samples, config, "training", reporter)
     stage = config.training.stages[-1]
     pictures: Sequence[np.ndarray] = cache.pictures
@@ -293,8 +293,7 @@ def _prepare(
     Raises:
         DataError: one of the pictures or masks can't be used, and is not to be left out.
     """
-    for warning in found.warnings:
-        reporter.warn(warning)
+    _told(found, reporter)
     settings = config.data
     split = split_normal(
         found, config.training.seed, settings.select_fraction, settings.calibrate_fraction
@@ -339,6 +338,13 @@ def _prepare(
         )
     config = config_module.resolve(config, _side(config, pictures))
     return found, split, Trainer(caches["train"], caches["select"], config, reporter)
+
+
+def _told(found: Category, reporter: Reporter) -> Category:
+    """The category, with its warnings passed on."""
+    for warning in found.warnings:
+        reporter.warn(warning)
+    return found
 
 
 def _side(config: RunConfig, pictures: Sequence[np.ndarray]) -> float:
@@ -402,8 +408,7 @@ def _finish(
     detector.save(folder)
     metrics = None
     if found.test:
-        metrics = _evaluate(detector, found, folder / SHEETS_FOLDER, reporter)
-        write_json(folder / METRICS_FILE, metrics)
+        metrics = _evaluate(detector, found, folder, reporter)
     return Fitted(folder, detector, metrics)
 
 
@@ -530,13 +535,14 @@ def _not_calibrated_with(split: Split) -> list[Sample]:
 
 
 def _evaluate(
-    detector: Detector, found: Category, sheets: Path | None, reporter: Reporter
+    detector: Detector, found: Category, out: Path | None, reporter: Reporter
 ) -> dict[str, Any]:
-    """metrics.json's content for the test pictures; sheets as well if asked for."""
+    """metrics.json's content for the test images; written to a folder, with sheets, if given."""
     metrics, verdicts = measure_test_set(detector, found, reporter)
     metrics["projection"] = _projection(detector, found, reporter)
-    if sheets is not None:
-        _write_sheets(detector, found, verdicts, sheets, reporter)
+    if out is not None:
+        write_json(out / METRICS_FILE, metrics)
+        _write_sheets(detector, found, verdicts, out / SHEETS_FOLDER, reporter)
     return metrics
 
 
@@ -549,9 +555,7 @@ def category_to_test(data: str | Path, category: str | None, reporter: Reporter)
     found = load_category(data, category)
     if not found.test:
         raise DataError(f"{found.root}: has no test pictures (test/<kind>/*).")
-    for warning in found.warnings:
-        reporter.warn(warning)
-    return found
+    return _told(found, reporter)
 
 
 def measure_test_set(
@@ -613,28 +617,29 @@ def _write_sheets(
     folder: Path,
     reporter: Reporter,
 ) -> None:
-    """One sheet for each kind: the best, median and worst judged pictures."""
+    """One sheet for each kind: the best, median and worst judged images; a warning if it fails."""
     assert detector.calibration is not None
     kinds = sorted({verdict.kind for verdict in verdicts})
     picked = {kind: pick_rows([v for v in verdicts if v.kind == kind]) for kind in kinds}
     samples = {str(sample.path.relative_to(found.root)): sample for sample in found.test}
     with reporter.task("Drawing sheets", sum(map(len, picked.values()))) as task:
         for kind, choices in picked.items():
-            rows = []
-            for label, verdict in choices:
-                # Pictures and maps of the whole test set would not fit in memory.
-                sample = samples[verdict.path]
-                again = detector.predict(sample.path)
-                assert again.reconstruction is not None
-                result = _measured(again, sample, found.root)
-                rows.append(SheetRow(label, result, again.picture, again.reconstruction))
-                task.advance()
-            write_sheet(
-                folder / f"{kind}.png",
-                rows,
-                f"{found.name}: {kind}",
-                threshold=detector.calibration.threshold,
-            )
+            path = folder / f"{kind}.png"
+            # The figures are there already, and no sheet is worth losing what comes after it.
+            try:
+                rows = []
+                for label, verdict in choices:
+                    # Images and maps of the whole test set would not fit in memory.
+                    sample = samples[verdict.path]
+                    again = detector.predict(sample.path)
+                    assert again.reconstruction is not None
+                    result = _measured(again, sample, found.root)
+                    rows.append(SheetRow(label, result, again.picture, again.reconstruction))
+                    task.advance()
+                threshold = detector.calibration.threshold
+                write_sheet(path, rows, f"{found.name}: {kind}", threshold=threshold)
+            except Exception as error:
+                reporter.warn(f"{path}: the sheet can't be drawn ({one_line(error)}).")
 
 
 def run_split(folder: Path, config: RunConfig) -> tuple[Category, Split]:

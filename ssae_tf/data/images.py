@@ -23,6 +23,7 @@ from PIL import WebPImagePlugin
 
 from ssae_tf.data.codec import decode
 from ssae_tf.data.headers import READERS, DamagedError, exif_orientation, format_of, read_header
+from ssae_tf.data.masks import defective
 from ssae_tf.errors import DataError, ImageTooLargeError, one_line
 
 HAS_HEIC = importlib.util.find_spec("pillow_heif") is not None
@@ -134,12 +135,12 @@ def read_mask(path: str | Path) -> np.ndarray:
     """Reads a ground-truth mask.
 
     Returns:
-        (H, W) bool: True where any colour channel is not zero; alpha is ignored.
+        (H, W) bool, as `masks.defective` says.
 
     Raises:
         DataError: as in `read_pixels`.
     """
-    return np.any(_decode(path)[0], axis=-1)
+    return defective(*_decode(path), path)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

@@ -445,33 +445,6 @@ def test_only_pixels_are_scaled(dtype: type) -> None:
         images.to_unit(np.zeros((1, 1, 3), dtype))
 
 
-@pytest.mark.parametrize(
-    ("mode", "value"), [("L", 1), ("L", 255), ("1", 1), ("RGB", (0, 0, 1)), ("RGBA", (1, 0, 0, 0))]
-)
-def test_any_value_but_zero_is_defect(tmp_path: Path, mode: str, value: object) -> None:
-    image = Image.new(mode, (5, 3))
-    image.putpixel((4, 1), value)
-    path = tmp_path / "m.png"
-    image.save(path)
-    mask = images.read_mask(path)
-    expected = np.zeros((3, 5), bool)
-    expected[1, 4] = True
-    assert mask.dtype == np.bool_
-    np.testing.assert_array_equal(mask, expected)
-
-
-def test_alpha_is_no_defect(tmp_path: Path) -> None:
-    path = tmp_path / "m.png"
-    Image.new("RGBA", (5, 3), (0, 0, 0, 255)).save(path)
-    assert not images.read_mask(path).any()
-
-
-def test_sixteen_bit_masks(tmp_path: Path) -> None:
-    path = tmp_path / "m.png"
-    Image.fromarray(np.array([[0, 1, 255, 256]], np.uint16)).save(path)
-    assert images.read_mask(path).tolist() == [[False, True, True, True]]
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_is_written_is_read_back(tmp_path: Path, channels: int) -> None:
     path = tmp_path / "größe 検査.png"
