@@ -22,7 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from ssae_tf.data import images
-from ssae_tf.data.listing import image_endings, images_below, listed, natural
+from ssae_tf.data.listing import (
+    files_left_out,
+    image_endings,
+    images_below,
+    listed,
+    natural,
+)
 from ssae_tf.data.pairing import Oddities, composed, keys, pair, part_masks
 from ssae_tf.errors import DataError
 
@@ -200,8 +206,8 @@ def find_pictures(paths: Iterable[str | Path]) -> list[Path]:
             error that belongs to it.
 
     Returns:
-        The images in the order of `paths`. A folder without any gives a warning on the logger
-        `ssae_tf`.
+        The images in the order of `paths`. A folder without any, or with other files, gives a
+        warning on the logger `ssae_tf`.
 
     Raises:
         DataError: a folder can't be listed.
@@ -214,6 +220,8 @@ def find_pictures(paths: Iterable[str | Path]) -> list[Path]:
         inside = images_below(path)
         if not inside:
             _LOGGER.warning("%s: holds no images (%s).", path, image_endings())
+        if others := files_left_out([path]):
+            _LOGGER.warning("%s: %s.", path, others)
         found += inside
     return found
 
@@ -222,8 +230,12 @@ def _load(folder: Path, name: str) -> Category:
     odd = Oddities()
     _name_strangers(folder, odd)
     train, validation = (_good_images(folder / part, odd) for part in (_TRAIN, _VALIDATION))
+    others = files_left_out(folder / part for part in _PARTS if (folder / part).is_dir())
     if not train:
-        raise DataError(f"{folder / _TRAIN / GOOD}: holds no images ({image_endings()}).")
+        hint = f"; {others}" if others else ""
+        raise DataError(f"{folder / _TRAIN / GOOD}: holds no images ({image_endings()}){hint}.")
+    if others:
+        odd.add("folders with other files", f"{folder}: {others}.")
     test = _test_samples(folder, odd)
     return Category(folder, name, train, validation, test, odd.summed())
 
@@ -231,13 +243,17 @@ def _load(folder: Path, name: str) -> Category:
 def _load_plain(root: Path, name: str) -> Category:
     found, folders = listed(root)
     inside = ", ".join(folder.name for folder in folders if _holds_images(folder))
+    others = files_left_out([root], below=False)
     if not found:
         hint = f"; images lie in {inside}, which train/good may hold" if inside else ""
+        hint += f"; {others}" if others else ""
         raise DataError(
             f"{root}: expected categories (folders with train/good), a train/good, "
             f"or good images ({image_endings()}); found none of them{hint}."
         )
     odd = Oddities()
+    if others:
+        odd.add("folders with other files", f"{root}: {others}.")
     if inside:
         odd.add("folders", f"{root}: images in its folders are left out: {inside}.")
     train = _good(_apart(root, found, odd)[0])
