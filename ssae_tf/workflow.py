@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -460,7 +461,7 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
     if threshold > max(scores):
         source = f", the lowest for a gate: all {len(scores)} normal pictures are below"
     reporter.say(f"Threshold {threshold:.4g}{source}, min_area {min_area} pixels.")
-    reporter.say(_highest(scores, [sample.path.name for sample in usable]))
+    reporter.say(_highest(scores, _names(usable)))
     return detector.replace(calibration=calibration)
 
 
@@ -468,16 +469,31 @@ def _left_out(samples: Sequence[Sample], without: Sequence[str]) -> Sequence[Sam
     """Calibration pictures without some of them.
 
     Raises:
-        DataError: a name is none of theirs, or no picture is left.
+        DataError: a name is none of theirs or that of several, or no picture is left.
     """
-    names = {sample.path.name for sample in samples}
+    named = set()
     for name in without:
-        if name not in names:
+        parts = Path(name).parts
+        matches = [sample for sample in samples if sample.path.parts[-len(parts) :] == parts]
+        if not matches:
             raise DataError(f"{name}: no calibration picture has this file name.")
-    kept = [sample for sample in samples if sample.path.name not in without]
+        if len(matches) > 1:
+            both = ", ".join(f"{sample.path.parent.name}/{name}" for sample in matches[:2])
+            raise DataError(f"{name}: expected the name of one calibration image, found {both}.")
+        named.update(matches)
+    kept = [sample for sample in samples if sample not in named]
     if not kept:
         raise DataError("All calibration pictures are left out: a threshold needs one at least.")
     return kept
+
+
+def _names(samples: Sequence[Sample]) -> list[str]:
+    """Names that tell images apart: of their files, or with the folders in which they differ."""
+    names = [sample.path.name for sample in samples]
+    if len(set(names)) == len(names):
+        return names
+    root = os.path.commonpath([sample.path.parent for sample in samples])
+    return [sample.path.relative_to(root).as_posix() for sample in samples]
 
 
 def _highest(scores: Sequence[float], names: Sequence[str]) -> str:

@@ -743,6 +743,35 @@ def test_validation_pictures_are_for_the_threshold(
     assert calibration.scores == (pytest.approx(191 / 255 - 0.5, abs=1e-6),)
 
 
+def test_images_of_one_name_are_told_apart(
+    fit: Callable[..., workflow.Fitted], root: Path, listener: Listener
+) -> None:
+    for camera, number in (("cam1", 0), ("cam2", 1)):
+        folder = root / "tile/validation/good" / camera
+        folder.mkdir(parents=True)
+        shutil.copy(root / f"tile/train/good/{number:03}.png", folder / "0.png")
+    run = fit().folder
+    (line,) = [line for line in listener.said if line.startswith("Highest: ")]
+    assert {"cam1/0.png", "cam2/0.png"} <= set(line.split())
+    kept = workflow.calibrate(run, without=["cam1/0.png"], reporter=Listener()).calibration
+    assert kept is not None
+    assert len(kept.scores) == 1
+    with pytest.raises(DataError, match=r"expected the name of one .*, found cam1/0\.png, cam2/0"):
+        workflow.calibrate(run, without=["0.png"], reporter=Listener())
+
+
+def test_what_calibration_passes_over_is_told(
+    fit: Callable[..., workflow.Fitted], root: Path, listener: Listener
+) -> None:
+    run = fit().folder
+    good = root / "tile/train/good"
+    (good / "later").mkdir()
+    (good / "000.png").rename(good / "later/000.png")
+    listener.warned.clear()
+    workflow.calibrate(run, data=good, reporter=listener)
+    assert listener.warned == [f"{good}: images in its folders are left out: later."]
+
+
 # Evaluation.
 
 

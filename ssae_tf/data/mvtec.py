@@ -227,6 +227,7 @@ def find_pictures(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def _load(folder: Path, name: str) -> Category:
+    _check_name(name, folder)
     odd = Oddities()
     _name_strangers(folder, odd)
     train, validation = (_good_images(folder / part, odd) for part in (_TRAIN, _VALIDATION))
@@ -241,6 +242,7 @@ def _load(folder: Path, name: str) -> Category:
 
 
 def _load_plain(root: Path, name: str) -> Category:
+    _check_name(name, root)
     found, folders = listed(root)
     inside = ", ".join(folder.name for folder in folders if _holds_images(folder))
     others = files_left_out([root], below=False)
@@ -258,6 +260,20 @@ def _load_plain(root: Path, name: str) -> Category:
         odd.add("folders", f"{root}: images in its folders are left out: {inside}.")
     train = _good(_apart(root, found, odd)[0])
     return Category(root, name, train, warnings=odd.summed())
+
+
+def _check_name(name: str, folder: Path) -> None:
+    """Refuses a name that no JSON file can hold: that of a category is a setting of runs.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{folder}: expected a category's name in UTF-8; rename the folder."
+        ) from None
 
 
 def _good_images(part: Path, odd: Oddities) -> tuple[Sample, ...]:

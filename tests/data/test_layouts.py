@@ -325,6 +325,14 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     assert category.warnings == ()
 
 
+@pytest.mark.parametrize("image", ["train/good/0.png", "0.png"])
+def test_a_category_is_named_in_utf_8(tmp_path: Path, image: str) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    touch(folder, image)
+    with pytest.raises(DataError, match=r"expected a category's name in UTF-8; rename"):
+        mvtec.load_category(folder)
+
+
 # Work.
 
 
