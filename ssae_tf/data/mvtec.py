@@ -5,7 +5,7 @@
     ROOT/CATEGORY/test/<kind>/**                       optional; the kind `good` or a defect's
     ROOT/CATEGORY/ground_truth/<kind>/<name>_mask.*    what is defective in test/<kind>/<name>.*
 
-`good` may have another name (`kinds.is_good`), and masks other names and places (`pairing`). What is
+`good` may have another name (`kinds.is_good`), masks other names and places (`pairing`). What is
 passed over, or not understood, gets a sentence.
 """
 
@@ -38,7 +38,7 @@ from ssae_tf.data.kinds import (
     name_masks_of_no_kind,
     name_strangers,
 )
-from ssae_tf.data.listing import image_endings, images_below, listed, natural
+from ssae_tf.data.listing import files_left_out, image_endings, images_below, listed, natural
 from ssae_tf.data.pairing import Oddities, composed, keys, pair
 from ssae_tf.errors import DataError
 
@@ -202,8 +202,8 @@ def find_pictures(paths: Iterable[str | Path]) -> list[Path]:
             error that belongs to it.
 
     Returns:
-        The images in the order of `paths`. A folder without any gives a warning on the logger
-        `ssae_tf`.
+        The images in the order of `paths`. A folder without any, or with other files, gives a
+        warning on the logger `ssae_tf`.
 
     Raises:
         DataError: a folder can't be listed.
@@ -216,6 +216,8 @@ def find_pictures(paths: Iterable[str | Path]) -> list[Path]:
         inside = images_below(path)
         if not inside:
             _LOGGER.warning("%s: holds no images (%s).", path, image_endings())
+        if others := files_left_out([path]):
+            _LOGGER.warning("%s: %s.", path, others)
         found += inside
     return found
 
@@ -225,8 +227,12 @@ def _load(folder: Path, name: str) -> Category:
     odd = Oddities()
     name_strangers(folder, odd)
     train, validation = (_good_images(folder / part, odd) for part in (TRAIN, VALIDATION))
+    others = files_left_out(folder / part for part in PARTS if (folder / part).is_dir())
     if not train:
-        raise DataError(f"{folder / TRAIN / GOOD}: holds no images ({image_endings()}).")
+        hint = f"; {others}" if others else ""
+        raise DataError(f"{folder / TRAIN / GOOD}: holds no images ({image_endings()}){hint}.")
+    if others:
+        odd.add("folders with other files", f"{folder}: {others}.")
     test = _test_samples(folder, odd)
     return Category(folder, name, train, validation, test, odd.summed())
 
@@ -235,13 +241,17 @@ def _load_plain(root: Path, name: str) -> Category:
     _check_name(name, root)
     found, folders = listed(root)
     inside = ", ".join(folder.name for folder in folders if holds_images(folder))
+    others = files_left_out([root], below=False)
     if not found:
         hint = f"; images lie in {inside}: name one, or put them into train/good" if inside else ""
+        hint += f"; {others}" if others else ""
         raise DataError(
             f"{root}: expected categories (folders with train/good), a train/good, "
             f"or good images ({image_endings()}); found none of them{hint}."
         )
     odd = Oddities()
+    if others:
+        odd.add("folders with other files", f"{root}: {others}.")
     if inside:
         odd.add("folders", f"{root}: images in its folders are left out: {inside}.")
     train = _good(apart(root, found, odd)[0])

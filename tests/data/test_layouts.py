@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -236,7 +237,8 @@ def test_a_folder_of_folders_of_images_is_refused(tmp_path: Path) -> None:
         (["train/0.png", "train/1.png"], "train: 2 images left out, expected in train/<kind>/."),
         (["validation/0.png"], "validation: 1 image left out, expected in validation/<kind>/."),
         (["ground_truth/0.png"], "ground_truth: 1 image left out, expected in ground_truth/<kind>"),
-        (["test/crack/notes.txt"], "test/crack: holds no images (.bmp"),
+        (["test/crack/.hidden"], "test/crack: holds no images (.bmp"),
+        (["test/notes.txt", "train/good/1.gif"], ": 2 files left out: 1 .gif, 1 .txt."),
         (["train/bad/0.png"], "train/bad: 1 image left out, train is for good ones."),
         (
             ["ground_truth/crack/0_mask.png", "ground_truth/crack/1_mask.png"],
@@ -260,6 +262,21 @@ def test_what_is_not_understood_gets_one_sentence(
     assert warning.startswith(f"{tmp_path}{place}{expected}")
     assert len(category.train) == 1
     assert category.test == ()
+
+
+def test_files_that_are_no_images_are_counted_once(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"train/good/{name}" for name in ["a.gif", "b.GIF", "c.txt", "1.pdf"]))
+    counted = "4 files left out: 2 .gif, 1 .pdf, 1 .txt."
+    with pytest.raises(DataError, match=rf"holds no images \(.*\); {re.escape(counted)}$"):
+        mvtec.load_category(tmp_path)
+    touch(tmp_path, "train/good/0.png")
+    assert mvtec.load_category(tmp_path).warnings == (f"{tmp_path}: {counted}",)
+
+
+def test_files_that_are_no_images_in_a_plain_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "a.gif", "more/b.gif")
+    with pytest.raises(DataError, match=r"found none of them; 1 file left out: 1 \.gif\.$"):
+        mvtec.load_category(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +305,7 @@ def test_of_many_warnings_of_a_kind_three_are_told(tmp_path: Path) -> None:
         "test/cut/0.png",
         "ground_truth/cut/0.png",
         *(f"ground_truth/cut/{number}.png" for number in range(1, 45)),
-        *(f"test/empty{number}/notes.txt" for number in range(3)),
+        *(f"test/empty{number}/.hidden" for number in range(3)),
     )
     empty, orphans = category.warnings[:3], category.warnings[3:]
     assert all("holds no images" in warning for warning in empty)
@@ -354,9 +371,10 @@ def test_each_folder_is_read_a_few_times_however_many_files(
 
     monkeypatch.setattr(os, "scandir", counted)
     mvtec.load_category(tmp_path)
-    assert reads[str(tmp_path / "test/cut")] == reads[str(tmp_path / "ground_truth/cut")] == 1
-    assert max(reads.values()) <= 4
-    assert sum(reads.values()) <= 14
+    # Once for images, once for other files.
+    assert reads[str(tmp_path / "test/cut")] == reads[str(tmp_path / "ground_truth/cut")] == 2
+    assert max(reads.values()) <= 5
+    assert sum(reads.values()) <= 21
 
 
 def test_a_linked_folder_is_searched_once(tmp_path: Path) -> None:

@@ -100,6 +100,16 @@ def test_a_jpeg_within_a_tiff_is_lossy_too(tmp_path: Path, log) -> None:
     assert len(log.records) == 1
 
 
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_with_alpha(tmp_path: Path, lossless: bool, log) -> None:
+    path = tmp_path / "m.webp"
+    with_alpha(255, 255 * DRAWN).save(path, lossless=lossless, exact=True)
+    np.testing.assert_array_equal(images.read_mask(path), DRAWN)
+    drawn("RGB", (255, 255, 255)).save(tmp_path / "n.webp", lossless=lossless)
+    assert images.read_mask(tmp_path / "n.webp").sum() == pytest.approx(DRAWN.sum(), rel=0.1)
+    assert len(log.records) == (0 if lossless else 2)
+
+
 def test_an_empty_jpeg_is_empty(tmp_path: Path) -> None:
     Image.new("L", (64, 64)).save(tmp_path / "m.jpg")
     assert not images.read_mask(tmp_path / "m.jpg").any()
