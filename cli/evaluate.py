@@ -58,7 +58,6 @@ def command(
     folder = options.resolve_run(run, report)
 
     from ssae_tf import workflow
-    from ssae_tf.files import write_json
     from ssae_tf.training.threads import use_cores
 
     use_cores()
@@ -67,17 +66,13 @@ def command(
     if is_ablation:
         _ablate(folder, data, category, as_json, out, report)
         return
-    sheets = None if out is None else out / workflow.SHEETS_FOLDER
-    metrics = workflow.evaluate(
-        folder, data=data, category=category, sheets=sheets, reporter=report
-    )
-    if out is not None:
-        write_json(out / workflow.METRICS_FILE, metrics)
+    metrics = workflow.evaluate(folder, data=data, category=category, out=out, reporter=report)
     if as_json:
         click.echo(json.dumps(metrics, indent=2))
     else:
         options.print_metrics(metrics)
-    if sheets is not None:
+    if out is not None:
+        sheets = out / workflow.SHEETS_FOLDER
         report.say(f"Sheets of the best, median and worst pictures: {sheets}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,22 @@ import click
 
 from ssae_tf.cli import options
 from ssae_tf.cli.main import ExitCode
-from ssae_tf.errors import DataError, RunError
+from ssae_tf.errors import DataError, ImageTooLargeError, RunError, SsaeError, one_line
 
 if TYPE_CHECKING:
+    from ssae_tf.detector import Detector
+    from ssae_tf.export.artefact import Artefact
     from ssae_tf.result import Result
+
+_SMALLEST_TILE = 64
+# Bytes of a file's name before its ending: file systems take 255, some that encrypt take 143.
+_MAX_NAME = 120
+
+
+def _check_threshold(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value >= 0):
+        raise click.BadParameter(f"expected a finite number of at least 0, received {value}.")
+    return value
 
 
 @click.command(
@@ -31,11 +44,12 @@ if TYPE_CHECKING:
 @click.option(
     "--threshold",
     type=float,
+    callback=_check_threshold,
     help="Score above which a picture is anomalous. [default: the run's]",
 )
 @click.option(
     "--tile",
-    type=click.IntRange(min=64),
+    type=click.IntRange(min=_SMALLEST_TILE),
     metavar="PIXELS",
     help="Show large pictures to the network in tiles of this side, which takes less memory; not "
     "of runs that standardize whole pictures, as presets quick and best do.",
@@ -45,6 +59,14 @@ if TYPE_CHECKING:
     type=click.IntRange(min=0),
     metavar="PIXELS",
     help="What tiles overlap by. [default: the receptive field's reach, so that nothing is lost]",
+)
+@click.option(
+    "--max-pixels",
+    # OpenCV decodes no more.
+    type=click.IntRange(min=1, max=1 << 30),
+    metavar="NUMBER",
+    help="Height times width above which an image is refused, before memory is taken for it. "
+    "[default: 178956970]",
 )
 @options.quiet
 @click.pass_context
@@ -56,18 +78,20 @@ def command(
     threshold: float | None,
     tile: int | None,
     halo: int | None,
+    max_pixels: int | None,
     quiet: bool,
 ) -> None:
     """Inspect pictures: one JSON line each.
 
     RUN is a run folder, or an artefact of `ssae-tf export`. PICTURES are files and folders, in any
-    mix; folders are searched through. A picture that can't be read gives a line with `error`, the
-    others are still inspected, and the exit code is 3.
+    mix; folders are searched through. A picture that can't be read, inspected or written gives a
+    line with `error`, the others are still inspected, and the exit code is 3.
     """
     if halo is not None and tile is None:
         raise click.UsageError("--halo needs --tile.")
     report = options.reporter(quiet)
 
+    from ssae_tf.data.images import MAX_PIXELS
     from ssae_tf.data.mvtec import find_pictures
     from ssae_tf.detector import Detector
     from ssae_tf.export.artefact import find, open_detector
@@ -96,31 +120,14 @@ def command(
         raise DataError(f"{', '.join(map(str, pictures))}: no pictures found.")
     if out is not None:
         _make_folder(out)
-    names = _names(paths)
-
-    def inspect(path: Path) -> tuple[Path, Result | DataError]:
-        try:
-            result = detector.predict(path, **more)
-            # Not written, and several of them may wait.
-            return path, dataclasses.replace(result, reconstruction=None)
-        except DataError as error:
-            return path, error
-
-    def write(inspected: tuple[Path, Result | DataError]) -> dict[str, Any]:
-        path, result = inspected
-        if isinstance(result, DataError):
-            return {"schema_version": SCHEMA_VERSION, "path": str(path), "error": str(result)}
-        if out is not None:
-            _write(result, out, names[path])
-        return result.to_dict()
-
+    inspection = _Inspection(detector, max_pixels or MAX_PIXELS, more, out, _names(paths))
     if is_many:
         # While the network sees a picture, others are decoded and written.
         at_once = side_by_side() if isinstance(detector, Detector) else 1
-        lines = ahead(write, ahead(inspect, paths, at_once), 1)
+        lines = ahead(inspection.line, ahead(inspection.inspect, paths, at_once), 1)
     else:
         # In this thread, so that Ctrl-C ends it at once.
-        lines = map(write, map(inspect, paths))
+        lines = map(inspection.line, map(inspection.inspect, paths))
     failed = 0
     with report.task("Inspecting", len(paths)) as task:
         for line in lines:
@@ -129,6 +136,88 @@ def command(
             task.advance()
     if failed:
         ctx.exit(ExitCode.PARTIAL)
+
+
+@dataclasses.dataclass
+class _Inspection:
+    """Images to lines, in two steps that may run in threads of their own.
+
+    Attributes:
+        detector: what inspects them.
+        max_pixels: that an image may have.
+        arguments: of the detector's `predict`.
+        out: the folder for maps, masks and overlays; None for none.
+        names: of the files there.
+        has_result: whether an image was inspected by now.
+    """
+
+    detector: Detector | Artefact
+    max_pixels: int
+    arguments: dict[str, Any]
+    out: Path | None
+    names: dict[Path, str]
+    has_result: bool = False
+
+    def inspect(self, path: Path) -> tuple[Path, Result | Exception]:
+        """The verdict, without the reconstruction: it is not written, and several may wait."""
+        from ssae_tf.data.images import read_pixels
+
+        try:
+            pixels = read_pixels(path, self.max_pixels)
+            result = self.detector.predict(pixels, **self.arguments)
+            return path, dataclasses.replace(result, path=str(path), reconstruction=None)
+        except Exception as error:
+            return path, error
+
+    def line(self, inspected: tuple[Path, Result | Exception]) -> dict[str, Any]:
+        """Writes an image's files; gives what is printed of it.
+
+        Raises:
+            RunError: the run or artefact fails before it has inspected a single image.
+        """
+        path, result = inspected
+        if isinstance(result, RunError) and not self.has_result:
+            raise result
+        if isinstance(result, Exception):
+            return self._failed(path, result)
+        self.has_result = True
+        if self.out is not None:
+            try:
+                _write(result, self.out, self.names[path])
+            except Exception as error:
+                return self._failed(path, error)
+        return result.to_dict()
+
+    def _failed(self, path: Path, error: Exception) -> dict[str, Any]:
+        from ssae_tf.detector import SCHEMA_VERSION
+
+        text = str(error) if isinstance(error, SsaeError) else f"{one_line(error)}."
+        if str(path) not in text:
+            text = f"{path}: {text}"
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "path": str(path),
+            "error": text + self._remedy(error),
+        }
+
+    def _remedy(self, error: Exception) -> str:
+        """What helps against an image that is too large, as another sentence."""
+        import tensorflow as tf
+
+        from ssae_tf.detector import Detector
+
+        memory = (ImageTooLargeError, MemoryError, tf.errors.ResourceExhaustedError)
+        if not isinstance(error, memory):
+            return ""
+        hints = ["--max-pixels raises it"] if isinstance(error, ImageTooLargeError) else []
+        if isinstance(self.detector, Detector) and "tiles" not in self.arguments:
+            try:
+                self.detector.tiles(_SMALLEST_TILE)
+                hints.append("--tile lets the network see an image in parts, in less memory")
+            except RunError:
+                # This network must see the whole of an image.
+                pass
+        return f" {'; '.join(hints)}." if hints else ""
 
 
 def _json(line: dict[str, Any]) -> str:
@@ -145,21 +234,32 @@ def _make_folder(folder: Path) -> None:
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:
-    """A name for each picture's files: its stem, with the folders that tell equal stems apart."""
+    """A name for each picture's files: its stem, with the folders that tell equal stems apart.
+
+    Longer ones than file systems take lose their beginning.
+    """
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for path in dict.fromkeys(paths):
         # Not resolved: a link is known by its own name.
         parts = Path(os.path.abspath(path.with_suffix(""))).parts[1:]
         depth = 1
-        while (name := "_".join(parts[-depth:])) in taken and depth < len(parts):
+        while (name := _shortened("_".join(parts[-depth:]))) in taken and depth < len(parts):
             depth += 1
         number = 2
         while name in taken:
-            name, number = f"{'_'.join(parts)}_{number}", number + 1
+            name, number = f"{_shortened('_'.join(parts))}_{number}", number + 1
         taken.add(name)
         names[path] = name
     return names
+
+
+def _shortened(name: str) -> str:
+    """The last letters of a name that take no more than `_MAX_NAME` bytes."""
+    name = name[-_MAX_NAME:]
+    while len(os.fsencode(name)) > _MAX_NAME:
+        name = name[1:]
+    return name
 
 
 def _write(result: Result, folder: Path, name: str) -> None:

@@ -130,7 +130,7 @@ class Artefact:
         x = as_unit(picture, self.metadata["inputs"]["white_level"])
         if self.image_size not in (None, x.shape[:2]):
             raise DataError(
-                f"{path or 'The picture'}: {x.shape[0]}×{x.shape[1]} pixels, the artefact was "
+                f"{f'{path}: ' if path else ''}{x.shape[0]}×{x.shape[1]} pixels, the artefact was "
                 "exported for {}×{} only.".format(*self.image_size)
             )
         found = self.run(x[None])

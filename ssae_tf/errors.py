@@ -17,6 +17,10 @@ class DataError(SsaeError):
     """A folder or picture is missing, unreadable or not in the expected layout."""
 
 
+class ImageTooLargeError(DataError):
+    """An image has more pixels than the limit."""
+
+
 class RunError(SsaeError):
     """A run folder is missing, incomplete, or would be overwritten."""
 

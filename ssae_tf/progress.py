@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
 import time
+from collections import Counter
 from types import TracebackType
 
 from rich.console import Console
@@ -18,6 +21,10 @@ from rich.progress import (
 
 # Without a terminal a line is printed at most this often, seconds.
 _LINE_INTERVAL = 15.0
+# Of one kind of warning, during one task.
+_MAX_WARNINGS = 3
+
+_LOGGER = logging.getLogger("ssae_tf")
 
 
 class Reporter:
@@ -42,7 +49,7 @@ class Reporter:
 
 
 class Task:
-    """One piece of long work."""
+    """One piece of long work; what is logged of many files meanwhile is summed up at its end."""
 
     def __init__(self, reporter: Reporter, description: str, total: int, done: int) -> None:
         self._reporter = reporter
@@ -67,10 +74,12 @@ class Task:
             redirect_stdout=sys.stdout.isatty(),
         )
         self._id = self._bar.add_task(description, total=total, completed=done, note="")
+        self._summary = _Summary()
 
     def __enter__(self) -> Task:
         self._start = self._told = time.monotonic()
         self._bar.start()
+        _LOGGER.addFilter(self._summary)
         return self
 
     def __exit__(
@@ -80,6 +89,8 @@ class Task:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+        _LOGGER.removeFilter(self._summary)
+        self._summary.tell()
 
     @property
     def pace(self) -> float:
@@ -108,6 +119,32 @@ class Task:
                 f"{self._description}: {self._done}/{self._total}, {duration(left)} left"
                 + (f", {self._note}" if self._note else "")
             )
+
+
+class _Summary(logging.Filter):
+    """Holds back what is logged more than three times with other arguments, and counts it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: Counter[str] = Counter()
+        self._last: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is shown."""
+        kind = str(record.msg)
+        # Images are read in several threads.
+        with self._lock:
+            self._counts[kind] += 1
+            self._last[kind] = record.getMessage()
+            return self._counts[kind] <= _MAX_WARNINGS
+
+    def tell(self) -> None:
+        """Logs how many of each kind were held back."""
+        for kind, count in self._counts.items():
+            if count > _MAX_WARNINGS:
+                more = count - _MAX_WARNINGS
+                _LOGGER.warning("… and %d more, the last: %s", more, self._last[kind])
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ from ssae_tf.config import DOWNSAMPLING, RunConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.images import image_size
-from ssae_tf.data.mvtec import GOOD, Category, Sample, load_category, read_sample_mask
+from ssae_tf.data.kinds import GOOD
+from ssae_tf.data.mvtec import Category, Sample, load_category, read_sample_mask
 from ssae_tf.data.pipeline import CropSampler
 from ssae_tf.data.split import Split, data_hash, split_names, split_normal
 from ssae_tf.detector import (
@@ -31,7 +33,7 @@ from ssae_tf.detector import (
     Detector,
     load_network,
 )
-from ssae_tf.errors import DataError, InputError, RunError
+from ssae_tf.errors import DataError, InputError, RunError, one_line
 from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
@@ -181,7 +183,7 @@ def calibrate(
         changed = config_module.override(detector.config, {"min_area": min_area})
         detector = detector.replace(config=changed)
     if data is not None:
-        samples: Sequence[Sample] = load_category(data, None).train
+        samples: Sequence[Sample] = _told(load_category(data, None), reporter).train
     else:
         samples = run_split(folder, detector.config)[1].calibrate
     samples = _left_out(samples, without)
@@ -200,7 +202,7 @@ def evaluate(
     *,
     data: str | Path | None = None,
     category: str | None = None,
-    sheets: str | Path | None = None,
+    out: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Measures a detector on the test pictures of its category (section 4.2).
@@ -209,8 +211,8 @@ def evaluate(
         run: a finished run folder, or a detector (then `data` is needed).
         data: a root in MVTec AD layout; None for the one the run was trained on.
         category: None for the run's own.
-        sheets: folder for a sheet of the best, median and worst pictures of each kind; None for
-            none.
+        out: folder for metrics.json and sheets of the best, median and worst images of each kind;
+            None for none.
         reporter: where progress goes; None for stderr.
 
     Returns:
@@ -228,7 +230,7 @@ def evaluate(
         detector = Detector.load(run)
         data = data or recorded(Path(run) / ENVIRONMENT_FILE, "data")
     found = category_to_test(data, category or detector.config.category or None, reporter)
-    return _evaluate(detector, found, None if sheets is None else Path(sheets), reporter)
+    return _evaluate(detector, found, None if out is None else Path(out), reporter)
 
 
 def preview(
@@ -260,7 +262,7 @@ def preview(
     """
     reporter = reporter or Reporter()
     # As many pictures as rows are enough, and large data sets take long to decode.
-    samples = load_category(data, category).train[:rows]
+    samples = _told(load_category(data, category), reporter).train[:rows]
     cache = decoded(samples, config, "training", reporter)
     stage = config.training.stages[-1]
     pictures: Sequence[np.ndarray] = cache.pictures
@@ -294,8 +296,7 @@ def _prepare(
     Raises:
         DataError: one of the pictures or masks can't be used, and is not to be left out.
     """
-    for warning in found.warnings:
-        reporter.warn(warning)
+    _told(found, reporter)
     settings = config.data
     split = split_normal(
         found, config.training.seed, settings.select_fraction, settings.calibrate_fraction
@@ -340,6 +341,13 @@ def _prepare(
         )
     config = config_module.resolve(config, _side(config, pictures))
     return found, split, Trainer(caches["train"], caches["select"], config, reporter)
+
+
+def _told(found: Category, reporter: Reporter) -> Category:
+    """The category, with its warnings passed on."""
+    for warning in found.warnings:
+        reporter.warn(warning)
+    return found
 
 
 def _side(config: RunConfig, pictures: Sequence[np.ndarray]) -> float:
@@ -403,8 +411,7 @@ def _finish(
     detector.save(folder)
     metrics = None
     if found.test:
-        metrics = _evaluate(detector, found, folder / SHEETS_FOLDER, reporter)
-        write_json(folder / METRICS_FILE, metrics)
+        metrics = _evaluate(detector, found, folder, reporter)
     return Fitted(folder, detector, metrics)
 
 
@@ -456,7 +463,7 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
     if threshold > max(scores):
         source = f", the lowest for a gate: all {len(scores)} normal pictures are below"
     reporter.say(f"Threshold {threshold:.4g}{source}, min_area {min_area} pixels.")
-    reporter.say(_highest(scores, [sample.path.name for sample in usable]))
+    reporter.say(_highest(scores, _names(usable)))
     return detector.replace(calibration=calibration)
 
 
@@ -464,16 +471,31 @@ def _left_out(samples: Sequence[Sample], without: Sequence[str]) -> Sequence[Sam
     """Calibration pictures without some of them.
 
     Raises:
-        DataError: a name is none of theirs, or no picture is left.
+        DataError: a name is none of theirs or that of several, or no picture is left.
     """
-    names = {sample.path.name for sample in samples}
+    named = set()
     for name in without:
-        if name not in names:
+        parts = Path(name).parts
+        matches = [sample for sample in samples if sample.path.parts[-len(parts) :] == parts]
+        if not matches:
             raise DataError(f"{name}: no calibration picture has this file name.")
-    kept = [sample for sample in samples if sample.path.name not in without]
+        if len(matches) > 1:
+            both = ", ".join(f"{sample.path.parent.name}/{name}" for sample in matches[:2])
+            raise DataError(f"{name}: expected the name of one calibration image, found {both}.")
+        named.update(matches)
+    kept = [sample for sample in samples if sample not in named]
     if not kept:
         raise DataError("All calibration pictures are left out: a threshold needs one at least.")
     return kept
+
+
+def _names(samples: Sequence[Sample]) -> list[str]:
+    """Names that tell images apart: of their files, or with the folders in which they differ."""
+    names = [sample.path.name for sample in samples]
+    if len(set(names)) == len(names):
+        return names
+    root = os.path.commonpath([sample.path.parent for sample in samples])
+    return [sample.path.relative_to(root).as_posix() for sample in samples]
 
 
 def _highest(scores: Sequence[float], names: Sequence[str]) -> str:
@@ -531,13 +553,14 @@ def _not_calibrated_with(split: Split) -> list[Sample]:
 
 
 def _evaluate(
-    detector: Detector, found: Category, sheets: Path | None, reporter: Reporter
+    detector: Detector, found: Category, out: Path | None, reporter: Reporter
 ) -> dict[str, Any]:
-    """metrics.json's content for the test pictures; sheets as well if asked for."""
+    """metrics.json's content for the test images; written to a folder, with sheets, if given."""
     metrics, verdicts = measure_test_set(detector, found, reporter)
     metrics["projection"] = _projection(detector, found, reporter)
-    if sheets is not None:
-        _write_sheets(detector, found, verdicts, sheets, reporter)
+    if out is not None:
+        write_json(out / METRICS_FILE, metrics)
+        _write_sheets(detector, found, verdicts, out / SHEETS_FOLDER, reporter)
     return metrics
 
 
@@ -550,9 +573,7 @@ def category_to_test(data: str | Path, category: str | None, reporter: Reporter)
     found = load_category(data, category)
     if not found.test:
         raise DataError(f"{found.root}: has no test pictures (test/<kind>/*).")
-    for warning in found.warnings:
-        reporter.warn(warning)
-    return found
+    return _told(found, reporter)
 
 
 def measure_test_set(
@@ -614,28 +635,29 @@ def _write_sheets(
     folder: Path,
     reporter: Reporter,
 ) -> None:
-    """One sheet for each kind: the best, median and worst judged pictures."""
+    """One sheet for each kind: the best, median and worst judged images; a warning if it fails."""
     assert detector.calibration is not None
     kinds = sorted({verdict.kind for verdict in verdicts})
     picked = {kind: pick_rows([v for v in verdicts if v.kind == kind]) for kind in kinds}
     samples = {str(sample.path.relative_to(found.root)): sample for sample in found.test}
     with reporter.task("Drawing sheets", sum(map(len, picked.values()))) as task:
         for kind, choices in picked.items():
-            rows = []
-            for label, verdict in choices:
-                # Pictures and maps of the whole test set would not fit in memory.
-                sample = samples[verdict.path]
-                again = detector.predict(sample.path)
-                assert again.reconstruction is not None
-                result = _measured(again, sample, found.root)
-                rows.append(SheetRow(label, result, again.picture, again.reconstruction))
-                task.advance()
-            write_sheet(
-                folder / f"{kind}.png",
-                rows,
-                f"{found.name}: {kind}",
-                threshold=detector.calibration.threshold,
-            )
+            path = folder / f"{kind}.png"
+            # The figures are there already, and no sheet is worth losing what comes after it.
+            try:
+                rows = []
+                for label, verdict in choices:
+                    # Images and maps of the whole test set would not fit in memory.
+                    sample = samples[verdict.path]
+                    again = detector.predict(sample.path)
+                    assert again.reconstruction is not None
+                    result = _measured(again, sample, found.root)
+                    rows.append(SheetRow(label, result, again.picture, again.reconstruction))
+                    task.advance()
+                threshold = detector.calibration.threshold
+                write_sheet(path, rows, f"{found.name}: {kind}", threshold=threshold)
+            except Exception as error:
+                reporter.warn(f"{path}: the sheet can't be drawn ({one_line(error)}).")
 
 
 def run_split(folder: Path, config: RunConfig) -> tuple[Category, Split]:

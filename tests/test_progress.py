@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from collections.abc import Callable
 
@@ -43,6 +44,43 @@ def test_lines_go_to_stderr_as_they_are(capsys: pytest.CaptureFixture[str]) -> N
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == f"{text}\nWarning: {text}\n"
+
+
+def test_of_many_warnings_of_a_kind_a_task_shows_three(
+    caplog: pytest.LogCaptureFixture, clock: Callable[[float], None]
+) -> None:
+    log = logging.getLogger("ssae_tf")
+    with Reporter(quiet=True).task("Reading", 50):
+        for number in range(44):
+            log.warning("%s.png: marks %d %%", number, 90)
+            if number < 3:
+                log.warning("%s.png: alpha", number)
+    log.warning("%s.png: marks %d %%", 44, 90)
+    assert [record.getMessage() for record in caplog.records] == [
+        "0.png: marks 90 %",
+        "0.png: alpha",
+        "1.png: marks 90 %",
+        "1.png: alpha",
+        "2.png: marks 90 %",
+        "2.png: alpha",
+        "… and 41 more, the last: 43.png: marks 90 %",
+        "44.png: marks 90 %",
+    ]
+
+
+def test_warnings_are_summed_up_when_a_task_fails(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("ssae_tf")
+
+    def read() -> None:
+        with Reporter(quiet=True).task("Reading", 5):
+            for number in range(5):
+                log.warning("%s.png: alpha", number)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        read()
+    assert caplog.messages[3:] == ["… and 2 more, the last: 4.png: alpha"]
+    assert not log.filters
 
 
 def test_quiet_keeps_warnings_alone(

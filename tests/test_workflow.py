@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import threading
 import time
@@ -742,18 +743,101 @@ def test_validation_pictures_are_for_the_threshold(
     assert calibration.scores == (pytest.approx(191 / 255 - 0.5, abs=1e-6),)
 
 
+def test_images_of_one_name_are_told_apart(
+    fit: Callable[..., workflow.Fitted], root: Path, listener: Listener
+) -> None:
+    for camera, number in (("cam1", 0), ("cam2", 1)):
+        folder = root / "tile/validation/good" / camera
+        folder.mkdir(parents=True)
+        shutil.copy(root / f"tile/train/good/{number:03}.png", folder / "0.png")
+    run = fit().folder
+    (line,) = [line for line in listener.said if line.startswith("Highest: ")]
+    assert {"cam1/0.png", "cam2/0.png"} <= set(line.split())
+    kept = workflow.calibrate(run, without=["cam1/0.png"], reporter=Listener()).calibration
+    assert kept is not None
+    assert len(kept.scores) == 1
+    with pytest.raises(DataError, match=r"expected the name of one .*, found cam1/0\.png, cam2/0"):
+        workflow.calibrate(run, without=["0.png"], reporter=Listener())
+
+
+def test_what_calibration_passes_over_is_told(
+    fit: Callable[..., workflow.Fitted], root: Path, listener: Listener
+) -> None:
+    run = fit().folder
+    good = root / "tile/train/good"
+    (good / "later").mkdir()
+    (good / "000.png").rename(good / "later/000.png")
+    listener.warned.clear()
+    workflow.calibrate(run, data=good, reporter=listener)
+    assert listener.warned == [f"{good}: images in its folders are left out: later."]
+
+
 # Evaluation.
 
 
 def test_evaluate_again_gives_the_same(
     run_folder: Path, tmp_path: Path, shared_network: None
 ) -> None:
-    metrics = workflow.evaluate(run_folder, sheets=tmp_path / "sheets", reporter=Listener())
-    assert metrics == _json(run_folder / "metrics.json")
+    metrics = workflow.evaluate(run_folder, out=tmp_path, reporter=Listener())
+    assert metrics == _json(run_folder / "metrics.json") == _json(tmp_path / "metrics.json")
     names = sorted(path.name for path in (tmp_path / "sheets").iterdir())
     assert names == ["crack.png", "good.png", "missing_grain.png", "stain.png"]
     for name in names:
         assert cv2.imread(str(tmp_path / "sheets" / name)).shape[0] > 200
+
+
+def test_a_sheet_that_fails_costs_no_figures(
+    fit: Callable[..., workflow.Fitted],
+    listener: Listener,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = workflow.write_sheet
+    kept = []
+
+    def write_sheet(path: Path, *arguments: Any, **options: Any) -> None:
+        kept.append((path.parents[1] / "metrics.json").is_file())
+        if path.stem == "crack":
+            raise ValueError("no\nroom")
+        drawn(path, *arguments, **options)
+
+    monkeypatch.setattr(workflow, "write_sheet", write_sheet)
+    fitted = fit()
+    assert kept == [True] * 4
+    assert fitted.metrics == _json(fitted.folder / "metrics.json")
+    sheets = fitted.folder / "sheets"
+    assert {path.stem for path in sheets.iterdir()} == {"good", "missing_grain", "stain"}
+    assert listener.warned == [
+        f"{sheets / 'crack.png'}: the sheet can't be drawn (ValueError: no)."
+    ]
+
+
+def test_names_that_are_not_utf_8_end_nothing(
+    fit: Callable[..., workflow.Fitted], root: Path
+) -> None:
+    tile = root / "tile"
+    odd = os.fsdecode(b"caf\xe9")
+    for name, ending in (
+        ("train/good/000", ".png"),
+        ("test/good/000", ".png"),
+        ("test/crack/000", ".png"),
+        ("ground_truth/crack/000", "_mask.png"),
+    ):
+        path = tile / f"{name}{ending}"
+        path.rename(path.with_name(odd + ending))
+    for part in ("test", "ground_truth"):
+        (tile / part / "stain").rename(tile / part / odd)
+    fitted = fit()
+    assert fitted.metrics is not None
+    assert fitted.metrics == _json(fitted.folder / "metrics.json")
+    assert set(fitted.metrics["kinds"]) == {"crack", "missing_grain", odd}
+    assert fitted.metrics["n_without_mask"] == 0
+    listed = {name for part in _json(fitted.folder / "split.json").values() for name in part}
+    assert f"train/good/{odd}.png" in listed
+    again = workflow.evaluate(fitted.folder, out=fitted.folder, reporter=Listener())
+    assert again == fitted.metrics
+    assert workflow.calibrate(fitted.folder, reporter=Listener()).calibration == (
+        fitted.detector.calibration
+    )
 
 
 def test_pictures_side_by_side_give_the_same(
@@ -839,7 +923,7 @@ def test_without_masks_there_are_no_pixel_figures(
         assert metrics["kinds"]["crack"][key] is None
     assert metrics["image_auroc"] is not None
     assert metrics["n_without_mask"] == 6
-    assert sum("has no mask" in warning for warning in listener.warned) == 6
+    assert sum("2 images without a mask" in warning for warning in listener.warned) == 3
 
 
 def test_one_missing_mask_is_told_and_left_out(
@@ -853,7 +937,7 @@ def test_one_missing_mask_is_told_and_left_out(
     listener.warned.clear()
     workflow.evaluate(fitted.folder, reporter=listener)
     (warning,) = listener.warned
-    assert "crack/000.png: has no mask" in warning
+    assert "test/crack: 1 image without a mask" in warning
 
 
 def test_evaluate_with_other_data(

@@ -1,66 +1,90 @@
-"""Picture files to arrays and back, by one decoder (OpenCV) wherever the package reads pixels.
+"""Image files to arrays and back, with the same pixels wherever the package reads some.
 
-OpenCV alone does not suffice in three places, where the file's own structure is looked at first:
-old versions return a truncated JPEG with grey filler; libpng writes to stderr on a truncated PNG;
-and libtiff multiplies the colours of an 8-bit TIFF by its alpha, which is not dropping it.
+PNG, JPEG, BMP and TIFF are decoded by OpenCV, WebP by Pillow, HEIC by pillow-heif, an extra. What a
+decoder would not say in time, or only on stderr, is looked at first (`headers`, `codec`).
 """
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import logging
 import os
-import struct
+import stat
 import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import WebPImagePlugin
 
-from ssae_tf.errors import DataError
+from ssae_tf.data.codec import decode
+from ssae_tf.data.headers import READERS, DamagedError, exif_orientation, format_of, read_header
+from ssae_tf.data.masks import defective
+from ssae_tf.errors import DataError, ImageTooLargeError, one_line
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+HAS_HEIC = importlib.util.find_spec("pillow_heif") is not None
+HEIC_PIP = "pip install 'ssae-tf[heic]'"
+_HEIC = frozenset({".heic", ".heif", ".hif"})
+# The one place that says which files are images.
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}) | (
+    _HEIC if HAS_HEIC else frozenset()
+)
+
+# From this size on Pillow, too, takes an image for an attack on memory.
+MAX_PIXELS = 178_956_970
 
 _LOGGER = logging.getLogger("ssae_tf")
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
-_BMP = b"BM"
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-# IMREAD_UNCHANGED would keep the depth too, but ignores the EXIF orientation.
-_AS_DECODED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-
-# Every failure becomes a DataError, so OpenCV's own lines on stderr say it twice.
-if "OPENCV_LOG_LEVEL" not in os.environ:
-    # OpenCV 5 moved the function.
-    getattr(getattr(cv2, "utils", cv2), "logging", cv2).setLogLevel(0)
-
 
 def is_picture_name(path: Path) -> bool:
-    """Whether the name ends like a picture's, in capitals or not."""
+    """Whether the name ends like an image's, in capitals or not."""
     return path.suffix.lower() in EXTENSIONS
 
 
-def read_pixels(path: str | Path) -> np.ndarray:
-    """Reads a picture as its file has it.
+def left_out(paths: Iterable[Path]) -> str:
+    """Counts files that are no images, for a person who may have meant them.
 
-    A grey picture is repeated to three channels, a palette looked up, CMYK converted; the EXIF
+    Args:
+        paths: files that a folder holds beside its images.
+
+    Returns:
+        "4 files left out: 3 .heic (pip install …), 1 .pdf", the most frequent first; "" for none.
+    """
+    kinds = Counter(path.suffix.lower() for path in paths)
+    if not kinds:
+        return ""
+    counts = [
+        f"{number} {kind or 'without an ending'}{f' ({HEIC_PIP})' if kind in _HEIC else ''}"
+        for kind, number in kinds.most_common()
+    ]
+    files = "1 file" if kinds.total() == 1 else f"{kinds.total()} files"
+    return f"{files} left out: {', '.join(counts)}"
+
+
+def read_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Reads an image as its file has it.
+
+    A grey image is repeated to three channels, a palette looked up, CMYK converted; the EXIF
     orientation is applied; of a TIFF with several pages the first is taken. Alpha is left out,
     with a warning on the logger `ssae_tf`, once per file.
 
     Args:
-        path: a PNG, JPEG, BMP or TIFF; the content decides, not the name.
+        path: a PNG, JPEG, BMP, TIFF, WebP or HEIC; the content decides, not the name.
+        max_pixels: height times width that is read; the header tells, before memory is taken.
 
     Returns:
         (H, W, 3) uint8 or uint16, RGB.
 
     Raises:
-        DataError: missing, empty, truncated, not a picture of these formats, or with pixels that
-            are not 8- or 16-bit unsigned integers.
+        ImageTooLargeError: it has more pixels.
+        DataError: missing, no regular file, empty, truncated, damaged, not an image of these
+            formats, or with pixels that are not 8- or 16-bit unsigned integers.
     """
-    pixels, has_alpha = _decode(path)
+    pixels, has_alpha = _decode(path, max_pixels)
     if has_alpha:
         _warn_of_alpha(path)
     return pixels
@@ -89,11 +113,13 @@ def to_unit(pixels: np.ndarray, white_level: int = 65535) -> np.ndarray:
     raise ValueError(f"Expected uint8 or uint16 pixels. Received: {pixels.dtype}.")
 
 
-def read_image(path: str | Path, white_level: int = 65535) -> np.ndarray:
-    """Reads a picture as the network takes it.
+def read_image(
+    path: str | Path, white_level: int = 65535, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Reads an image as the network takes it.
 
     Args:
-        path: as in `read_pixels`.
+        path, max_pixels: as in `read_pixels`.
         white_level: as in `to_unit`.
 
     Returns:
@@ -102,23 +128,23 @@ def read_image(path: str | Path, white_level: int = 65535) -> np.ndarray:
     Raises:
         DataError: as in `read_pixels`.
     """
-    return to_unit(read_pixels(path), white_level)
+    return to_unit(read_pixels(path, max_pixels), white_level)
 
 
 def read_mask(path: str | Path) -> np.ndarray:
     """Reads a ground-truth mask.
 
     Returns:
-        (H, W) bool: True where any colour channel is not zero; alpha is ignored.
+        (H, W) bool, as `masks.defective` says.
 
     Raises:
         DataError: as in `read_pixels`.
     """
-    return np.any(_decode(path)[0], axis=-1)
+    return defective(*_decode(path), path)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Height and width of a picture, after its EXIF orientation is applied.
+    """Height and width of an image, after its EXIF orientation is applied.
 
     Raises:
         DataError: as in `read_pixels`.
@@ -171,130 +197,108 @@ def encode_png(array: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def _decode(path: str | Path) -> tuple[np.ndarray, bool]:
+def _decode(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, bool]:
     """RGB pixels as in `read_pixels`, and whether an alpha channel was left out."""
+    kind, data = _content(path)
     try:
-        data = Path(path).read_bytes()
+        if kind in READERS:
+            return _by_opencv(kind, data, path, max_pixels)
+        return (_webp if kind == "WebP" else _heic)(data, path, max_pixels)
+    except DamagedError as error:
+        raise DataError(f"{path}: the {kind} {error}.") from error
+    except DataError:
+        raise
+    # Whatever else a decoder makes of a damaged file, one file is one sentence.
+    except Exception as error:
+        raise DataError(f"{path}: the {kind} can't be decoded ({one_line(error)}).") from error
+
+
+def _content(path: str | Path) -> tuple[str, bytes]:
+    """The format of a file and its bytes; of one that is no image, no more than the first."""
+    try:
+        mode = os.stat(path).st_mode
+        # Reading a pipe waits for ever, and a device may act when it is opened.
+        if not stat.S_ISREG(mode):
+            raise DataError(f"{path}: expected a file, found a {_kind_of_file(mode)}.")
+        with open(path, "rb") as file:
+            start = file.read(12)
+            kind = format_of(start)
+            if kind is not None:
+                return kind, start + file.read()
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror}).") from error
-    if not data:
+    if not start:
         raise DataError(f"{path}: the file is empty (0 bytes).")
+    raise DataError(
+        f"{path}: expected a PNG, JPEG, BMP, TIFF, WebP or HEIC image, found something else."
+    )
 
-    has_alpha = False
-    if data.startswith(_PNG):
-        chunks = list(_png_chunks(data))
-        if b"IEND" not in chunks:
-            raise DataError(f"{path}: the PNG is truncated.")
-        has_alpha = b"tRNS" in chunks or bool(data[25] & 4)
-    elif data.startswith(_JPEG):
-        if not _jpeg_is_complete(data):
-            raise DataError(f"{path}: the JPEG is truncated.")
-    elif data.startswith(_TIFF):
-        data, has_alpha = _tiff_without_alpha(data)
-    elif data.startswith(_BMP):
-        has_alpha = _bmp_has_alpha(data)
-    else:
-        raise DataError(f"{path}: expected a PNG, JPEG, BMP or TIFF picture, found something else.")
 
-    pixels = _imdecode(data, _AS_DECODED)
-    # Grey TIFFs of floats and 32-bit integers fail in the first reading.
-    found = _imdecode(data, cv2.IMREAD_UNCHANGED) if pixels is None else pixels
-    if found is not None and found.dtype not in (np.uint8, np.uint16):
-        raise DataError(
-            f"{path}: expected 8- or 16-bit unsigned integer pixels, found {found.dtype}."
+def _kind_of_file(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe (FIFO)", stat.S_IFSOCK: "socket"}
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def _by_opencv(
+    kind: str, data: bytes, path: str | Path, max_pixels: int
+) -> tuple[np.ndarray, bool]:
+    header = read_header(kind, data)
+    _check_size(path, header.height, header.width, max_pixels)
+    pixels = decode(kind, header.data)
+    if sorted(pixels.shape[:2]) != sorted((header.height, header.width)):
+        height, width = pixels.shape[:2]
+        raise DamagedError(
+            f"is damaged: {width}×{height} pixels, its header says {header.width}×{header.height}"
         )
-    if pixels is None:
-        raise DataError(
-            f"{path}: the picture is truncated, damaged, too large or of an unsupported kind."
+    if header.is_inverted:
+        pixels = np.iinfo(pixels.dtype).max - pixels
+    return pixels, header.has_alpha
+
+
+def _webp(data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray, bool]:
+    if len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise DamagedError("is truncated")
+    # OpenCV ignores the orientation of these before version 5.
+    with WebPImagePlugin.WebPImageFile(io.BytesIO(data)) as image:
+        _check_size(path, image.height, image.width, max_pixels)
+        pixels = np.asarray(image.convert("RGB"))
+        return _upright(pixels, exif_orientation(image.info.get("exif", b""))), "A" in image.mode
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels turned as EXIF's tag asks for."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _heic(data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray, bool]:
+    if not HAS_HEIC:
+        raise DataError(f"{path}: an image in HEIC needs pillow-heif: {HEIC_PIP}.")
+    import pillow_heif
+
+    # More than 8 bits become 16. It turns images upright itself.
+    image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
+    width, height = image.size
+    _check_size(path, height, width, max_pixels)
+    pixels = np.asarray(image)
+    if pixels.ndim == 2 or pixels.shape[2] < 3:
+        pixels = np.repeat(pixels.reshape(height, width, -1)[..., :1], 3, axis=-1)
+    return np.ascontiguousarray(pixels[..., :3]), bool(image.has_alpha)
+
+
+def _check_size(path: str | Path, height: int, width: int, max_pixels: int) -> None:
+    if height * width > max_pixels:
+        raise ImageTooLargeError(
+            f"{path}: {width}×{height} pixels are {height * width:,}, the limit is {max_pixels:,}."
         )
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), has_alpha
-
-
-def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        return None
 
 
 @cache
 def _warn_of_alpha(path: str | Path) -> None:
-    # The cache makes it once per file: pictures are read again for calibration and evaluation.
+    # The cache makes it once per file: images are read again for calibration and evaluation.
     _LOGGER.warning("%s: the alpha channel is left out.", path)
-
-
-def _png_chunks(data: bytes) -> Iterator[bytes]:
-    """Types of the chunks that are there in full, up to IEND."""
-    position = len(_PNG)
-    while position + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        position += 12 + length
-        if position <= len(data):
-            yield kind
-        if kind == b"IEND":
-            return
-
-
-def _jpeg_is_complete(data: bytes) -> bool:
-    """Whether an end marker follows the first scan; what comes after it does not matter."""
-    position = 2
-    # Segments are stepped over by length, because EXIF thumbnails hold markers of their own.
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        if data[position + 1] == 0xFF:
-            position += 1
-            continue
-        if data[position + 1] == 0xDA:
-            # Scan data have no FFD9 in them: their FF bytes are followed by 00 or RSTn.
-            return data.find(b"\xff\xd9", position) >= 0
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return False
-
-
-def _bmp_has_alpha(data: bytes) -> bool:
-    """Whether the header names the bits of an alpha channel."""
-    if len(data) < 70 or int.from_bytes(data[14:18], "little") < 56:
-        return False
-    return data[28:30] == b"\x20\0" and any(data[66:70])
-
-
-def _tiff_without_alpha(data: bytes) -> tuple[bytes, bool]:
-    """A TIFF whose colours libtiff takes as they are, and whether it has channels beside colours.
-
-    An alpha declared as unassociated is declared as associated, that is, as multiplied in already.
-    """
-    try:
-        tags = _tiff_tags(data)
-    except (struct.error, OverflowError):
-        # Damaged: for OpenCV to refuse.
-        return data, False
-    _, samples = tags.get(277, (0, 1))
-    _, photometric = tags.get(262, (0, 1))
-    colours = {2: 3, 5: 4, 6: 3, 8: 3}.get(photometric, 1)
-    position, extra = tags.get(338, (0, 0))
-    if extra == 2:
-        order = "<H" if data.startswith(b"II") else ">H"
-        data = data[:position] + struct.pack(order, 1) + data[position + 2 :]
-    return data, samples > colours
-
-
-def _tiff_tags(data: bytes) -> dict[int, tuple[int, int]]:
-    """Tag -> (position, value) of the first 16-bit value of each such tag of the first page.
-
-    Raises:
-        struct.error, OverflowError: the directory is not wholly in the data.
-    """
-    order = "<" if data.startswith(b"II") else ">"
-    big = data[2:4] in (b"+\0", b"\0+")
-    start, number, entry = ("8xQ", "Q", "HHQQ") if big else ("4xI", "H", "HHII")
-    (directory,) = struct.unpack_from(order + start, data)
-    (count,) = struct.unpack_from(order + number, data, directory)
-    directory += struct.calcsize(order + number)
-    step = struct.calcsize(order + entry)
-    field = 8 if big else 4
-    tags = {}
-    for position in range(directory, directory + count * step, step):
-        tag, kind, values, offset = struct.unpack_from(order + entry, data, position)
-        if kind == 3:
-            where = position + step - field if 2 * values <= field else offset
-            tags[tag] = (where, struct.unpack_from(order + "H", data, where)[0])
-    return tags

@@ -1,19 +1,19 @@
-"""From a folder to samples: the layout of MVTec AD, or a plain folder of good pictures.
+"""From a folder to samples: the layout of MVTec AD, or a plain folder of good images.
 
-    ROOT/CATEGORY/train/good/*                             good pictures to learn from
-    ROOT/CATEGORY/validation/good/*                        optional, for the threshold
-    ROOT/CATEGORY/test/<kind>/*                            optional; the kind `good` or a defect's
-    ROOT/CATEGORY/ground_truth/<kind>/<name>_mask.png      what is defective in test/<kind>/<name>.*
+    ROOT/CATEGORY/train/good/**                        good images to learn from
+    ROOT/CATEGORY/validation/good/**                   optional, for the threshold
+    ROOT/CATEGORY/test/<kind>/**                       optional; the kind `good` or a defect's
+    ROOT/CATEGORY/ground_truth/<kind>/<name>_mask.*    what is defective in test/<kind>/<name>.*
 
-Only names are looked at here, so that a large data set lists quickly; the pictures themselves are
-checked when they are read.
+`good` may have another name (`kinds.is_good`), masks other names and places (`pairing`). What is
+passed over, or not understood, gets a sentence.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +21,41 @@ from pathlib import Path
 import numpy as np
 
 from ssae_tf.data import images
+from ssae_tf.data.kinds import (
+    GOOD,
+    GROUND_TRUTH,
+    PARTS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    apart,
+    count,
+    holds_images,
+    images_by_kind,
+    is_good,
+    mask_folders,
+    name_images_without_mask,
+    name_masks_of_no_kind,
+    name_strangers,
+)
+from ssae_tf.data.listing import files_left_out, image_endings, images_below, listed, natural
+from ssae_tf.data.pairing import Oddities, composed, keys, pair
 from ssae_tf.errors import DataError
 
-GOOD = "good"
-
 _LOGGER = logging.getLogger("ssae_tf")
-_MASK_ENDING = "_mask"
+# A mask of more than this share of its image is probably inverted.
+_MAX_DEFECTIVE_SHARE = 0.6
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture.
+    """One image.
 
     Attributes:
-        path: of the picture.
+        path: of the image.
         kind: "good" or the kind of defect.
-        mask_path: of the ground truth; None for good pictures and where it is missing.
+        mask_path: of the ground truth, a file or a folder of masks to be united; None for good
+            images and where it is missing.
     """
 
     path: Path
@@ -45,21 +64,21 @@ class Sample:
 
     @property
     def is_anomalous(self) -> bool:
-        """Whether the picture shows a defect."""
+        """Whether the image shows a defect."""
         return self.kind != GOOD
 
 
 @dataclass(frozen=True)
 class Category:
-    """The pictures of one category, in natural order of their names.
+    """The images of one category, in natural order of their names.
 
     Attributes:
         root: the category's own folder.
         name: for reports and recipes.
-        train: good pictures to learn from, at least one.
-        validation: good pictures for the threshold, often none.
-        test: good and defective pictures, none for a plain folder.
-        warnings: one sentence for each oddity that was found and passed over.
+        train: good images to learn from, at least one.
+        validation: good images for the threshold, often none.
+        test: good and defective images, none for a plain folder.
+        warnings: one sentence for each oddity that was found, of many of one kind the first three.
     """
 
     root: Path
@@ -71,9 +90,9 @@ class Category:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of defect in the test pictures, sorted."""
+        """The kinds of defect in the test images, sorted."""
         kinds = {sample.kind for sample in self.test if sample.is_anomalous}
-        return tuple(sorted(kinds, key=_natural))
+        return tuple(sorted(kinds, key=natural))
 
 
 def list_categories(root: str | Path) -> list[str]:
@@ -82,19 +101,20 @@ def list_categories(root: str | Path) -> list[str]:
     Raises:
         DataError: the root is missing or no folder.
     """
-    return [folder.name for folder in _folders(_existing(root)) if _is_category(folder)]
+    return [folder.name for folder in listed(_existing(root))[1] if _is_category(folder)]
 
 
 def load_category(root: str | Path, name: str | None = None) -> Category:
-    """Finds the pictures of a category and pairs them with their masks.
+    """Finds the images of a category and pairs them with their masks.
 
     Args:
-        root: a folder of categories, a category's own folder, or a plain folder of good pictures.
+        root: a folder of categories, a category's own folder, or a plain folder of good images,
+            of which the folders inside are left out.
         name: of the category. Not needed where `root` holds one category or is one; for a plain
             folder it is only a label, by default the folder's name.
 
     Raises:
-        DataError: no such folder or category, several categories and no name, no good pictures to
+        DataError: no such folder or category, several categories and no name, no good images to
             learn from, or a folder that is none of the three.
     """
     root = _existing(root)
@@ -105,6 +125,8 @@ def load_category(root: str | Path, name: str | None = None) -> Category:
         return _load(root, own_name)
     if name and _is_category(root / name):
         return _load(root / name, name)
+    if name:
+        _refuse_without_good(root / name)
 
     categories = list_categories(root)
     if categories and name:
@@ -118,45 +140,61 @@ def load_category(root: str | Path, name: str | None = None) -> Category:
         return _load(root / categories[0], categories[0])
     if _is_category(root):
         raise DataError(f"{root}: is the category {own_name!r} itself. Received: {name!r}.")
+    _refuse_without_good(root)
+    return _load_plain(root, name or own_name)
 
-    pictures = _pictures(root)
-    if not pictures:
-        raise DataError(
-            f"{root}: expected categories (folders with train/good), a train/good, "
-            f"or good pictures ({_endings()}); found none of them."
-        )
-    return Category(root, name or own_name, _good(pictures))
+
+def mask_files(sample: Sample) -> list[Path]:
+    """The files of a sample's ground truth, several where it is a folder.
+
+    Raises:
+        DataError: the folder can't be listed.
+    """
+    if sample.mask_path is None:
+        return []
+    return listed(sample.mask_path)[0] if sample.mask_path.is_dir() else [sample.mask_path]
 
 
 def read_sample_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray | None:
     """Reads the ground truth of a sample.
 
+    A mask of most of its image gives a warning on the logger `ssae_tf`, once.
+
     Args:
         sample: good or anomalous.
-        shape: (height, width) of its picture.
+        shape: (height, width) of its image.
 
     Returns:
-        (H, W) bool, True on defects, all False for a good picture; None for a defective one
+        (H, W) bool, True on defects, all False for a good image; None for a defective one
         without mask.
 
     Raises:
-        DataError: the mask is unreadable or of another size than the picture.
+        DataError: a mask is unreadable or of another size than the image.
     """
-    if not sample.is_anomalous:
-        return np.zeros(shape, np.bool_)
-    if sample.mask_path is None:
+    if sample.is_anomalous and sample.mask_path is None:
         return None
-    mask = images.read_mask(sample.mask_path)
-    if mask.shape != tuple(shape):
-        raise DataError(
-            f"{sample.mask_path}: the mask is {mask.shape[1]} x {mask.shape[0]} pixels, "
-            f"its picture {sample.path} is {shape[1]} x {shape[0]}."
-        )
-    return mask
+    united = np.zeros(shape, np.bool_)
+    for path in mask_files(sample) if sample.is_anomalous else ():
+        mask = images.read_mask(path)
+        if mask.shape != united.shape:
+            raise DataError(
+                f"{path}: the mask is {mask.shape[1]} x {mask.shape[0]} pixels, "
+                f"its image {sample.path} is {shape[1]} x {shape[0]}."
+            )
+        united |= mask
+    if united.mean() > _MAX_DEFECTIVE_SHARE:
+        _warn_of_large_mask(sample.mask_path, round(100 * united.mean()))
+    return united
+
+
+@functools.cache
+def _warn_of_large_mask(path: Path | None, percent: int) -> None:
+    # The cache makes it once per file: masks are read again for evaluation and sheets.
+    _LOGGER.warning("%s: marks %d %% of its image as defective; is it inverted?", path, percent)
 
 
 def find_pictures(paths: Iterable[str | Path]) -> list[Path]:
-    """Pictures named one by one or by folder.
+    """Images named one by one or by folder.
 
     Args:
         paths: files and folders in any mix. Folders are searched to any depth, in natural order.
@@ -164,8 +202,8 @@ def find_pictures(paths: Iterable[str | Path]) -> list[Path]:
             error that belongs to it.
 
     Returns:
-        The pictures in the order of `paths`. A folder without any gives a warning on the logger
-        `ssae_tf`.
+        The images in the order of `paths`. A folder without any, or with other files, gives a
+        warning on the logger `ssae_tf`.
 
     Raises:
         DataError: a folder can't be listed.
@@ -175,86 +213,103 @@ def find_pictures(paths: Iterable[str | Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(
-            _pictures_below(path), key=lambda found: [_natural(part) for part in found.parts]
-        )
+        inside = images_below(path)
         if not inside:
-            _LOGGER.warning("%s: holds no pictures (%s).", path, _endings())
+            _LOGGER.warning("%s: holds no images (%s).", path, image_endings())
+        if others := files_left_out([path]):
+            _LOGGER.warning("%s: %s.", path, others)
         found += inside
     return found
 
 
 def _load(folder: Path, name: str) -> Category:
-    train = _pictures(folder / "train" / GOOD)
+    _check_name(name, folder)
+    odd = Oddities()
+    name_strangers(folder, odd)
+    train, validation = (_good_images(folder / part, odd) for part in (TRAIN, VALIDATION))
+    others = files_left_out(folder / part for part in PARTS if (folder / part).is_dir())
     if not train:
-        raise DataError(f"{folder / 'train' / GOOD}: holds no pictures ({_endings()}).")
-    validation = folder / "validation" / GOOD
-    test: list[Sample] = []
-    warnings: list[str] = []
-    kinds = _folders(folder / "test") if (folder / "test").is_dir() else []
-    for kind in kinds:
-        pictures = _pictures(kind)
-        if kind.name == GOOD:
-            test += _good(pictures)
-        else:
-            masks = folder / "ground_truth" / kind.name
-            samples, oddities = _pair(pictures, _pictures(masks) if masks.is_dir() else [])
-            test += samples
-            warnings += oddities
-    warnings += _masks_of_no_kind(folder / "ground_truth", {kind.name for kind in kinds})
-    return Category(
-        root=folder,
-        name=name,
-        train=_good(train),
-        validation=_good(_pictures(validation)) if validation.is_dir() else (),
-        test=tuple(test),
-        warnings=tuple(warnings),
-    )
+        hint = f"; {others}" if others else ""
+        raise DataError(f"{folder / TRAIN / GOOD}: holds no images ({image_endings()}){hint}.")
+    if others:
+        odd.add("folders with other files", f"{folder}: {others}.")
+    test = _test_samples(folder, odd)
+    return Category(folder, name, train, validation, test, odd.summed())
 
 
-def _pair(pictures: list[Path], masks: list[Path]) -> tuple[list[Sample], list[str]]:
-    """Samples of one kind of defect, each with its mask, and what did not match."""
-    warnings = []
-    by_stem: dict[str, Path] = {}
-    for mask in masks:
-        stem = mask.stem.removesuffix(_MASK_ENDING)
-        if stem == mask.stem or stem not in {picture.stem for picture in pictures}:
-            warnings.append(f"{mask}: a mask without its picture, left out.")
-        elif stem in by_stem:
-            warnings.append(f"{mask}: left out, because {by_stem[stem].name} is there too.")
-        else:
-            by_stem[stem] = mask
-    samples = []
-    first: dict[str, Path] = {}
-    for picture in pictures:
-        mask_path = by_stem.get(picture.stem)
-        if mask_path is None:
-            warnings.append(f"{picture}: has no mask, pixel metrics leave it out.")
-        elif picture.stem in first:
-            warnings.append(
-                f"{picture}: has the same mask as {first[picture.stem].name}, {mask_path.name}."
-            )
-        first.setdefault(picture.stem, picture)
-        samples.append(Sample(picture, picture.parent.name, mask_path))
-    return samples, warnings
+def _load_plain(root: Path, name: str) -> Category:
+    _check_name(name, root)
+    found, folders = listed(root)
+    inside = ", ".join(folder.name for folder in folders if holds_images(folder))
+    others = files_left_out([root], below=False)
+    if not found:
+        hint = f"; images lie in {inside}: name one, or put them into train/good" if inside else ""
+        hint += f"; {others}" if others else ""
+        raise DataError(
+            f"{root}: expected categories (folders with train/good), a train/good, "
+            f"or good images ({image_endings()}); found none of them{hint}."
+        )
+    odd = Oddities()
+    if others:
+        odd.add("folders with other files", f"{root}: {others}.")
+    if inside:
+        odd.add("folders", f"{root}: images in its folders are left out: {inside}.")
+    train = _good(apart(root, found, odd)[0])
+    return Category(root, name, train, warnings=odd.summed())
 
 
-def _masks_of_no_kind(ground_truth: Path, kinds: set[str]) -> list[str]:
-    """Warnings for masks in folders that no defect pictures belong to."""
-    if not ground_truth.is_dir():
-        return []
-    warnings = []
-    for folder in _folders(ground_truth):
-        masks = _pictures(folder)
-        if folder.name == GOOD and masks:
-            warnings.append(f"{folder}: masks of good pictures are left out.")
-        elif folder.name not in kinds:
-            warnings += [f"{mask}: a mask without its picture, left out." for mask in masks]
-    return warnings
+def _check_name(name: str, folder: Path) -> None:
+    """Refuses a name that no JSON file can hold: that of a category is a setting of runs.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{folder}: expected a category's name in UTF-8; rename the folder."
+        ) from None
 
 
-def _good(pictures: list[Path]) -> tuple[Sample, ...]:
-    return tuple(Sample(picture, GOOD) for picture in pictures)
+def _good_images(part: Path, odd: Oddities) -> tuple[Sample, ...]:
+    """The samples of train/ or validation/."""
+    samples: tuple[Sample, ...] = ()
+    for kind, found in images_by_kind(part, odd).items():
+        if is_good(kind.name):
+            samples += _good(apart(kind, found, odd)[0])
+        elif found:
+            sentence = f"{kind}: {count(found)} left out, {part.name} is for good ones."
+            odd.add("folders without good images", sentence)
+    return samples
+
+
+def _test_samples(folder: Path, odd: Oddities) -> tuple[Sample, ...]:
+    places = mask_folders(folder / GROUND_TRUTH, odd)
+    unused = dict.fromkeys(places.values())
+    samples: list[Sample] = []
+    for kind, found in images_by_kind(folder / TEST, odd).items():
+        shown, masks = apart(kind, found, odd)
+        if is_good(kind.name):
+            samples += _good(shown)
+            continue
+        if shown and all(key.endswith("_mask") for key in shown.values()):
+            odd.add("kinds of only masks", f"{kind}: left out, all its names are those of masks.")
+            continue
+        mask_folder = places.get(kind.name) or places.get(composed(kind.name))
+        if mask_folder is not None:
+            unused.pop(mask_folder, None)
+            masks |= keys(images_below(mask_folder), mask_folder)
+        paired = pair(shown, masks, odd)
+        name_images_without_mask(kind, [path for path in shown if path not in paired], odd)
+        samples += [Sample(path, kind.name, paired.get(path)) for path in shown]
+    for mask_folder in unused:
+        name_masks_of_no_kind(mask_folder, odd)
+    return tuple(samples)
+
+
+def _good(paths: Iterable[Path]) -> tuple[Sample, ...]:
+    return tuple(Sample(path, GOOD) for path in paths)
 
 
 def _existing(root: str | Path) -> Path:
@@ -267,43 +322,23 @@ def _existing(root: str | Path) -> Path:
 
 
 def _is_category(folder: Path) -> bool:
-    # Path.is_dir raises where a folder may not be entered, such as a disk's lost+found.
-    return os.path.isdir(folder / "train" / GOOD)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    # A broken link is kept: reading it names it, where passing over it would hide the loss.
-    return [path for path in _visible(folder) if images.is_picture_name(path) and not path.is_dir()]
-
-
-def _pictures_below(folder: Path) -> list[Path]:
-    found = _pictures(folder)
-    for inner in _folders(folder):
-        # Links to folders can form a ring.
-        if not inner.is_symlink():
-            found += _pictures_below(inner)
-    return found
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if path.is_dir()]
-
-
-def _visible(folder: Path) -> list[Path]:
-    """What a folder holds, in natural order, without what systems and tools leave behind."""
     try:
-        names = os.listdir(folder)
-    except OSError as error:
-        raise DataError(f"{folder}: can't be listed ({error.strerror}).") from error
-    names = [name for name in names if not name.startswith(".") and name != "__MACOSX"]
-    return [folder / name for name in sorted(names, key=_natural)]
+        return any(is_good(inner.name) for inner in listed(folder / TRAIN)[1])
+    except DataError:
+        # None there, or in a folder that may not be entered, such as a disk's lost+found.
+        return False
 
 
-def _natural(name: str) -> tuple[list[str | int], str]:
-    """Sorting key that puts 2.png before 10.png; the name itself parts 1.png from 01.png."""
-    parts = re.split(r"([0-9]+)", name)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
+def _refuse_without_good(folder: Path) -> None:
+    """Refuses what has parts of a category and nothing to learn from.
 
-
-def _endings() -> str:
-    return ", ".join(sorted(images.EXTENSIONS))
+    Raises:
+        DataError: it has, or its train/ can't be listed.
+    """
+    parts = [part for part in PARTS if os.path.isdir(folder / part)]
+    if TRAIN in parts:
+        listed(folder / TRAIN)
+    if parts:
+        raise DataError(
+            f"{folder}: has {', '.join(parts)}, but no train/good (or ok, normal …) to learn from."
+        )

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssae_tf.data.mvtec import Category, Sample
+from ssae_tf.data.mvtec import Category, Sample, mask_files
 from ssae_tf.errors import InputError
 
 # Up to this many, every picture is in every part; above, a part of them is kept from training.
@@ -88,8 +88,9 @@ def split_normal(
     shuffled = sorted(pictures, key=lambda sample: _draw(sample, category.root, seed))
     in_select = set(shuffled[:select])
     in_calibrate = set(shuffled[select : select + calibrate])
+    in_either = in_select | in_calibrate
     return Split(
-        train=tuple(one for one in pictures if one not in in_select | in_calibrate),
+        train=tuple(one for one in pictures if one not in in_either),
         select=tuple(one for one in pictures if one in in_select),
         calibrate=validation or tuple(one for one in pictures if one in in_calibrate) or pictures,
         notes=notes,
@@ -131,7 +132,7 @@ def data_hash(samples: Category | Iterable[Sample]) -> str:
         folders = {sample.path.parent for sample in samples}
         root = Path(os.path.commonpath(folders)) if folders else Path()
     paths = {sample.path for sample in samples}
-    paths |= {sample.mask_path for sample in samples if sample.mask_path}
+    paths |= {path for sample in samples for path in mask_files(sample)}
     lines = sorted(f"{_name(path, root)}\t{_size(path)}" for path in paths)
     return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 

@@ -167,7 +167,7 @@ def test_a_missing_mask_is_told(invoke: Invoke, run_folder: Path, other: Path) -
     done = invoke(*arguments, "--quiet", "--json")
     assert json.loads("\n".join(done.out))["n_without_mask"] == 1
     assert [line.split("/")[-1] for line in done.err] == [
-        "000.png: has no mask, pixel metrics leave it out."
+        "crack: 1 image without a mask, left out of pixel metrics; the first: 000.png."
     ]
     # The caption is as wide as the table.
     text = " ".join(line.strip() for line in invoke(*arguments).out)

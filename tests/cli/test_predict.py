@@ -51,7 +51,7 @@ def test_a_line_per_picture(invoke: Invoke, run_folder: Path, pictures: Path) ->
 def test_a_failed_picture_has_a_line_too(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
     missing = pictures / "missing.png"
     done = invoke("predict", run_folder, missing, pictures, pictures / "notes.txt")
-    assert (done.code, done.err) == (3, [])
+    assert (done.code, done.err) == (3, [f"{pictures}: 1 file left out: 1 .txt."])
     lines = _lines(done)
     names = ["missing.png", "a.png", "b.png", "a.png", "broken.jpg", "notes.txt"]
     assert [Path(line["path"]).name for line in lines] == names
@@ -86,20 +86,35 @@ def test_pictures_side_by_side(
         assert (together / name).read_bytes() == (alone / name).read_bytes()
 
 
-def test_lines_before_a_failure_are_printed(
-    invoke: Invoke, run_folder: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (RunError("The runtime gave up."), "The runtime gave up."),
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero."),
+        (MemoryError(), "MemoryError. --tile lets the network see an image in parts, in less"),
+    ],
+)
+def test_any_failure_of_an_image_is_its_line(
+    invoke: Invoke,
+    run_folder: Path,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    sentence: str,
 ) -> None:
-    predict = Detector.predict
+    inspect, large = Detector.inspect, pictures / "c.png"
+    cv2.imwrite(str(large), np.zeros((80, 80, 3), np.uint8))
 
-    def fail(detector: Detector, picture: Any, **arguments: Any) -> Any:
-        if picture.name == "broken.jpg":
-            raise RunError("The weights are damaged.")
-        return predict(detector, picture, **arguments)
+    def fail(detector: Detector, picture: np.ndarray, *arguments: Any) -> Any:
+        if len(picture) == 80:
+            raise error
+        return inspect(detector, picture, *arguments)
 
-    monkeypatch.setattr(Detector, "predict", fail)
-    done = invoke("predict", run_folder, pictures)
-    assert done.code == 1
-    assert [Path(line["path"]).name for line in _lines(done)] == ["a.png", "b.png", "a.png"]
+    monkeypatch.setattr(Detector, "inspect", fail)
+    done = invoke("predict", run_folder, pictures / "a.png", large, pictures / "b.png")
+    assert done.code == 3
+    assert ["error" in line for line in _lines(done)] == [False, True, False]
+    assert _lines(done)[1]["error"].startswith(f"{large}: {sentence}")
 
 
 def test_out(invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path) -> None:
@@ -140,6 +155,74 @@ def test_tiles_that_can_not_be(invoke: Invoke, run_folder: Path, pictures: Path)
     assert "--halo needs --tile." in done.err[-1]
     done = invoke("predict", run_folder, pictures / "b.png", "--tile", "8")
     assert done.code == 2
+
+
+def test_files_that_can_not_be_written_are_lines(
+    invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "a_mask.png").mkdir(parents=True)
+    done = invoke("predict", run_folder, pictures / "a.png", pictures / "b.png", "--out", out)
+    assert done.code == 3
+    failed, other = _lines(done)
+    assert set(failed) == {"schema_version", "path", "error"}
+    assert failed["error"].startswith(f"{pictures / 'a.png'}: {out / 'a_mask.png'}: can't be")
+    assert "score" in other
+    assert (out / "b_overlay.png").is_file()
+
+
+@pytest.mark.parametrize("letter", ["x", "検"])
+def test_long_names_are_shortened(
+    invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path, letter: str
+) -> None:
+    stem = letter * (251 // len(letter.encode()))
+    for folder in (pictures, pictures / "deep"):
+        shutil.copy(pictures / "a.png", folder / f"{stem}.png")
+    named = [pictures / f"{stem}.png", pictures / "deep" / f"{stem}.png", pictures / "b.png"]
+    done = invoke("predict", run_folder, *named, "--out", tmp_path / "out")
+    assert done.code == 0
+    assert ["score" in line for line in _lines(done)] == [True, True, True]
+    assert len(list((tmp_path / "out").iterdir())) == 12
+
+
+def test_what_is_no_file_is_a_line(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
+    os.mkfifo(pictures / "aa.png")
+    done = invoke("predict", run_folder, pictures)
+    assert done.code == 3
+    errors = [line["error"] for line in _lines(done) if "error" in line]
+    assert len(_lines(done)) == 5
+    assert errors[0] == f"{pictures / 'aa.png'}: expected a file, found a pipe (FIFO)."
+
+
+def test_too_large_images(
+    invoke: Invoke, run_folder: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pictures / "a.png"
+    assert invoke("predict", run_folder, path, "--max-pixels", 64 * 64).code == 0
+    done = invoke("predict", run_folder, path, "--max-pixels", 4095)
+    assert done.code == 3
+    limit = f"{path}: 64×64 pixels are 4,096, the limit is 4,095. --max-pixels raises it"
+    tiles = "; --tile lets the network see an image in parts, in less memory."
+    assert _lines(done)[0]["error"] == limit + tiles
+    done = invoke("predict", run_folder, path, "--max-pixels", 4095, "--tile", 64)
+    assert _lines(done)[0]["error"] == f"{limit}."
+
+    def whole_only(*_: Any) -> None:
+        raise RunError("This network standardizes each image as a whole.")
+
+    monkeypatch.setattr(Detector, "tiles", whole_only)
+    done = invoke("predict", run_folder, path, "--max-pixels", 4095)
+    assert _lines(done)[0]["error"] == f"{limit}."
+    assert invoke("predict", run_folder, path, "--max-pixels", 0).code == 2
+
+
+@pytest.mark.parametrize("threshold", ["nan", "inf", "-1"])
+def test_thresholds_that_decide_nothing(
+    invoke: Invoke, run_folder: Path, pictures: Path, threshold: str
+) -> None:
+    done = invoke("predict", run_folder, pictures / "a.png", f"--threshold={threshold}")
+    assert (done.code, done.out) == (2, [])
+    assert "expected a finite number of at least 0" in done.error
 
 
 def test_names_tell_equal_stems_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

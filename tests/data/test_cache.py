@@ -154,6 +154,20 @@ class TestUnusable:
         assert ["0.png" in sentence for sentence in found.skipped] == [True, False]
         assert len(found.skipped) == 2
 
+    def test_hostile_files_are_skipped_like_others(self, written, tmp_path):
+        fifo = tmp_path / "pipe.png"
+        os.mkfifo(fifo)
+        jpeg = tmp_path / "damaged.jpg"
+        data = cv2.imencode(".jpg", np.tile(written[1][0], (9, 9, 1)))[1].tobytes()
+        jpeg.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+        hostile = [Sample(fifo, "good"), Sample(jpeg, "good")]
+        found = PictureCache([*hostile, *written[0]], skip_unreadable=True)
+        assert found.samples == written[0]
+        assert ["pipe" in found.skipped[0], "damaged (" in found.skipped[1]] == [True, True]
+        for sample in hostile:
+            with pytest.raises(DataError, match=sample.path.name):
+                PictureCache([sample])
+
     def test_none_left(self, damaged):
         with pytest.raises(DataError, match=r"None of 1 pictures can be read: .*0\.png"):
             PictureCache(damaged[:1], skip_unreadable=True)

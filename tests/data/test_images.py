@@ -18,7 +18,7 @@ from ssae_tf.data import images
 from ssae_tf.errors import DataError
 
 HEIGHT, WIDTH = 12, 20
-LOSSLESS = ["png", "bmp", "tif"]
+LOSSLESS = ["png", "bmp", "tif", "webp"]
 
 
 def noise(channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
@@ -109,7 +109,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 @pytest.mark.parametrize("ending", LOSSLESS)
 def test_colour_pixels_come_in_rgb_order(tmp_path: Path, ending: str, log) -> None:
     path = tmp_path / f"a.{ending}"
-    Image.fromarray(noise()).save(path)
+    Image.fromarray(noise()).save(path, lossless=True)
     pixels = images.read_pixels(path)
     assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels, noise())
@@ -119,7 +119,7 @@ def test_colour_pixels_come_in_rgb_order(tmp_path: Path, ending: str, log) -> No
 @pytest.mark.parametrize("ending", LOSSLESS)
 def test_grey_is_repeated_to_three_channels(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
-    Image.fromarray(noise(1)).save(path)
+    Image.fromarray(noise(1)).save(path, lossless=True)
     np.testing.assert_array_equal(images.read_pixels(path), np.stack([noise(1)] * 3, -1))
 
 
@@ -147,7 +147,7 @@ def test_palettes_and_single_bits_are_looked_up(
 ) -> None:
     path = tmp_path / f"a.{ending}"
     image = Image.fromarray(noise()).convert(mode)
-    image.save(path)
+    image.save(path, lossless=True)
     np.testing.assert_array_equal(images.read_pixels(path), np.asarray(image.convert("RGB")))
     assert not log.records
 
@@ -199,12 +199,13 @@ def oriented(form: str, channels: int, orientation: int) -> tuple[bytes, np.ndar
         return tiff(stored, {274: [orientation]}), stored
     stored = smooth((16, 32)) if form == "JPEG" else noise()
     stored = stored if channels == 3 else stored[..., 0]
-    return saved(Image.fromarray(stored), form, exif=exif), stored
+    options = {"lossless": True} if form == "WEBP" else {}
+    return saved(Image.fromarray(stored), form, exif=exif, **options), stored
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("form", ["PNG", "TIFF", "JPEG", "PNG 16", "TIFF 16"])
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "JPEG", "PNG 16", "TIFF 16", "WEBP"])
 def test_orientation_is_honoured(
     tmp_path: Path, form: str, channels: int, orientation: int
 ) -> None:
@@ -243,6 +244,7 @@ def with_alpha(kind: str) -> bytes:
         "tiff beyond 4 GB": lambda: saved(image, "TIFF", big_tiff=True),
         "tiff grey": lambda: saved(grey, "TIFF"),
         "tiff 16": lambda: tiff(noise(4, np.uint16), {338: [2]}),
+        "webp": lambda: saved(image, "WEBP", lossless=True, exact=True),
     }[kind]()
 
 
@@ -261,6 +263,7 @@ def with_alpha(kind: str) -> bytes:
         "tiff beyond 4 GB",
         "tiff grey",
         "tiff 16",
+        "webp",
     ],
 )
 def test_alpha_is_left_out_with_one_warning(tmp_path: Path, kind: str, log) -> None:
@@ -304,6 +307,9 @@ ENCODINGS = {
     "tiff, directory last": lambda: cv2.imencode(".tiff", smooth())[1].tobytes(),
     "tiff lzw": lambda: saved(Image.fromarray(smooth()), "TIFF", compression="tiff_lzw"),
     "tiff 16": lambda: tiff(smooth().astype(np.uint16)),
+    "tiff deflate": lambda: saved(Image.fromarray(smooth()), "TIFF", compression="tiff_deflate"),
+    "webp": lambda: saved(Image.fromarray(smooth()), "WEBP"),
+    "webp lossless": lambda: saved(Image.fromarray(smooth()), "WEBP", lossless=True),
 }
 
 
@@ -311,7 +317,7 @@ ENCODINGS = {
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path, kind: str) -> None:
     data = ENCODINGS[kind]()
     images.read_pixels(write(tmp_path / "whole", data))
-    for cut in {1, 2, 3, 8, 20, 60, *range(100, len(data), len(data) // 40), len(data) - 1}:
+    for cut in {1, 2, 3, 8, 20, 50, *range(100, len(data), len(data) // 40), len(data) - 1}:
         refusal(write(tmp_path / "cut", data[:cut]))
 
 
@@ -373,19 +379,15 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     assert "irectory" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("form", ["GIF", "WEBP", "PPM"])
+@pytest.mark.parametrize("form", ["GIF", "PPM"])
 def test_other_formats_are_refused_by_name_of_those_expected(tmp_path: Path, form: str) -> None:
     data = saved(Image.fromarray(noise()), form)
-    assert "PNG, JPEG, BMP or TIFF" in refusal(write(tmp_path / "a.png", data))
+    assert "PNG, JPEG, BMP, TIFF, WebP or HEIC" in refusal(write(tmp_path / "a.png", data))
 
 
-def test_a_picture_beyond_the_limit_of_opencv(tmp_path: Path) -> None:
-    data = png(60000, 60000, colour_type=2, rows=b"")
-    assert "too large" in refusal(write(tmp_path / "a.png", data))
-
-
-def test_text_is_no_picture(tmp_path: Path) -> None:
-    assert "PNG, JPEG, BMP or TIFF" in refusal(write(tmp_path / "a.png", b"version https://git"))
+def test_text_is_no_image(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path / "a.png", b"version https://git"))
+    assert "PNG, JPEG, BMP, TIFF, WebP or HEIC" in message
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -441,33 +443,6 @@ def test_white_level_out_of_range(white_level: int) -> None:
 def test_only_pixels_are_scaled(dtype: type) -> None:
     with pytest.raises(ValueError, match="Expected uint8 or uint16"):
         images.to_unit(np.zeros((1, 1, 3), dtype))
-
-
-@pytest.mark.parametrize(
-    ("mode", "value"), [("L", 1), ("L", 255), ("1", 1), ("RGB", (0, 0, 1)), ("RGBA", (1, 0, 0, 0))]
-)
-def test_any_value_but_zero_is_defect(tmp_path: Path, mode: str, value: object) -> None:
-    image = Image.new(mode, (5, 3))
-    image.putpixel((4, 1), value)
-    path = tmp_path / "m.png"
-    image.save(path)
-    mask = images.read_mask(path)
-    expected = np.zeros((3, 5), bool)
-    expected[1, 4] = True
-    assert mask.dtype == np.bool_
-    np.testing.assert_array_equal(mask, expected)
-
-
-def test_alpha_is_no_defect(tmp_path: Path) -> None:
-    path = tmp_path / "m.png"
-    Image.new("RGBA", (5, 3), (0, 0, 0, 255)).save(path)
-    assert not images.read_mask(path).any()
-
-
-def test_sixteen_bit_masks(tmp_path: Path) -> None:
-    path = tmp_path / "m.png"
-    Image.fromarray(np.array([[0, 1, 255, 256]], np.uint16)).save(path)
-    assert images.read_mask(path).tolist() == [[False, True, True, True]]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -530,8 +505,17 @@ def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_names_of_pictures() -> None:
-    for name in ["a.png", "a.JPG", "a.jpeg", "a.bmp", "a.Tif", "a.TIFF"]:
+def test_names_of_images() -> None:
+    for name in ["a.png", "a.JPG", "a.jpeg", "a.bmp", "a.Tif", "a.TIFF", "a.WebP"]:
         assert images.is_picture_name(Path(name))
     for name in ["png", ".png", "a.txt", "a.png.part", "Thumbs.db", "a"]:
         assert not images.is_picture_name(Path(name))
+
+
+def test_what_is_left_out_of_a_folder_is_counted() -> None:
+    names = ["a.heic", "notes.pdf", "b.HEIC", "c.heic", "Makefile"]
+    assert images.left_out(map(Path, names)) == (
+        "5 files left out: 3 .heic (pip install 'ssae-tf[heic]'), 1 .pdf, 1 without an ending"
+    )
+    assert images.left_out([Path("a.gif")]) == "1 file left out: 1 .gif"
+    assert images.left_out([]) == ""

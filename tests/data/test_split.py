@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,26 @@ def test_the_fingerprint_of_samples(folder: Path) -> None:
     assert data_hash(loaded.train) != data_hash(loaded.train[:1])
     assert data_hash(loaded.train) != data_hash(loaded)
     assert data_hash([]) == data_hash(())
+
+
+def test_the_fingerprint_looks_into_folders_of_masks(folder: Path) -> None:
+    masks = folder / "ground_truth/cut/0"
+    masks.mkdir()
+    (folder / "ground_truth/cut/0_mask.png").rename(masks / "000.png")
+    one = data_hash(load_category(folder))
+    (masks / "001.png").write_bytes(b"x")
+    two = data_hash(load_category(folder))
+    (masks / "001.png").write_bytes(b"another size")
+    assert len({one, two, data_hash(load_category(folder))}) == 3
+
+
+def test_names_that_are_not_utf_8_are_listed_and_hashed(folder: Path) -> None:
+    before = data_hash(load_category(folder))
+    odd = os.fsdecode(b"caf\xe9.png")
+    (folder / "train/good/0.png").rename(folder / "train/good" / odd)
+    loaded = load_category(folder)
+    assert data_hash(loaded) != before
+    assert f"train/good/{odd}" in split_names(split_normal(loaded, 0, 0.1, 0.1))["train"]
 
 
 def test_a_file_that_is_gone_has_a_fingerprint(folder: Path) -> None:

@@ -14,6 +14,8 @@ import tensorflow as tf
 from PIL import Image
 
 from ssae_tf.data.images import read_image
+from ssae_tf.errors import DataError
+from ssae_tf.export.client import Client
 from ssae_tf.export.decode import decode
 
 WHITE_LEVEL = 4095
@@ -140,3 +142,15 @@ def test_absurd_lengths_do_not_hang(
     content[33:37] = b"\xff\xff\xff\xc0"
     with pytest.raises(tf.errors.InvalidArgumentError):
         graph(tf.constant(bytes(content)))
+
+
+def test_the_client_sends_no_damaged_file(tmp_path: Path) -> None:
+    """The server's decoder would put grey for what it can't follow."""
+    path = tmp_path / "a.jpg"
+    data = cv2.imencode(".jpg", np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))[1]
+    path.write_bytes(data.tobytes()[: len(data) // 2] + b"\xff\xd9")
+    with (
+        Client("http://127.0.0.1:9", "tile") as client,
+        pytest.raises(DataError, match=r"a\.jpg: the JPEG is truncated or damaged"),
+    ):
+        client.predict(path, as_file=True)
