@@ -48,10 +48,13 @@ def test_a_line_per_picture(invoke: Invoke, run_folder: Path, pictures: Path) ->
     assert [line["path"] for line in _lines(done)] == [str(path) for path in paths]
 
 
-def test_a_failed_picture_has_a_line_too(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
+def test_a_failed_picture_has_a_line_too(
+    invoke: Invoke, run_folder: Path, pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     missing = pictures / "missing.png"
     done = invoke("predict", run_folder, missing, pictures, pictures / "notes.txt")
-    assert (done.code, done.err) == (3, [f"{pictures}: 1 file left out: 1 .txt."])
+    assert (done.code, done.err) == (3, [])
+    assert caplog.messages == [f"{pictures}: 1 file left out: 1 .txt."]
     lines = _lines(done)
     names = ["missing.png", "a.png", "b.png", "a.png", "broken.jpg", "notes.txt"]
     assert [Path(line["path"]).name for line in lines] == names
