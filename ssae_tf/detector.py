@@ -99,6 +99,16 @@ class Result:
         anomaly_map: (H, W) float32, at least 0; grey levels, or the share of each pixel that is
             repainted.
         mask: (H, W) bool, the pixels of the defects.
+
+    Example:
+        >>> from ssae_tf import Detector
+        >>> result = Detector.load("runs/tile").predict("new.png", threshold=0.0)
+        >>> result.anomaly_map.shape == result.mask.shape == result.picture.shape[:2]
+        True
+        >>> sum(defect.area for defect in result.defects) == int(result.mask.sum())
+        True
+        >>> list(result.to_dict())
+        ['schema_version', 'path', 'score', 'threshold', 'is_anomalous', 'defects']
     """
 
     path: str
@@ -148,6 +158,15 @@ class Detector:
         weights: of the evidence by location (`ssae_tf.residual_normalization`), (h, w) float32;
             None for 1.
         network: F in inference as one graph for all sizes, (B, H, W, C) float32 to the same.
+
+    Example:
+        >>> from ssae_tf import Detector
+        >>> detector = Detector.load("runs/tile")
+        >>> result = detector.predict("new.png")
+        >>> result.is_anomalous == (result.score > detector.calibration.threshold)
+        True
+        >>> detector.predict(result.picture, threshold=0.0).score == result.score
+        True
     """
 
     def __init__(
