@@ -11,6 +11,7 @@ import ssae_tf
 from docstring_examples import run_examples
 from ssae_tf import config as config_module
 from ssae_tf.detector import Detector, Result
+from ssae_tf.training.loop import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -25,9 +26,11 @@ def _shop(
 
 @pytest.mark.usefixtures("shared_network")
 def test_fit(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The preset would train for minutes.
+    # The preset would train for minutes, and to say how many it would trace its step once more.
     tiny = config_module.load(run_folder / "config.json")
+    tiny = config_module.override(tiny, {"training.evaluations": 1, "scoring.normalize": "none"})
     monkeypatch.setattr(ssae_tf, "preset", lambda name, category: tiny)
+    monkeypatch.setattr(Trainer, "fit_to_time", lambda self, seconds: 0.0)
     run_examples(ssae_tf.fit)
 
 

@@ -1,4 +1,4 @@
-"""Who may import whom (DESIGN.md), read from the source; and who must not import TensorFlow."""
+"""Who may import whom, stated here and read from the source; and who must not import TensorFlow."""
 
 from __future__ import annotations
 
