@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -170,18 +169,3 @@ def test_what_the_server_is_started_with(tmp_path: Path) -> None:
     assert (one.name, one.base_path, one.model_platform) == ("tile", "/models/tile", "tensorflow")
     command = docker_command(tmp_path, "tile")
     assert f"-v '{tmp_path}:/models/tile' -e MODEL_NAME=tile tensorflow/serving:" in command
-
-
-def test_the_documentations_example(
-    addresses: dict[str, str],
-    sample_root: Path,
-    project_root: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    text = (project_root / "docs" / "serving.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    picture = sample_root / "tile" / "test" / "crack" / "000.png"
-    example = example.replace("localhost:8500", addresses["grpc"])
-    example = example.replace("part.png", str(picture))
-    exec(compile(example, "docs/serving.md", "exec"), {})
-    assert capsys.readouterr().out.split()[0] in ("True", "False")
