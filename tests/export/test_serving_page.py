@@ -20,6 +20,7 @@ import pytest
 
 from docstring_examples import run_examples
 from ssae_tf.cli.main import cli, run
+from ssae_tf.data.images import encode_png
 from ssae_tf.detector import Detector
 from ssae_tf.export.build import Exported
 from ssae_tf.export.client import Client
@@ -103,8 +104,12 @@ def test_the_clients_docstring(addresses: dict[str, str]) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
-@pytest.mark.usefixtures("shop")
-def test_curl(commands: list[str], addresses: dict[str, str]) -> None:
+def test_curl(
+    commands: list[str], addresses: dict[str, str], shop: Path, rng: np.random.Generator
+) -> None:
+    # Larger than an argument of a command may be: 128 KiB.
+    noise = rng.integers(0, 256, (256, 256, 3)).astype(np.uint8)
+    (shop / "part.png").write_bytes(encode_png(noise))
     (line,) = starting(commands, "curl ")
     assert REST in line
     command = line.replace(REST, addresses[REST]).replace("curl ", "curl --silent --show-error ")
