@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import write_result
+from measure import write_result
 
 from ssae_tf.export.artefact import Artefact
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from figures import write_result
+from measure import write_result
 
 from ssae_tf import workflow
 from ssae_tf.data.images import read_image
@@ -111,11 +111,12 @@ def verdicts(
     detector: Detector, artefacts: dict[str, Artefact], samples: Any, reporter: Reporter
 ) -> dict[str, dict[str, Any]]:
     """Verdicts other than the detector's on the test set, and image AUROC, by name."""
-    results: dict[str, list[Any]] = {name: [] for name in ("Detector", *artefacts)}
+    judges: dict[str, Detector | Artefact] = {"Detector": detector, **artefacts}
+    results: dict[str, list[Any]] = {name: [] for name in judges}
     with reporter.task("Judging the test set", len(samples)) as task:
         for sample in samples:
             x = read_image(sample.path, detector.config.data.white_level)
-            for name, one in {"Detector": detector, **artefacts}.items():
+            for name, one in judges.items():
                 result = one.predict(x)
                 results[name].append((result.score, result.is_anomalous))
             task.advance()

@@ -1,15 +1,14 @@
-"""What the network costs at inspection by every route: TensorFlow, other runtimes, and PyTorch.
+"""What Table 1 costs at inspection by every route: TensorFlow, other runtimes, and PyTorch.
 
-The network alone, batch 1, all routes in turn; those through files take the files as `ssae-tf
-export` makes them. The network of a run, or without one Table 1 at full width with every tap and
-random weights. PyTorch has the same layers with random weights, in a process of its own, and its
-ONNX is run here. Beside them stands the machine's own rate for a large float32 matrix product.
+The network alone with every tap and random weights, batch 1, all routes in turn; those through
+files take the files as `ssae-tf export` makes them. PyTorch has the same layers, in a process of
+its own, and its ONNX is run here. Beside them stands the machine's own rate for a large float32
+matrix product.
 
-    python benchmarks/inference.py [RUN] [--sizes 256 512] [--rounds 7] [--out FILE.json]
+    python benchmarks/inference.py [--width 1] [--sizes 256 512] [--rounds 7] [--out FILE.json]
         [--torch-python TORCH_ENVIRONMENT/bin/python]
 
-The routes by ONNX Runtime and OpenVINO answer for the network what an artefact of the run answers
-for the whole map; `size fixed` is what `--image-size` gives.
+`size fixed` is what `--image-size` of `ssae-tf export` gives.
 """
 
 from __future__ import annotations
@@ -25,11 +24,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from figures import write_result
-from interleaved import Child, Timed, here, matrix_product, medians, product_rate
+from measure import Child, Timed, here, matrix_product, medians, product_rate, write_result
 
 from ssae_tf.config import ModelConfig
-from ssae_tf.detector import Detector, compiled_network
+from ssae_tf.detector import compiled_network
 from ssae_tf.export import onnx, openvino
 from ssae_tf.export.names import FLOAT, PICTURE
 from ssae_tf.export.network import folded
@@ -39,34 +37,19 @@ from ssae_tf.export.savedmodel import SavedModelRuntime
 from ssae_tf.export.tflite import FILE as TFLITE_FILE
 from ssae_tf.export.tflite import TfliteRuntime
 from ssae_tf.machine import usable_cpus
-from ssae_tf.models.autoencoder import DILATION_RATES, autoencoder
-from ssae_tf.models.blocks import outermost_tap
+from ssae_tf.models.autoencoder import autoencoder
 
-RECOMMENDED = "OpenVINO"
 _CEILING = "matrix product"
 _TORCH = Path(__file__).with_name("torch_peers.py")
 
 
-def networks(run: Path | None) -> tuple[dict[str, tf.keras.Model], float]:
-    """The network as it was trained, where that differs, and as it inspects; and its width."""
-    if run is None:
-        config = ModelConfig()
-        return {"inspecting": autoencoder(config, training_size=512)}, config.width
-    detector = Detector.load(run)
-    config = detector.config.model
-    trained = autoencoder(config, training_size=detector.config.training.stages[0].size)
-    trained.set_weights(detector.model.get_weights())
-    return {"trained": trained, "inspecting": detector.model}, config.width
+Route = Callable[[Any], Any]
 
 
-def in_tensorflow(found: dict[str, tf.keras.Model]) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
+def in_tensorflow(model: tf.keras.Model) -> dict[str, Route]:
     """The routes that need this package."""
-    model = found["inspecting"]
     exported = folded(model)
-    routes = {}
-    if "trained" in found:
-        routes["every tap, compiled"] = compiled_network(found["trained"])
-    return routes | {
+    return {
         "Keras call": lambda x: model(x, training=False),
         "compiled (Detector)": compiled_network(model),
         "compiled, folded": compiled_network(exported),
@@ -97,24 +80,25 @@ def write_files(model: tf.keras.Model, folder: Path) -> None:
     openvino.convert(str(folder / "openvino"))
 
 
-def from_files(folder: Path, side: int) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def from_files(folder: Path, side: int) -> dict[str, Route]:
     """The routes through files, each in the runtime of its artefact."""
     runtimes = {
         "SavedModel": SavedModelRuntime(folder / "savedmodel"),
         "LiteRT, float32": TfliteRuntime(folder / "float32"),
         "LiteRT, float16": TfliteRuntime(folder / "float16"),
         "ONNX Runtime": OnnxRuntime(folder / "onnx"),
-        RECOMMENDED: OpenvinoRuntime(folder / "openvino"),
+        "OpenVINO": OpenvinoRuntime(folder / "openvino"),
     }
-    routes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        name: lambda x, runtime=runtime: next(iter(runtime.run(FLOAT, {PICTURE: x}).values()))
-        for name, runtime in runtimes.items()
-    }
+
+    def route(runtime: Any) -> Route:
+        return lambda x: next(iter(runtime.run(FLOAT, {PICTURE: x}).values()))
+
+    routes = {name: route(runtime) for name, runtime in runtimes.items()}
     fixed = in_openvino(folder / "openvino" / openvino.FILES[FLOAT], [1, side, side, 3])
-    return routes | {f"{RECOMMENDED}, size fixed": fixed}
+    return routes | {"OpenVINO, size fixed": fixed}
 
 
-def from_torch(path: Path, side: int) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def from_torch(path: Path, side: int) -> dict[str, Route]:
     """The routes of PyTorch's ONNX, which takes planes."""
     import onnxruntime
 
@@ -130,8 +114,8 @@ def from_torch(path: Path, side: int) -> dict[str, Callable[[np.ndarray], np.nda
     }
 
 
-def in_openvino(path: Path, shape: list[int]) -> Callable[[np.ndarray], np.ndarray]:
-    """A file of OpenVINO or ONNX for pictures of one shape."""
+def in_openvino(path: Path, shape: list[int]) -> Route:
+    """A file of OpenVINO or ONNX for images of one shape."""
     import openvino as runtime
 
     core = runtime.Core()
@@ -142,38 +126,28 @@ def in_openvino(path: Path, shape: list[int]) -> Callable[[np.ndarray], np.ndarr
 
 
 def measure(
-    found: dict[str, tf.keras.Model],
-    width: float,
-    side: int,
-    folder: Path,
-    arguments: argparse.Namespace,
+    model: tf.keras.Model, width: float, side: int, folder: Path, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Medians of all routes at one size, and the multiply-adds of the network there."""
     x = np.random.default_rng(0).random((1, side, side, 3), dtype=np.float32)
     tensor = tf.constant(x)
-    expected = found["inspecting"](tensor, training=False).numpy()
+    expected = model(tensor, training=False).numpy()
     timed: dict[str, Timed] = {_CEILING: here(matrix_product())}
-    routes: dict[str, Callable[[], Any]] = {
-        name: lambda run=run: run(tensor).numpy() for name, run in in_tensorflow(found).items()
-    }
-    for name, run in from_files(folder, side).items():
-        routes[name] = lambda run=run: run(x)
-    for name, run in routes.items():
-        if not np.allclose(run(), expected, atol=5e-3 if "float16" in name else 1e-5):
-            raise SystemExit(f"{name}: another answer.")
-        timed[name] = here(run)
+    for given, routes in ((tensor, in_tensorflow(model)), (x, from_files(folder, side))):
+        for name, run in routes.items():
+            tolerance = 5e-3 if "float16" in name else 1e-5
+            if not np.allclose(np.asarray(run(given)), expected, atol=tolerance):
+                raise SystemExit(f"{name}: another answer.")
+            timed[name] = here(lambda run, given: np.asarray(run(given)), run, given)
     about: dict[str, Any] = {}
     if arguments.torch_python:
         path = folder / f"torch-{side}.onnx"
-        layers = {layer.name: layer for layer in found["inspecting"].layers}
-        kernels = (np.asarray(layers[f"sdc1_rate{rate}"].kernel) for rate in DILATION_RATES)
         command = [arguments.torch_python, str(_TORCH), "table-1", str(side)]
-        command += ["--width", str(width), "--onnx", str(path), "--taps"]
-        child = Child(command + [str(outermost_tap(kernel)) for kernel in kernels])
+        child = Child([*command, "--width", str(width), "--onnx", str(path)])
         about, timed["PyTorch, eager"] = child.about, child
         planes = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
         for name, run in from_torch(path, side).items():
-            timed[name] = here(lambda run=run: run(planes))
+            timed[name] = here(run, planes)
     seconds = medians(timed, arguments.rounds)
     if arguments.torch_python:
         child.close()
@@ -184,19 +158,20 @@ def measure(
 def main() -> None:
     """Prints a Markdown table of medians, and keeps the figures as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--torch-python", help="of an environment with PyTorch and onnx")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
 
-    found, width = networks(arguments.run)
+    width = arguments.width
+    model = autoencoder(ModelConfig(width), training_size=512)
     sizes: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="ssae_tf_") as name:
-        write_files(found["inspecting"], Path(name))
+        write_files(model, Path(name))
         for side in arguments.sizes:
-            sizes[str(side)] = measure(found, width, side, Path(name), arguments)
+            sizes[str(side)] = measure(model, width, side, Path(name), arguments)
     for side, one in sizes.items():
         rate = one["matrix_product_flop_per_second"]
         print(f"\nMatrix product at {side}²: {rate / 1e9:.0f} GFLOP/s\n")
@@ -206,7 +181,7 @@ def main() -> None:
             fastest = min(one["seconds"].values())
             print(f"| {name} | {1e3 * seconds:.1f} | {seconds / fastest:.2f} | {share:.2f} |")
     content = {"width": width, "sizes": sizes}
-    write_result(arguments.out, content, RUN=arguments.run, PYTHON=arguments.torch_python)
+    write_result(arguments.out, content, PYTHON=arguments.torch_python)
 
 
 if __name__ == "__main__":

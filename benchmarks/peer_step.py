@@ -1,14 +1,13 @@
 """The compiled training step beside a step of the same network in PyTorch.
 
 Forward pass, objective (1), backward pass and Adam, on the same corrupted pictures, every step of
-either in turn in processes of their own. The corruption is left out on both sides
-(`benchmarks/training.py` has its share). PyTorch computes with channels last, eagerly and with
-torch.compile where that works, and is given kernels of live taps only, as TensorFlow is; `--every-
-tap` adds one that computes the others too. Beside them stands the machine's rate for a large
-float32 matrix product.
+either in turn in processes of their own. The corruption is left out on both sides. PyTorch computes
+with channels last, eagerly and with torch.compile where that works, and is given kernels of live
+taps only, as TensorFlow is. Beside them stands the machine's rate for a large float32 matrix
+product.
 
     python benchmarks/peer_step.py --torch-python TORCH_ENVIRONMENT/bin/python [--preset paper]
-        [--width W] [--shapes 8x128 2x256] [--rounds 5] [--every-tap] [--out FILE.json]
+        [--width W] [--shapes 8x128 2x256] [--rounds 5] [--out FILE.json]
 
 The floor is three times the multiply-adds of a forward pass with live taps, two operations each,
 at the rate of the matrix product.
@@ -29,10 +28,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import write_result
+from measure import (
+    Child,
+    Timed,
+    here,
+    matrix_product,
+    medians,
+    product_rate,
+    training_step,
+    write_result,
+)
 
 _TENSORFLOW, _EAGER, _COMPILED = "ssae_tf", "PyTorch, eager", "PyTorch, torch.compile"
-_EVERY_TAP, _MATRIX = "PyTorch, eager, every tap", "matrix product"
+_MATRIX = "matrix product"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +50,8 @@ class Setting:
     Attributes:
         preset: where the rest of the settings comes from.
         width: scales the filter counts.
-        batch, side: of the pictures; `side` in pixels.
+        batch, side: of the images; `side` in pixels.
         norm: of the objective.
-        frozen: batch normalisation uses its moving statistics.
         taps: live ones on either side of the middle of a dilated kernel, for each rate.
     """
 
@@ -53,10 +60,9 @@ class Setting:
     batch: int
     side: int
     norm: str
-    frozen: bool
     taps: tuple[int, ...]
 
-    def pictures(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """X, X̂ and M, (B, H, W, 3) float32."""
         rng = np.random.default_rng(0)
         shape = (self.batch, self.side, self.side, 3)
@@ -66,33 +72,30 @@ class Setting:
         return x, np.where(mask > 0, other, x), mask
 
 
-def in_tensorflow(setting: Setting) -> Callable[[], None]:
+def in_tensorflow(setting: Setting) -> Callable[[], object]:
     """The package's own step."""
     import tensorflow as tf
-    from preset_step import preset_step
 
     from ssae_tf.config import override, preset
 
     changes = {"model.width": setting.width, "corruption.where": "data"}
-    step = preset_step(override(preset(setting.preset), changes), setting.side)
-    pictures = [tf.constant(one) for one in setting.pictures()]
+    step = training_step(override(preset(setting.preset), changes), setting.side)
+    images = [tf.constant(one) for one in setting.images()]
     index = tf.constant(0, tf.int64)
-    return lambda: float(step(index, *pictures)[0])
+    return lambda: float(step(index, *images)[0])
 
 
-def in_torch(setting: Setting, what: str) -> Callable[[], None]:
+def in_torch(setting: Setting, what: str) -> Callable[[], object]:
     """The same step in PyTorch."""
     import torch
-    from torch_network import RATES, freeze_norm, network, objective
+    from torch_peers import network, objective
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model = network(setting.width, (2,) * len(RATES) if what == _EVERY_TAP else setting.taps)
-    if setting.frozen:
-        freeze_norm(model)
+    model = network(setting.width, setting.taps)
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
     x, x_hat, mask = (
         torch.from_numpy(one).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-        for one in setting.pictures()
+        for one in setting.images()
     )
     compiled = torch.compile(model) if what == _COMPILED else model
 
@@ -119,8 +122,6 @@ def serve(what: str, setting: Setting) -> None:
 
 def compare(setting: Setting, pythons: dict[str, str], rounds: int) -> dict[str, float]:
     """Median seconds by name of what works here, and of a matrix product."""
-    from interleaved import Child, Timed, here, matrix_product, medians
-
     given = json.dumps(dataclasses.asdict(setting))
     children = {
         what: Child([python, __file__, "--serve", what, given]) for what, python in pythons.items()
@@ -144,7 +145,6 @@ def setting_of(name: str, width: float | None, shape: str) -> tuple[Setting, flo
     from ssae_tf.models.autoencoder import autoencoder
     from ssae_tf.models.blocks import outermost_tap
     from ssae_tf.models.summary import rows
-    from ssae_tf.training.schedule import freeze_step
 
     batch, side = map(int, shape.split("x"))
     config = override(preset(name), {} if width is None else {"model.width": width})
@@ -157,9 +157,7 @@ def setting_of(name: str, width: float | None, shape: str) -> tuple[Setting, flo
         row.multiply_adds * (live if row.layer.startswith("SDC") else 1.0)
         for row in rows(config.model, side)
     )
-    frozen = freeze_step(config.training) == 0
-    norm = config.objective.norm
-    setting = Setting(name, config.model.width, batch, side, norm, frozen, taps)
+    setting = Setting(name, config.model.width, batch, side, config.objective.norm, taps)
     return setting, 3 * 2 * batch * multiply_adds
 
 
@@ -174,15 +172,10 @@ def main() -> None:
     parser.add_argument("--width", type=float, help="another than the preset's")
     parser.add_argument("--shapes", nargs="+", default=["8x128", "2x256"], metavar="BATCHxSIDE")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--every-tap", action="store_true", help="PyTorch with dead taps as well")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    # Imports TensorFlow, which the processes of PyTorch have not.
-    from interleaved import product_rate
-
     pythons = {_TENSORFLOW: sys.executable}
-    peers = (_EAGER, _COMPILED, *([_EVERY_TAP] if arguments.every_tap else []))
-    pythons |= dict.fromkeys(peers, arguments.torch_python)
+    pythons |= dict.fromkeys((_EAGER, _COMPILED), arguments.torch_python)
     results: dict[str, Any] = {}
     print("| batch × side | | s | of the matrix product's rate |\n|---|---|---|---|")
     for shape in arguments.shapes:

@@ -1,10 +1,10 @@
 """Latency and multiply-adds of anomalib's methods beside the network at several widths, on one CPU.
 
-From a picture to its anomaly map, batch 1, random weights, all in turn: PyTorch eager with channels
+From an image to its anomaly map, batch 1, random weights, all in turn: PyTorch eager with channels
 last, each method in a process of its own, and the ONNX that PyTorch writes of it in OpenVINO, at a
-fixed size. Ours is the network as `quick` exports it in the same two runtimes, without the map,
-which takes the same time at every width (docs/performance.md). PatchCore's memory is as large as
-1 % and 10 % of all patches of 245 pictures make it.
+fixed size. Ours is Table 1, exported, in the same two runtimes, without the map; of its dilated
+kernels the taps within a quarter of maps of 8 × 8. PatchCore's memory is as large as 1 % and 10 %
+of all patches of 245 images make it.
 
     python benchmarks/peers.py --torch-python TORCH_ENVIRONMENT/bin/python [--side 256]
         [--widths 0.125 0.25 0.375 0.5 1] [--methods stfpm padim …] [--rounds 5] [--out FILE.json]
@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import write_result
 from inference import in_openvino
-from interleaved import Child, Timed, here, matrix_product, medians, product_rate
+from measure import Child, Timed, here, matrix_product, medians, product_rate, write_result
 
 METHODS = {
     "efficient-ad": "EfficientAD-S",
@@ -30,9 +29,9 @@ METHODS = {
     "patchcore-10": "PatchCore, 10 %",
     "draem": "DRAEM",
 }
-# Of the dilated kernels that `quick` trains, on either side of the middle.
+# Of the dilated kernels of each rate, on either side of the middle.
 _TAPS = ["2", "1", "0", "0", "0"]
-_CEILING = "matrix product"
+_CEILING, _OPENVINO = "matrix product", ", OpenVINO"
 _TORCH = Path(__file__).with_name("torch_peers.py")
 
 
@@ -52,7 +51,7 @@ def main() -> None:
         for width in arguments.widths
     } | {METHODS[name]: [name] for name in arguments.methods}
     x = np.random.default_rng(0).random((1, 3, arguments.side, arguments.side), np.float32)
-    timed: dict[tuple[str, str], Timed] = {("", _CEILING): here(matrix_product())}
+    timed: dict[str, Timed] = {_CEILING: here(matrix_product())}
     children: dict[str, Child] = {}
     try:
         with tempfile.TemporaryDirectory(prefix="ssae_tf_") as folder:
@@ -60,21 +59,20 @@ def main() -> None:
                 path = Path(folder) / f"{index}.onnx"
                 command = [arguments.torch_python, str(_TORCH), kind, str(arguments.side)]
                 children[name] = Child([*command, *settings, "--onnx", str(path)])
-                run = in_openvino(path, list(x.shape))
-                timed[name, "pytorch"] = children[name]
-                timed[name, "openvino"] = here(lambda run=run: run(x))
+                timed[name] = children[name]
+                timed[name + _OPENVINO] = here(in_openvino(path, list(x.shape)), x)
         seconds = medians(timed, arguments.rounds)
     finally:
         for child in children.values():
             child.close()
-    rate = product_rate(seconds.pop(("", _CEILING)))
+    rate = product_rate(seconds.pop(_CEILING))
     print("| | G multiply-adds | PyTorch, ms | OpenVINO, ms |\n|---|---|---|---|")
     rows: dict[str, Any] = {}
     for name, child in children.items():
         row = rows[name] = {
             "multiply_adds": child.about["multiply_adds"],
-            "pytorch_seconds": seconds[name, "pytorch"],
-            "openvino_seconds": seconds[name, "openvino"],
+            "pytorch_seconds": seconds[name],
+            "openvino_seconds": seconds[name + _OPENVINO],
         }
         print(
             f"| {name} | {row['multiply_adds'] / 1e9:.2f} | {1e3 * row['pytorch_seconds']:.0f} "

@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -30,15 +32,48 @@ def page() -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters |= {
-        "fixed": lambda value, digits=0: f"{value:,.{digits}f}",
-        "ms": lambda seconds, digits=0: f"{1e3 * seconds:,.{digits}f}",
-        "giga": lambda value, digits=0: f"{value / 1e9:,.{digits}f}",
-        "sci": lambda value: f"{value:.1e}".replace("e-0", "e-"),
-        "percent": lambda value, digits=0: f"{100 * value:.{digits}f} %",
-    }
+    environment.filters |= {"fixed": fixed, "ms": ms, "giga": giga, "sci": sci, "percent": percent}
     results = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
-    return environment.from_string(TEMPLATE.read_text("utf-8")).render(results=results)
+    template = environment.from_string(TEMPLATE.read_text("utf-8"))
+    return template.render(results=results, machine=the_machine(results.values()))
+
+
+def the_machine(results: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The machine of all results that say more of it than its system.
+
+    Raises:
+        SystemExit: there are several, and the page names one.
+    """
+    machines = [result["machine"] for result in results if "machine" in result]
+    known = [machine for machine in machines if "processor" in machine]
+    if any(machine != known[0] for machine in known):
+        sys.exit(f"Expected results of one machine. Received: {known}")
+    return known[0]
+
+
+def fixed(value: float, digits: int = 0) -> str:
+    """With so many decimals, thousands apart."""
+    return f"{value:,.{digits}f}"
+
+
+def ms(seconds: float, digits: int = 0) -> str:
+    """Milliseconds."""
+    return fixed(1e3 * seconds, digits)
+
+
+def giga(value: float, digits: int = 0) -> str:
+    """Billions."""
+    return fixed(value / 1e9, digits)
+
+
+def sci(value: float) -> str:
+    """One decimal and an exponent."""
+    return f"{value:.1e}".replace("e-0", "e-")
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share in percent."""
+    return f"{100 * share:.{digits}f} %"
 
 
 def main() -> None:

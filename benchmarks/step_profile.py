@@ -2,7 +2,7 @@
 
 One core and one operation at a time, so that the shares add up.
 
-    taskset -c 0 python benchmarks/step_profile.py [--preset quick] [--width W] [--side 64]
+    taskset -c 0 python benchmarks/step_profile.py [--preset paper] [--width W] [--side 128]
         [--batch 8] [--steps 4] [--out FILE.json]
 """
 
@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from figures import write_result
-from preset_step import preset_step
+from measure import training_step, write_result
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from ssae_tf.config import override, preset
@@ -61,9 +60,9 @@ def seconds_by_kind(trace: Path) -> dict[str, float]:
 def main() -> None:
     """Prints a Markdown table, and keeps the figures as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--preset", default="paper")
     parser.add_argument("--width", type=float, help="another than the preset's")
-    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--out", type=Path)
@@ -72,7 +71,7 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     changes = {} if arguments.width is None else {"model.width": arguments.width}
     config = override(preset(arguments.preset), changes)
-    step = preset_step(config, arguments.side)
+    step = training_step(config, arguments.side)
     shape = (arguments.batch, arguments.side, arguments.side, 3)
     x = tf.constant(np.random.default_rng(0).random(shape, dtype=np.float32))
     index = tf.constant(0, tf.int64)

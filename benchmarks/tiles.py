@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import write_result
-from memory import peak
+from measure import peak, write_result
 
 from ssae_tf.data.images import read_image
 from ssae_tf.detector import Detector

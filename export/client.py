@@ -95,6 +95,13 @@ class Client:
         name: of the model.
         white_level: the value of a 16-bit picture that becomes 1.0.
         timeout: seconds that an answer may take, from asking to its last byte.
+
+    Example:
+        >>> from ssae_tf.export.client import Client
+        >>> with Client("localhost:8500", "tile") as client:
+        ...     result = client.predict("part.png", threshold=0.0)
+        >>> result.is_anomalous
+        True
     """
 
     def __init__(

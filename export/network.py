@@ -8,7 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.errors import RunError
-from ssae_tf.models.blocks import EPSILON, BatchNormalization, DilatedConv2D, outermost_tap
+from ssae_tf.models.blocks import (
+    EPSILON,
+    BatchNormalization,
+    DilatedConv2D,
+    outermost_tap,
+    registered,
+)
 from ssae_tf.models.graph import inbound
 
 _PASSING = (tf.keras.layers.Concatenate, tf.keras.layers.Activation)
@@ -100,6 +106,7 @@ def sources(layer: Any) -> list[Any]:
     ]
 
 
+@registered
 class Dilated(tf.keras.layers.Layer):
     """A dilated convolution with bias as one operation.
 
@@ -127,3 +134,8 @@ class Dilated(tf.keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The input's shape with `filters` channels."""
         return (*input_shape[:-1], self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` takes."""
+        names = ("filters", "kernel_size", "rate")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -6,7 +6,6 @@ The names below are loaded on first use, so that `import ssae_tf` does not impor
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssae_tf._version import __version__
@@ -27,12 +26,6 @@ __all__ = [
     "fit",
     "preset",
 ]
-
-# An installed package holds cli and export; in the project folder they stand beside it. Python run
-# there takes this folder for the package, also where another copy is installed.
-_FOLDER = Path(__file__).parent
-if not (_FOLDER / "cli").is_dir() and (_FOLDER.parent / "setup.cfg").is_file():
-    __path__.append(str(_FOLDER.parent))
 
 _MODULES = {
     "Detector": "ssae_tf.detector",

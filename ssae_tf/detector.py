@@ -103,6 +103,15 @@ class Detector:
         weights: of the evidence by location (`ssae_tf.residual_normalization`), (h, w) float32;
             None for 1.
         network: F in inference as one graph for all sizes, (B, H, W, C) float32 to the same.
+
+    Example:
+        >>> from ssae_tf import Detector
+        >>> detector = Detector.load("runs/tile")
+        >>> result = detector.predict("new.png")
+        >>> result.is_anomalous == (result.score > detector.calibration.threshold)
+        True
+        >>> detector.predict(result.picture, threshold=0.0).score == result.score
+        True
     """
 
     def __init__(

@@ -37,6 +37,16 @@ class Result:
         anomaly_map: (H, W) float32, at least 0; grey levels, or the share of each pixel that is
             repainted.
         mask: (H, W) bool, the pixels of the defects.
+
+    Example:
+        >>> from ssae_tf import Detector
+        >>> result = Detector.load("runs/tile").predict("new.png", threshold=0.0)
+        >>> result.anomaly_map.shape == result.mask.shape == result.picture.shape[:2]
+        True
+        >>> sum(defect.area for defect in result.defects) == int(result.mask.sum())
+        True
+        >>> list(result.to_dict())
+        ['schema_version', 'path', 'score', 'threshold', 'is_anomalous', 'defects']
     """
 
     path: str

@@ -106,6 +106,17 @@ def fit(
         DataError: pictures are missing or unusable.
         RunError: `out` exists, or can't be written to.
         TrainingInterrupted: Ctrl-C; `resume` goes on.
+
+    Example:
+        >>> import ssae_tf
+        >>> config = ssae_tf.preset("quick", "tile")
+        >>> fitted = ssae_tf.fit("data", "tile", out="runs/tile", config=config)
+        >>> sorted(path.name for path in fitted.folder.glob("*.json"))
+        ['calibration.json', 'config.json', 'environment.json', 'metrics.json', 'split.json']
+        >>> 0.0 <= fitted.metrics["image_auroc"] <= 1.0
+        True
+        >>> fitted.detector.predict("data/tile/test/good/000.png").threshold > 0.0
+        True
     """
     reporter = reporter or Reporter()
     found = load_category(data, category)

@@ -310,25 +310,62 @@ def test_preset_best_is_quick_for_longer() -> None:
     assert dataclasses.replace(quick, preset="best", training=best.training) == best
 
 
-def test_preset_paper_is_the_papers() -> None:
-    """Table 1, the printed objective, elastic deformation alone, whole pictures, the plain map."""
-    config = config_module.preset("paper")
-    stages = [(stage.size, stage.batch_size, stage.steps) for stage in config.training.stages]
-    assert stages == [(128, 32, 10000), (256, 16, 10000), (512, 8, 20000)]
-    assert (config.model.width, config.model.answer, config.model.context) == (1.0, "plain", 1)
-    objective = config.objective
-    assert (objective.equation, objective.weight, objective.norm) == (1, None, "l2")
-    corruption = config.corruption
-    assert (corruption.elastic, corruption.cut_out, corruption.patch_swap) == (1.0, 0.0, 0.0)
-    assert (corruption.texture, corruption.brightness, corruption.tint) == (0.0, 0.0, 0.0)
-    assert (corruption.contrast, corruption.opacity, corruption.share) == (0.0, (1.0, 1.0), 1.0)
-    scoring = config.scoring
-    assert (scoring.evidence, scoring.reading, scoring.normalize) == (
-        "residual",
-        "absolute",
-        "none",
-    )
-    assert config.margin == 0
+# What presets mean, whatever the defaults are: Table 1 alone, λ of the equation, elastic
+# deformation and no other, whole images, the plain map.
+PAPER: dict[str, Any] = {
+    "data.sampling": "resize",
+    "corruption.share": 1.0,
+    "corruption.elastic": 1.0,
+    **dict.fromkeys(
+        (
+            *("corruption.cut_out", "corruption.patch_swap", "corruption.texture"),
+            *("corruption.relief", "corruption.noise", "corruption.brightness"),
+            *("corruption.tint", "corruption.contrast"),
+        ),
+        0.0,
+    ),
+    "corruption.opacity": [1.0, 1.0],
+    "corruption.patches": 1,
+    "corruption.size": [0.1, 0.5],
+    "corruption.sigma": [3.0, 6.0],
+    "corruption.alpha": [50.0, 200.0],
+    "model.width": 1.0,
+    "model.answer": "plain",
+    "model.context": 1,
+    "objective.equation": 1,
+    "objective.weight": None,
+    "objective.norm": "l2",
+    "training.stages": [(128, 32, 10000), (256, 16, 10000), (512, 8, 20000)],
+    "training.learning_rate": 1e-3,
+    "training.schedule": "cosine",
+    "scoring.evidence": "residual",
+    "scoring.reading": "absolute",
+    "scoring.normalize": "none",
+    "scoring.outline": None,
+}
+# LITERALLY has the rest of these.
+GATED_PRESET: dict[str, Any] = {
+    "data.sampling": "resize",
+    "model.answer": "gated",
+    "objective.equation": 1,
+    "objective.weight": None,
+    "objective.norm": "l1",
+}
+MEANING = {
+    "paper": PAPER,
+    "quick": {**GATED_PRESET, "training.stages": [(128, 8, 400), (256, 4, 1600)]},
+    "best": {**GATED_PRESET, "training.stages": [(128, 8, 2400), (256, 4, 9600)]},
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_mean_what_they_say(name: str) -> None:
+    config = config_module.preset(name)
+    assert {field: _plain(config, field) for field in MEANING[name]} == MEANING[name]
+
+
+def test_there_is_no_margin_around_the_images_of_paper() -> None:
+    assert config_module.preset("paper").margin == 0
 
 
 # All that a preset changes of the defaults, for a category without a recipe.

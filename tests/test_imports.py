@@ -1,8 +1,9 @@
-"""Who may import whom (DESIGN.md), read from the source; and who must not import TensorFlow."""
+"""Who may import whom, stated here and read from the source; and who must not import TensorFlow."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -230,6 +231,13 @@ def test_a_breach_is_seen(module: str, source: str) -> None:
 )
 def test_what_is_allowed_passes(module: str, source: str) -> None:
     assert not _violations(module, source)
+
+
+def test_what_the_architecture_page_names_is_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`([\w/.]+/[\w.]*)`", text))
+    assert len(names) > 30
+    assert {name for name in names if not (ROOT / name).exists()} == set()
 
 
 @pytest.mark.parametrize(

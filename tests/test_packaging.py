@@ -46,7 +46,10 @@ def distributions(project_root: Path, tmp_path_factory: pytest.TempPathFactory) 
     for name in (*MAPPED, *OTHERS):
         if (project_root / name).is_dir():
             shutil.copytree(
-                project_root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__")
+                project_root / name,
+                copy / name,
+                symlinks=True,
+                ignore=shutil.ignore_patterns("__pycache__"),
             )
     out = tmp_path_factory.mktemp("dist")
     _call(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, copy, cwd=out)

@@ -20,7 +20,11 @@ EPSILON = 1e-3
 # Added to the deviation that images are divided by, grey levels of [0, 1].
 _FLAT = 0.02
 
+# Layers by this decorator are known to `tf.keras.models.load_model`, once their module is imported.
+registered = tf.keras.utils.register_keras_serializable("ssae_tf")
 
+
+@registered
 class DilatedConv2D(tf.keras.layers.Layer):
     """A dilated convolution, stride 1, zero padding to the same size, that skips dead taps.
 
@@ -96,6 +100,11 @@ class DilatedConv2D(tf.keras.layers.Layer):
         """The input's shape with `filters` channels."""
         return (*input_shape[:-1], self.filters)
 
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` takes."""
+        names = ("filters", "kernel_size", "rate", "training_map", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
     def skip_dead_taps(self) -> None:
         """Inference leaves out what lies beyond the outermost tap that is not zero from now on.
 
@@ -125,6 +134,7 @@ def outermost_tap(kernel: np.ndarray) -> int:
     return int(np.abs([*(rows - middle), *(columns - middle), 0]).max())
 
 
+@registered
 class BatchNormalization(tf.keras.layers.Layer):
     """Batch normalisation with a choice of what training normalises with.
 
@@ -142,7 +152,7 @@ class BatchNormalization(tf.keras.layers.Layer):
 
         Args:
             momentum: share of the moving statistics that each step keeps.
-            keras_arguments: `name`.
+            keras_arguments: `name`, `dtype`.
         """
         super().__init__(**keras_arguments)
         self.momentum = momentum
@@ -181,7 +191,12 @@ class BatchNormalization(tf.keras.layers.Layer):
         """The input's shape."""
         return input_shape
 
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` takes; `mode` belongs to a training, and starts anew."""
+        return {**super().get_config(), "momentum": self.momentum}
 
+
+@registered
 class Upsample2D(tf.keras.layers.Layer):
     """Bilinear enlargement by a whole number, pixel centres in place.
 
@@ -212,6 +227,7 @@ class Upsample2D(tf.keras.layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
 
+@registered
 class Standardize(tf.keras.layers.Layer):
     """Each image with mean 0 in every channel and, nearly, standard deviation 1.
 

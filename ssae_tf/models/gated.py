@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ssae_tf.models.blocks import Builder, Standardize
+from ssae_tf.models.blocks import Builder, Standardize, registered
 
 STANDARDIZED = "standardized"
 """Name of the layer."""
@@ -58,6 +58,7 @@ def gated(x: tf.Tensor, repaint: tf.Tensor, build: Builder) -> tf.Tensor:
     return Blend(name="repaired")([x, gate, repaint])
 
 
+@registered
 class Blend(tf.keras.layers.Layer):
     """(X, A, G(X)) to F(X), A and G(X) side by side."""
 

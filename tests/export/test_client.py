@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -257,18 +256,3 @@ def test_what_the_server_is_started_with(tmp_path: Path) -> None:
         models_config('a "b" \\'), config := model_server_config_pb2.ModelServerConfig()
     )
     assert config.model_config_list.config[0].name == 'a "b" \\'
-
-
-def test_the_documentations_example(
-    addresses: dict[str, str],
-    sample_root: Path,
-    project_root: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    text = (project_root / "docs" / "serving.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    picture = sample_root / "tile" / "test" / "crack" / "000.png"
-    example = example.replace("localhost:8500", addresses["grpc"])
-    example = example.replace("part.png", str(picture))
-    exec(compile(example, "docs/serving.md", "exec"), {})
-    assert capsys.readouterr().out.split()[0] in ("True", "False")

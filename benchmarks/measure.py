@@ -1,16 +1,23 @@
-"""Times calls in turn, so that a busy moment strikes all alike; some of them in other processes."""
+"""How the scripts of this folder measure, and what they keep.
+
+TensorFlow is imported where it is needed: `peer_step.py` also runs in an environment without it.
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
+
+if TYPE_CHECKING:
+    from ssae_tf.config import RunConfig
 
 # Takes a step and says how many seconds it took.
 Timed = Callable[[], float]
@@ -18,19 +25,22 @@ Timed = Callable[[], float]
 _PRODUCT = 2048
 
 
-def here(call: Callable[[], object]) -> Timed:
+def here(call: Callable[..., object], *arguments: object) -> Timed:
     """A call in this process."""
 
     def timed() -> float:
         begin = time.perf_counter()
-        call()
+        call(*arguments)
         return time.perf_counter() - begin
 
     return timed
 
 
 def medians(timed: Mapping[str, Timed], rounds: int) -> dict[str, float]:
-    """Seconds by name, the median of some rounds; one before them warms up."""
+    """Seconds by name, the median of some rounds; one before them warms up.
+
+    Calls take turns, so that a busy moment strikes all alike.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for index in range(rounds + 1):
         for name, call in timed.items():
@@ -40,13 +50,10 @@ def medians(timed: Mapping[str, Timed], rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def in_turn(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """`medians` of calls in this process."""
-    return medians({name: here(call) for name, call in calls.items()}, rounds)
-
-
 def matrix_product() -> Callable[[], object]:
     """The machine's ceiling: a product of large float32 matrices."""
+    import tensorflow as tf
+
     square = tf.constant(np.random.default_rng(0).random((_PRODUCT, _PRODUCT), dtype=np.float32))
     return lambda: tf.matmul(square, square).numpy()
 
@@ -54,6 +61,47 @@ def matrix_product() -> Callable[[], object]:
 def product_rate(seconds: float) -> float:
     """Floating-point operations a second of a `matrix_product` that took so long."""
     return 2 * _PRODUCT**3 / seconds
+
+
+def peak() -> float:
+    """The most memory that this process has had at a time, MiB; on Linux.
+
+    Not `getrusage`: its figure begins with that of the process it was started from.
+    """
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 2**10
+
+
+def training_step(config: RunConfig, side: int) -> Callable[..., Any]:
+    """The compiled training step of some settings on images of this side, `make_step`'s."""
+    import tensorflow as tf
+
+    from ssae_tf.models.autoencoder import autoencoder
+    from ssae_tf.training.step import make_step
+
+    model = autoencoder(config.model, training_size=side)
+    optimizer = tf.keras.optimizers.Adam(1e-4)
+    optimizer.build(model.trainable_variables)
+    return make_step(model, optimizer, config)
+
+
+def write_result(path: Path | None, content: Mapping[str, Any], **places: object) -> None:
+    """A result file: the command, the machine, the figures.
+
+    The command has the names of `places` in place of local paths (RUN=…), and FILE for the path.
+    Nothing is written without a path.
+    """
+    if path is None:
+        return
+    from ssae_tf.files import write_json
+    from ssae_tf.machine import machine
+
+    command = " ".join(["python", *sys.argv])
+    for name, place in {"FILE": path, **places}.items():
+        if place is not None:
+            command = command.replace(str(place), name)
+    write_json(path, {"command": command, "machine": machine(), **content})
 
 
 class Child:
