@@ -96,7 +96,6 @@ def command(
     from ssae_tf.detector import Detector
     from ssae_tf.export.artefact import find, open_detector
     from ssae_tf.overlap import ahead
-    from ssae_tf.result import SCHEMA_VERSION
     from ssae_tf.training.threads import side_by_side, use_cores
 
     paths = find_pictures(pictures)
