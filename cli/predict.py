@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,16 +123,10 @@ def command(
     with report.task("Inspecting", len(paths)) as task:
         for line in lines:
             failed += "error" in line
-            click.echo(_json(line))
+            options.print_json(line)
             task.advance()
     if failed:
         ctx.exit(ExitCode.PARTIAL)
-
-
-def _json(line: dict[str, Any]) -> str:
-    text = json.dumps(line, ensure_ascii=False, allow_nan=False)
-    # Undecodable bytes of a file's name are surrogates in Python, which no encoding can print.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _make_folder(folder: Path) -> None:
