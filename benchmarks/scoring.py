@@ -21,13 +21,13 @@ import tensorflow as tf
 from figures import write_result
 from memory import peak
 
-from ssae_tf import workflow
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import read_sample_mask
 from ssae_tf.detector import Detector, judged
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult
 from ssae_tf.files import read_json, write_json
+from ssae_tf.run_data import run_split
 from ssae_tf.threshold import image_score
 
 # Test pictures that maps are made of: every so many of the category.
@@ -43,7 +43,7 @@ def network_and_score(run: Path, side: int, folder: Path) -> dict[str, float]:
     detector = Detector.load(run)
     calibration = detector.calibration
     assert calibration is not None
-    found, _ = workflow.run_split(run, detector.config)
+    found, _ = run_split(run, detector.config)
     names = ("network", "map", "image score", "verdict with defects")
     times: dict[str, list[float]] = {name: [] for name in names}
     maps, masks = [], []
