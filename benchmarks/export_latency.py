@@ -23,7 +23,6 @@ import numpy as np
 import tensorflow as tf
 from measure import write_result
 
-from ssae_tf import workflow
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import load_category
 from ssae_tf.detector import Detector
@@ -35,6 +34,7 @@ from ssae_tf.export.make import Request
 from ssae_tf.export.names import IS_ANOMALOUS
 from ssae_tf.files import read_json
 from ssae_tf.progress import Reporter
+from ssae_tf.run_data import ENVIRONMENT_FILE, run_split
 from ssae_tf.scoring import inspect
 
 FORMATS = (
@@ -195,10 +195,10 @@ def main() -> None:
 
     reporter = Reporter()
     detector = Detector.load(arguments.run)
-    validation = [
-        one.path for one in workflow.run_split(arguments.run, detector.config)[1].calibrate
-    ][: arguments.validation]
-    data = arguments.data or read_json(arguments.run / workflow.ENVIRONMENT_FILE)["data"]
+    validation = [one.path for one in run_split(arguments.run, detector.config)[1].calibrate][
+        : arguments.validation
+    ]
+    data = arguments.data or read_json(arguments.run / ENVIRONMENT_FILE)["data"]
     samples = load_category(data, detector.config.category).test
     if arguments.pictures:
         # From all kinds, good ones among them.

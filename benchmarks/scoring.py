@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from measure import peak, write_result
 
-from ssae_tf import workflow
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import read_sample_mask
@@ -28,6 +27,7 @@ from ssae_tf.detector import Detector
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult
 from ssae_tf.files import read_json, write_json
 from ssae_tf.result import judged
+from ssae_tf.run_data import run_split
 from ssae_tf.threshold import image_score
 
 # Test images that maps are made of: every so many of the category.
@@ -44,7 +44,7 @@ def verdicts(run: Path, side: int, folder: Path) -> dict[str, float]:
     calibration = detector.calibration
     assert calibration is not None
     threshold, min_area = calibration.threshold, calibration.min_area
-    category, _ = workflow.run_split(run, detector.config)
+    category, _ = run_split(run, detector.config)
     times: dict[str, list[float]] = {"image score": [], "verdict with defects": []}
     maps, masks = [], []
     for sample in category.test[:: max(1, len(category.test) // _MAPS)]:

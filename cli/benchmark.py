@@ -122,8 +122,7 @@ def command(
         reason = next(iter(results.failed.values()))
         raise RunError(f"None of the runs could be measured, the first because: {reason}")
     text = markdown(results, with_sources=False)
-    # Undecodable bytes of a folder's name are surrogates in Python, which no encoding can print.
-    click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"), nl=False)
+    click.echo(text, nl=False)
     report.say(f"Page with pictures: {out / PAGE_FILE}")
     if results.failed:
         ctx.exit(ExitCode.PARTIAL)

@@ -19,7 +19,8 @@ from ssae_tf.cli import options
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Folder of good pictures. [default: the run's own calibration pictures]",
+    help="Folder of good images, all of which are taken; or where the run's own data, with the "
+    "same files, have moved: then its calibration images there. [default: those where they were]",
 )
 @click.option(
     "--without",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Root in MVTec AD layout. [default: the data the run was trained on]",
+    help="Root in MVTec AD layout, of other images or where the run's own have moved. [default: "
+    "the data the run was trained on]",
 )
 @click.option("--category", help="Category under the root. [default: the run's]")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON file's content, no table.")
@@ -68,7 +68,7 @@ def command(
         return
     metrics = workflow.evaluate(folder, data=data, category=category, out=out, reporter=report)
     if as_json:
-        click.echo(json.dumps(metrics, indent=2))
+        options.print_json(metrics, indent=2)
     else:
         options.print_metrics(metrics)
     if out is not None:
@@ -93,6 +93,6 @@ def _ablate(
     if out is not None:
         write_json(out / ABLATION_FILE, {"ablation": rows})
     if as_json:
-        click.echo(json.dumps({"ablation": rows}, indent=2))
+        options.print_json({"ablation": rows}, indent=2)
     else:
         options.print_table(ablation_table(rows))

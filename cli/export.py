@@ -67,7 +67,8 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Good pictures to compare and calibrate on. [default: the run's own for calibration]",
+    help="Good images to compare and calibrate on; or where the run's own data, with the same "
+    "files, have moved: then its calibration images there. [default: those where they were]",
 )
 @click.option("--seed", type=int, default=0, help="Of the corrupted pictures to compare on.")
 @click.option(
@@ -92,12 +93,11 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
     report = options.reporter(quiet)
     folder = options.resolve_run(run, report)
 
-    from ssae_tf import workflow
-    from ssae_tf.data.mvtec import load_category
     from ssae_tf.detector import run_config
     from ssae_tf.export.build import export
     from ssae_tf.export.make import Request
     from ssae_tf.export.tensorrt import Profile
+    from ssae_tf.run_data import calibration_samples
 
     shapes = [values[name] for name in ("min_shape", "opt_shape", "max_shape")]
     request = Request(
@@ -110,10 +110,7 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
         seed=values["seed"],
         time_limit=values["time_limit"],
     )
-    if values["data"] is not None:
-        samples = load_category(values["data"], None).train
-    else:
-        samples = workflow.run_split(folder, run_config(folder))[1].calibrate
+    samples = calibration_samples(folder, run_config(folder), values["data"], report)
     made = export(
         folder,
         request,
@@ -126,7 +123,7 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
     report.say(made.parity.sentence())
     if request.format == "savedmodel":
         _tell_how_to_serve(made, report)
-    click.echo(str(made.folder))
+    options.print_path(made.folder)
     if made.missing:
         report.warn(made.missing)
         ctx.exit(ExitCode.PARTIAL)

@@ -20,7 +20,8 @@ from ssae_tf.cli.main import ExitCode
     "--resume",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Go on with an interrupted run, with its own settings.",
+    help="Go on with an interrupted run, with its own settings; --data only where its own "
+    "images have moved.",
 )
 @click.option(
     "--minutes",
@@ -50,7 +51,7 @@ def command(
     report = options.reporter(quiet)
     options.check_budget(minutes, settings)
     if resume is not None:
-        given = _given(ctx, besides=("resume", "quiet"))
+        given = _given(ctx, besides=("resume", "data", "quiet"))
         if given:
             raise click.UsageError(
                 f"--resume takes all settings from the run; leave out {', '.join(given)}."
@@ -64,7 +65,7 @@ def command(
     use_cores()
     try:
         if resume is not None:
-            fitted = workflow.resume(resume, reporter=report)
+            fitted = workflow.resume(resume, data=data, reporter=report)
         else:
             root = options.resolve_data(data, report)
             name = load_category(root, category).name
@@ -83,7 +84,7 @@ def command(
     if fitted.metrics is not None:
         options.print_metrics(fitted.metrics)
         report.say(f"Sheets of the best, median and worst pictures: {fitted.folder / 'sheets'}")
-    click.echo(str(fitted.folder))
+    options.print_path(fitted.folder)
 
 
 def _given(ctx: click.Context, besides: tuple[str, ...]) -> list[str]:

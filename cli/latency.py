@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -61,6 +60,6 @@ def command(
         size = fixed or (512, 512)
     found = measure(detector, size, rounds, report)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        options.print_json(found, indent=2)
     else:
         options.print_table(latency_table(found))

@@ -5,12 +5,15 @@ Neither `--help` nor `--version` imports a subcommand or TensorFlow.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.abc
 import importlib.machinery
+import logging
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +24,8 @@ from typing import Any
 import click
 
 from ssae_tf import __version__
-from ssae_tf.errors import SsaeError, one_line
-from ssae_tf.streams import stderr_held_back
+from ssae_tf.errors import ConfigError, SsaeError, one_line, printable
+from ssae_tf.streams import ReaderGone, open_missing, standard_streams, stderr_held_back
 
 # Name -> (module that holds the click command as `command`, its one-line help).
 COMMANDS = {
@@ -47,6 +50,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     PARTIAL = 3
     INTERRUPTED = 130
+    READER_GONE = 141
 
 
 @dataclass
@@ -139,45 +143,61 @@ def run(arguments: Sequence[str]) -> int:
         The exit code: see `ExitCode`.
     """
     settings = Settings()
-    finder = _QuietTensorFlow(settings)
+    finder, notes = _QuietTensorFlow(settings), _Notes()
     sys.meta_path.insert(0, finder)
+    logging.getLogger("ssae_tf").addHandler(notes)
+    try:
+        with standard_streams():
+            return _run(arguments, settings)
+    finally:
+        logging.getLogger("ssae_tf").removeHandler(notes)
+        if finder in sys.meta_path:
+            sys.meta_path.remove(finder)
+
+
+def _run(arguments: Sequence[str], settings: Settings) -> int:
     try:
         code = cli.main(list(arguments), prog_name="ssae-tf", standalone_mode=False, obj=settings)
         # A reader that has gone is noticed here, not when the interpreter shuts down.
         sys.stdout.flush()
         return code or ExitCode.SUCCESS
     except click.ClickException as error:
+        error.message = printable(error.message)  # type: ignore[misc]
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _tell("Interrupted.", ExitCode.INTERRUPTED, settings)
     except SsaeError as error:
         return _tell(f"Error: {error}", ExitCode.FAILURE, settings)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.FAILURE
+    except ReaderGone:
+        return ExitCode.READER_GONE
     except Exception as error:
         hint = "" if settings.verbose else " (--verbose shows where)"
         return _tell(f"Error: {one_line(error)}{hint}", ExitCode.FAILURE, settings)
-    finally:
-        if finder in sys.meta_path:
-            sys.meta_path.remove(finder)
 
 
 def main() -> None:
     """What the console script and `python -m ssae_tf` call."""
+    open_missing()
     sys.exit(run(sys.argv[1:]))
 
 
 def _tell(message: str, code: ExitCode, settings: Settings) -> ExitCode:
     if settings.verbose:
         traceback.print_exc()
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
     return code
 
 
+class _Notes(logging.Handler):
+    """Prints what the package logs as plain lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(printable(record.getMessage()), err=True)
+
+
 class _QuietTensorFlow(importlib.abc.MetaPathFinder):
-    """Keeps TensorFlow's start-up messages off the terminal.
+    """Imports TensorFlow, whatever the surroundings, with its start-up messages off the terminal.
 
     TF_CPP_MIN_LOG_LEVEL is not enough: TensorFlow 2.21 logs before it reads the variable. So the
     import itself runs with stderr held back, and lets go of it if the import fails.
@@ -189,19 +209,51 @@ class _QuietTensorFlow(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name != "tensorflow" or self.settings.verbose:
+        if name != "tensorflow":
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is None or spec.loader is None:
             return None
-        # Level 2 still shows a failed call of cuInit on every machine without a GPU.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        _prepare_environment()
+        if not self.settings.verbose:
+            # It warns of a home that it can't write to, and does without.
+            logging.getLogger("matplotlib").setLevel(logging.ERROR)
+            # Level 2 still shows a failed call of cuInit on every machine without a GPU.
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         execute = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            with stderr_held_back():
-                execute(module)
+            held = contextlib.nullcontext() if self.settings.verbose else stderr_held_back()
+            refused = None
+            with held:
+                try:
+                    execute(module)
+                except Exception as error:
+                    if "keras" not in traceback.extract_tb(error.__traceback__)[-1].filename:
+                        raise
+                    refused = error
+            if refused is not None:
+                raise ConfigError(
+                    f"{_keras_settings()}: TensorFlow can't start with these settings of Keras "
+                    f"({one_line(refused)})."
+                ) from refused
 
         loader: Any = spec.loader
         loader.exec_module = exec_module
         return spec
+
+
+def _prepare_environment() -> None:
+    """Sets what is read when TensorFlow and matplotlib are imported.
+
+    No window is opened, so that matplotlib needs no backend of a notebook. And without a home
+    TensorFlow would make a folder of the name ~ here.
+    """
+    os.environ["MPLBACKEND"] = "agg"
+    if os.path.expanduser("~") == "~":
+        os.environ.setdefault("KERAS_HOME", os.path.join(tempfile.gettempdir(), ".keras"))
+
+
+def _keras_settings() -> str:
+    home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
+    return os.path.expanduser(os.path.join(home, "keras.json"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssae_tf.errors import DataError, RunError
+from ssae_tf.errors import DataError, RunError, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,12 +65,13 @@ def resolve_data(data: Path | None, report: Reporter) -> Path:
 
 def sample_cache() -> Path:
     """Where the embedded sample data is kept once it was made."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    base = Path(cache) if cache else Path.home() / ".cache"
-    folder = base / "ssae-tf" / "sample-data-1"
     try:
+        cache = os.environ.get("XDG_CACHE_HOME")
+        base = Path(cache) if cache else Path.home() / ".cache"
+        folder = base / "ssae-tf" / "sample-data-1"
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    # RuntimeError: there is no home.
+    except (OSError, RuntimeError):
         folder = Path(tempfile.gettempdir()) / "ssae-tf-sample-data-1"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -101,6 +104,21 @@ def print_metrics(metrics: dict[str, Any]) -> None:
 
     print_table(metrics_table(metrics))
     click.echo(projection_line(metrics["projection"]))
+
+
+def print_json(value: Any, indent: int | None = None) -> None:
+    """JSON on stdout, to be read as UTF-8: escaped where stdout has another encoding.
+
+    Undecodable bytes of a file's name are surrogates in Python, and escaped everywhere.
+    """
+    is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+    text = json.dumps(value, indent=indent, ensure_ascii=not is_utf8, allow_nan=False)
+    click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def print_path(path: Path) -> None:
+    """A file or folder that was made, as a line on stdout."""
+    click.echo(printable(str(path)))
 
 
 def print_table(table: Table) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from pathlib import Path
@@ -131,7 +130,7 @@ def command(
     with report.task("Inspecting", len(paths)) as task:
         for line in lines:
             failed += "error" in line
-            click.echo(_json(line))
+            options.print_json(line)
             task.advance()
     if failed:
         ctx.exit(ExitCode.PARTIAL)
@@ -217,12 +216,6 @@ class _Inspection:
                 # This network must see the whole of an image.
                 pass
         return f" {'; '.join(hints)}." if hints else ""
-
-
-def _json(line: dict[str, Any]) -> str:
-    text = json.dumps(line, ensure_ascii=False, allow_nan=False)
-    # Undecodable bytes of a file's name are surrogates in Python, which no encoding can print.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _make_folder(folder: Path) -> None:

@@ -38,4 +38,4 @@ def command(
     name = load_category(root, category).name
     config = options.build_config(settings, name, report)
     path = workflow.preview(root, category, config, out, rows, reporter=report)
-    click.echo(str(path))
+    options.print_path(path)

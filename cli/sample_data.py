@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ssae_tf.cli import options
+
 
 @click.command("sample-data", epilog="Example: ssae-tf sample-data --out data")
 @click.option(
@@ -23,4 +25,4 @@ def command(out: Path, seed: int, overwrite: bool) -> None:
 
     write_sample_data(out, seed=seed, overwrite=overwrite)
     for name in CATEGORIES:
-        click.echo(str(out / name))
+        options.print_path(out / name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ssae_tf.cli import options
+
 
 @click.command("summary", epilog="Example: ssae-tf summary --width 0.25 --size 256")
 @click.option("--width", type=float, default=1.0, show_default=True, help="1.0 is the paper's.")
@@ -17,11 +19,9 @@ def command(width: float, size: int) -> None:
     the given size the output size, the multiply-adds in billions (with every tap of the dilated
     kernels) and the memory of the output in float32.
     """
-    from rich.console import Console
-
     from ssae_tf.config import from_dict
     from ssae_tf.models.summary import summary_table
 
     stage = {"size": size, "batch_size": 1, "steps": 1}
     config = from_dict({"model": {"width": width}, "training": {"stages": [stage]}})
-    Console(highlight=False).print(summary_table(config.model, size))
+    options.print_table(summary_table(config.model, size))

@@ -16,11 +16,13 @@ from ssae_tf.models.blocks import (
     registered,
 )
 from ssae_tf.models.graph import inbound
+from ssae_tf.models.keras_defaults import keras_defaults
 
 _PASSING = (tf.keras.layers.Concatenate, tf.keras.layers.Activation)
 _CONVOLUTIONS = (tf.keras.layers.Conv2D, tf.keras.layers.Conv2DTranspose, DilatedConv2D)
 
 
+@keras_defaults()
 def folded(model: tf.keras.Model) -> tf.keras.Model:
     """A copy in which every batch normalisation has become weights of the convolutions before it.
 

@@ -24,8 +24,10 @@ from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.detector import WEIGHTS_FILE, Detector, load_network
 from ssae_tf.models.gated import Blend
+from ssae_tf.models.keras_defaults import keras_defaults
 from ssae_tf.models.weights import save_weights
 from ssae_tf.progress import Reporter
+from ssae_tf.run_data import run_split, tested_category
 from ssae_tf.training.loop import Trainer
 
 ABLATION_FILE = "ablation.json"
@@ -52,14 +54,14 @@ class Source:
         reporter: where progress goes.
     """
 
-    def __init__(self, folder: Path, reporter: Reporter) -> None:
-        """Opens a run folder.
+    def __init__(self, folder: Path, reporter: Reporter, data: str | Path | None = None) -> None:
+        """Opens a run folder; its images may have moved to `data`.
 
         Raises:
-            RunError, DataError: as `Detector.load` and `workflow.run_split` do.
+            RunError, DataError: as `Detector.load` and `run_split` do.
         """
         self.detector = Detector.load(folder)
-        self.split = workflow.run_split(folder, self.detector.config)[1]
+        self.split = run_split(folder, self.detector.config, data)[1]
         self.reporter = reporter
 
     @functools.cached_property
@@ -84,6 +86,7 @@ class Source:
 Network = Callable[[Source, RunConfig], tf.keras.Model]
 
 
+@keras_defaults()
 def identity(source: Source, config: RunConfig) -> tf.keras.Model:
     """F(X) = X; of a gated network A is 0 and G(X) is X."""
     inputs = tf.keras.Input((None, None, source.detector.model.inputs[0].shape[-1]))
@@ -191,10 +194,10 @@ def ablate(
         RunError, DataError: the run or the images can't be used, or there are no test images.
     """
     reporter = reporter or Reporter()
-    source = Source(Path(run), reporter)
+    source = Source(Path(run), reporter, data)
     own = source.detector.config
-    root = data or workflow.recorded(Path(run) / workflow.ENVIRONMENT_FILE, "data")
-    tested = workflow.category_to_test(root, category or own.category or None, reporter)
+    tested = tested_category(Path(run), own, data, category)
+    workflow.check_test_set(tested, reporter)
     # Where a run has few parts, several rows are the same detector.
     done: dict[tuple[RunConfig, Network | None], dict[str, float | None]] = {}
     results = {}

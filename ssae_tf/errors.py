@@ -1,5 +1,12 @@
 """The package's exceptions: each carries one sentence saying what, where and what was expected."""
 
+from __future__ import annotations
+
+import unicodedata
+
+# Categories of Unicode: controls, invisible formatting, undecodable bytes, line and paragraph ends.
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
 
 class SsaeError(Exception):
     """Base of the errors that a user can cause or mend; printed without traceback."""
@@ -36,3 +43,13 @@ def one_line(error: Exception) -> str:
     if len(first) > 300:
         first = first[:299] + "…"
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Text in one line, with escapes for what a terminal would obey: names of files may hold it."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one.encode("unicode_escape").decode() if unicodedata.category(one) in _UNPRINTABLE else one
+        for one in text
+    )

@@ -19,6 +19,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ssae_tf.errors import printable
+from ssae_tf.streams import for_people
+
 # Without a terminal a line is printed at most this often, seconds.
 _LINE_INTERVAL = 15.0
 # Of one kind of warning, during one task.
@@ -32,16 +35,20 @@ class Reporter:
 
     def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
         self.quiet = quiet
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        # Never fails: training goes on where nobody listens.
+        self.console = console or Console(
+            file=for_people(sys.stderr), highlight=False, soft_wrap=True
+        )
 
     def say(self, message: str) -> None:
         """One line of plain text."""
         if not self.quiet:
-            self.console.print(message, markup=False, emoji=False)
+            self.console.print(printable(message), markup=False, emoji=False)
 
     def warn(self, message: str) -> None:
         """One line that is shown even when quiet: something is not as expected."""
-        self.console.print(f"Warning: {message}", style="yellow", markup=False, emoji=False)
+        line = f"Warning: {printable(message)}"
+        self.console.print(line, style="yellow", markup=False, emoji=False)
 
     def task(self, description: str, total: int, done: int = 0) -> Task:
         """Work of `total` steps, `done` of them before; use it in a `with` block."""
@@ -56,7 +63,8 @@ class Task:
         self._description = description
         self._total = total
         self._first = self._done = done
-        self._live = reporter.console.is_terminal and not reporter.quiet
+        is_terminal = reporter.console.is_terminal and not reporter.console.is_dumb_terminal
+        self._live = is_terminal and not reporter.quiet
         self._note = ""
         self._start = self._told = self._first_end = time.monotonic()
         self._bar = Progress(
@@ -71,7 +79,7 @@ class Task:
             disable=not self._live,
             transient=True,
             # Results that go to a file or a pipe would land on the terminal instead.
-            redirect_stdout=sys.stdout.isatty(),
+            redirect_stdout=for_people(sys.stdout).isatty(),
         )
         self._id = self._bar.add_task(description, total=total, completed=done, note="")
         self._summary = _Summary()

@@ -37,22 +37,30 @@ from ssae_tf.errors import DataError, InputError, RunError, one_line
 from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
-from ssae_tf.files import check_can_be_made, write_json, write_text
+from ssae_tf.files import check_can_be_made, read_json, write_json, write_text
 from ssae_tf.machine import machine
 from ssae_tf.models.weights import save_weights
 from ssae_tf.per_image import apply_to, each, of_images
 from ssae_tf.progress import Reporter, duration
 from ssae_tf.residual_normalization import location_weights
 from ssae_tf.result import Result
-from ssae_tf.schemas import EnvironmentFile, SplitFile, read
+from ssae_tf.run_data import (
+    ENVIRONMENT_FILE,
+    SPLIT_FILE,
+    calibration_samples,
+    category_at,
+    is_own,
+    own_category,
+    own_data,
+    tested_category,
+    told,
+)
 from ssae_tf.threshold import calibrate as threshold_of
 from ssae_tf.threshold import default_min_area, image_score
 from ssae_tf.training.loop import STATE_FILE, Trainer
 from ssae_tf.training.step import corruption_seed
 
-SPLIT_FILE = "split.json"
 METRICS_FILE = "metrics.json"
-ENVIRONMENT_FILE = "environment.json"
 SHEETS_FOLDER = "sheets"
 
 # Enough for every place, and no long wait.
@@ -135,11 +143,14 @@ def fit(
     return _finish(trainer, folder, usable, split, reporter, go_on=False)
 
 
-def resume(folder: str | Path, *, reporter: Reporter | None = None) -> Fitted:
+def resume(
+    folder: str | Path, *, data: str | Path | None = None, reporter: Reporter | None = None
+) -> Fitted:
     """Goes on with a training that was interrupted.
 
     Args:
         folder: the run folder.
+        data: where the run's images are now, which is recorded; None for where they were.
         reporter: where progress goes; None for stderr.
 
     Returns:
@@ -154,11 +165,18 @@ def resume(folder: str | Path, *, reporter: Reporter | None = None) -> Fitted:
     if not (folder / "checkpoints" / STATE_FILE).is_file():
         raise RunError(f"{folder}: has no checkpoints/{STATE_FILE} to go on from.")
     config = config_module.load(folder / CONFIG_FILE)
-    data = recorded(folder / ENVIRONMENT_FILE, "data")
-    found = load_category(data, config.category)
-    if data_hash(found) != recorded(folder / ENVIRONMENT_FILE, "data_hash"):
-        raise RunError(f"{data}: the pictures are not those that {folder} was started with.")
+    found = category_at(data, folder, config) if data else own_category(folder, config)
+    if not is_own(found, folder):
+        raise RunError(
+            f"{data or own_data(folder)}: the pictures are not those that {folder} was started "
+            "with; expected files of the same names and sizes."
+        )
     usable, split, trainer = _prepare(found, config, reporter)
+    if data is not None:
+        environment = read_json(folder / ENVIRONMENT_FILE)
+        environment["data"] = str(Path(data).resolve())
+        write_json(folder / ENVIRONMENT_FILE, environment)
+        reporter.say(f"Data: {environment['data']}, which {ENVIRONMENT_FILE} names from now on.")
     return _finish(trainer, folder, usable, split, reporter, go_on=True)
 
 
@@ -176,7 +194,8 @@ def calibrate(
 
     Args:
         run: a finished run folder.
-        data: a plain folder of good pictures to calibrate on; None for the run's own.
+        data: a folder of good images to calibrate on, or where the run's own images are now; None
+            for the run's own where they were.
         min_area: pixels that a defect must have; None for the run's own setting.
         without: file names of pictures to leave out, because they turned out not to be good ones.
         reporter: where progress goes; None for stderr.
@@ -193,11 +212,7 @@ def calibrate(
     if min_area is not None:
         changed = config_module.override(detector.config, {"min_area": min_area})
         detector = detector.replace(config=changed)
-    if data is not None:
-        samples: Sequence[Sample] = _told(load_category(data, None), reporter).train
-    else:
-        samples = run_split(folder, detector.config)[1].calibrate
-    samples = _left_out(samples, without)
+    samples = _left_out(calibration_samples(folder, detector.config, data, reporter), without)
     detector = calibrated(detector, samples, reporter)
     detector.save(folder)
     if (folder / METRICS_FILE).is_file():
@@ -237,10 +252,11 @@ def evaluate(
         detector = run
         if data is None:
             raise InputError("Expected `data` beside a detector. Received: data=None.")
+        found = load_category(data, category or detector.config.category or None)
     else:
         detector = Detector.load(run)
-        data = data or recorded(Path(run) / ENVIRONMENT_FILE, "data")
-    found = category_to_test(data, category or detector.config.category or None, reporter)
+        found = tested_category(Path(run), detector.config, data, category)
+    check_test_set(found, reporter)
     return _evaluate(detector, found, None if out is None else Path(out), reporter)
 
 
@@ -273,7 +289,7 @@ def preview(
     """
     reporter = reporter or Reporter()
     # As many pictures as rows are enough, and large data sets take long to decode.
-    samples = _told(load_category(data, category), reporter).train[:rows]
+    samples = told(load_category(data, category), reporter).train[:rows]
     cache = decoded(samples, config, "training", reporter)
     stage = config.training.stages[-1]
     pictures: Sequence[np.ndarray] = cache.pictures
@@ -307,7 +323,7 @@ def _prepare(
     Raises:
         DataError: one of the pictures or masks can't be used, and is not to be left out.
     """
-    _told(found, reporter)
+    told(found, reporter)
     settings = config.data
     split = split_normal(
         found, config.training.seed, settings.select_fraction, settings.calibrate_fraction
@@ -352,13 +368,6 @@ def _prepare(
         )
     config = config_module.resolve(config, _side(config, pictures))
     return found, split, Trainer(caches["train"], caches["select"], config, reporter)
-
-
-def _told(found: Category, reporter: Reporter) -> Category:
-    """The category, with its warnings passed on."""
-    for warning in found.warnings:
-        reporter.warn(warning)
-    return found
 
 
 def _side(config: RunConfig, pictures: Sequence[np.ndarray]) -> float:
@@ -575,16 +584,15 @@ def _evaluate(
     return metrics
 
 
-def category_to_test(data: str | Path, category: str | None, reporter: Reporter) -> Category:
-    """A category to measure a detector on; its warnings are passed on.
+def check_test_set(found: Category, reporter: Reporter) -> None:
+    """Passes on the warnings of a category that a detector is measured on.
 
     Raises:
-        DataError: no such category, or it has no test images.
+        DataError: it has no test images.
     """
-    found = load_category(data, category)
     if not found.test:
         raise DataError(f"{found.root}: has no test pictures (test/<kind>/*).")
-    return _told(found, reporter)
+    told(found, reporter)
 
 
 def measure_test_set(
@@ -669,31 +677,6 @@ def _write_sheets(
                 write_sheet(path, rows, f"{found.name}: {kind}", threshold=threshold)
             except Exception as error:
                 reporter.warn(f"{path}: the sheet can't be drawn ({one_line(error)}).")
-
-
-def run_split(folder: Path, config: RunConfig) -> tuple[Category, Split]:
-    """The pictures of a run, split as split.json has it, whatever was added since.
-
-    Raises:
-        RunError: the run's records can't be read.
-        DataError: the pictures are not there any more.
-    """
-    found = load_category(recorded(folder / ENVIRONMENT_FILE, "data"), config.category)
-
-    def part(name: str) -> tuple[Sample, ...]:
-        names = recorded(folder / SPLIT_FILE, name)
-        return tuple(Sample(found.root / name, GOOD) for name in names)
-
-    return found, Split(part("train"), part("select"), part("calibrate"), root=found.root)
-
-
-def recorded(path: Path, key: str) -> Any:
-    """One value of a run's environment.json or split.json.
-
-    Raises:
-        RunError: the file is not what `fit` wrote.
-    """
-    return getattr(read(path, SplitFile if path.name == SPLIT_FILE else EnvironmentFile), key)
 
 
 def _check_free(folder: Path, overwrite: bool) -> None:

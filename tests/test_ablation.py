@@ -21,6 +21,7 @@ from ssae_tf.cli.main import run
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image
+from ssae_tf.data.mvtec import load_category
 from ssae_tf.detector import Detector
 from ssae_tf.errors import ConfigError, DataError
 from ssae_tf.models.autoencoder import autoencoder
@@ -129,7 +130,7 @@ def test_the_identity_of_a_gated_network_repaints_nothing(
 def test_the_identity_tells_nothing_apart_by_the_papers_map(source: Source) -> None:
     config = BY_NAME["paper_map"].config(source.detector.config)
     detector = source.build(config, identity)
-    found = workflow.category_to_test(source.split.root.parent, "tile", Listener())
+    found = load_category(source.split.root.parent, "tile")
     metrics, _ = workflow.measure_test_set(detector, found, Listener())
     assert metrics["image_auroc"] == metrics["pixel_auroc"] == 0.5
     assert (metrics["tpr"], metrics["tnr"]) == (0.0, 1.0)

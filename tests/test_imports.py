@@ -56,7 +56,7 @@ RULES = {
     "ssae_tf.config": Rule(_ours(), frozenset({"pydantic"})),
     "ssae_tf.files": Rule(_ours(), frozenset()),
     "ssae_tf.machine": Rule(_ours(), frozenset({"tensorflow"})),
-    "ssae_tf.progress": Rule(_ours(), frozenset({"rich"})),
+    "ssae_tf.progress": Rule(_ours("streams"), frozenset({"rich"})),
     # A client of a server needs no TensorFlow.
     "ssae_tf.result": Rule(_ours("data.images", "schemas", "threshold"), ARRAYS),
     "ssae_tf.schemas": Rule(_ours("files"), frozenset({"pydantic"})),
@@ -92,6 +92,7 @@ RULES = {
             "data.mvtec",
             "data.split",
             "detector",
+            "run_data",
             "training.loop",
             "training.threads",
             "workflow",

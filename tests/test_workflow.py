@@ -33,6 +33,7 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.progress import Reporter
 from ssae_tf.residual_normalization import location_weights
+from ssae_tf.run_data import run_split
 from ssae_tf.threshold import default_min_area
 from stand_ins import Listener, grey_network, put_grey_network
 
@@ -859,7 +860,7 @@ def test_pictures_side_by_side_give_the_same(
     scores = _json(run_folder / "calibration.json")["scores"]
     detector = Detector.load(run_folder)
     again = workflow.calibrated(
-        detector, workflow.run_split(run_folder, detector.config)[1].calibrate, Listener()
+        detector, run_split(run_folder, detector.config)[1].calibrate, Listener()
     )
     assert again.calibration is not None
     assert again.calibration.scores == pytest.approx(scores, rel=1e-5)
@@ -976,7 +977,7 @@ def test_evaluate_says_what_it_lacks(
         workflow.evaluate(tmp_path / "moved")
     assert workflow.evaluate(tmp_path / "moved", data=root) == fitted.metrics
     shutil.rmtree(root)
-    with pytest.raises(DataError, match=r"data: no such folder\.$"):
+    with pytest.raises(DataError, match=r"data: missing or empty\. .*run were there: --data "):
         workflow.evaluate(fitted.folder)
 
 
@@ -1029,6 +1030,76 @@ def test_resume_says_what_it_lacks(interrupted: Path, root: Path, tmp_path: Path
     (interrupted / "environment.json").write_text(json.dumps(environment))
     with pytest.raises(RunError, match=r"environment\.json: has no `data_hash`\.$"):
         workflow.resume(interrupted, reporter=Listener())
+
+
+# Images that have moved.
+
+
+@pytest.fixture
+def moved(root: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Moves the images of a run to another folder, under the root of their category or alone."""
+
+    def move(name: str) -> Path:
+        return Path(shutil.move(root if name == "root" else root / "tile", tmp_path / "there"))
+
+    return move
+
+
+@pytest.mark.parametrize("name", ["root", "category"])
+def test_resume_goes_on_where_the_images_are_now(
+    name: str, interrupted: Path, moved: Callable[[str], Path], listener: Listener
+) -> None:
+    before = _json(interrupted / "environment.json")
+    there = moved(name)
+    with pytest.raises(DataError, match=r"data: missing or empty\. .*--data gives their new place"):
+        workflow.resume(interrupted, reporter=listener)
+    assert _json(interrupted / "environment.json") == before
+    fitted = workflow.resume(interrupted, data=there, reporter=listener)
+    assert _json(interrupted / "environment.json") == {**before, "data": str(there)}
+    assert fitted.metrics == workflow.evaluate(interrupted, category=None, reporter=listener)
+
+
+def test_resume_refuses_another_place_with_other_images(
+    interrupted: Path, root: Path, tmp_path: Path
+) -> None:
+    before = _json(interrupted / "environment.json")
+    other = shutil.copytree(root, tmp_path / "other")
+    (other / "tile" / "test" / "crack" / "000.png").unlink()
+    with pytest.raises(RunError, match=r"other: the pictures are not those that .*run was"):
+        workflow.resume(interrupted, data=other, reporter=Listener())
+    with pytest.raises(DataError, match=r"nowhere: no such folder"):
+        workflow.resume(interrupted, data=tmp_path / "nowhere", reporter=Listener())
+    assert _json(interrupted / "environment.json") == before
+
+
+def test_calibration_takes_the_runs_own_images_where_they_are_now(
+    fit: Callable[..., workflow.Fitted], moved: Callable[[str], Path], root: Path, tmp_path: Path
+) -> None:
+    fitted = fit()
+    own = shutil.copytree(root / "tile/train/good", tmp_path / "good")
+    before = _json(fitted.folder / "environment.json")
+    there = moved("root")
+    with pytest.raises(DataError, match=r"data: missing or empty\."):
+        workflow.calibrate(fitted.folder, reporter=Listener())
+    calibration = fitted.detector.calibration
+    assert calibration is not None
+    again = workflow.calibrate(fitted.folder, data=there, reporter=Listener()).calibration
+    assert again == calibration
+    assert len(calibration.scores) == 3
+    # All of a folder that is not the run's data.
+    others = workflow.calibrate(fitted.folder, data=own, reporter=Listener()).calibration
+    assert others is not None
+    assert len(others.scores) == 12
+    assert _json(fitted.folder / "environment.json") == before
+
+
+def test_a_place_that_holds_something_else_is_named(
+    fit: Callable[..., workflow.Fitted], root: Path
+) -> None:
+    fitted = fit()
+    shutil.rmtree(root / "tile" / "train")
+    with pytest.raises(DataError, match=r"found none of them\. The images of .*run were there"):
+        workflow.calibrate(fitted.folder, reporter=Listener())
 
 
 # Preview.

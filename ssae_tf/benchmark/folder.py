@@ -20,8 +20,9 @@ from ssae_tf.data.split import data_hash
 from ssae_tf.detector import CONFIG_FILE
 from ssae_tf.errors import RunError, SsaeError
 from ssae_tf.files import read_json
+from ssae_tf.run_data import ENVIRONMENT_FILE
 from ssae_tf.training.loop import STATE_FILE
-from ssae_tf.workflow import ENVIRONMENT_FILE, METRICS_FILE
+from ssae_tf.workflow import METRICS_FILE
 
 RECORD_FILE = "benchmark.json"
 

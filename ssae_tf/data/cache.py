@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import mmap
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
@@ -15,8 +14,9 @@ import numpy as np
 from ssae_tf.data.images import read_pixels, to_unit
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.errors import DataError
+from ssae_tf.machine import available_memory
 
-# Of the memory that is free at the start; the rest is for the network.
+# Of the memory that is available at the start; the rest is for the network.
 _MEMORY_SHARE = 0.25
 # Bytes.
 _ALIGNMENT = 64
@@ -80,7 +80,7 @@ class PictureCache:
         if first is None:
             raise DataError(f"None of {len(samples)} pictures can be read: {self.skipped[0]}")
         if location == "auto":
-            fits = first.nbytes * len(samples) < _MEMORY_SHARE * _free_memory()
+            fits = first.nbytes * len(samples) < _MEMORY_SHARE * available_memory()
             location = "memory" if fits else "disk"
         self.location: Literal["memory", "disk"] = location
         self.pictures = self._kept(itertools.chain([first], pictures))
@@ -154,11 +154,3 @@ def _decode(sample: Sample, white_level: int, smallest_side: int) -> np.ndarray:
             f"{smallest_side}×{smallest_side}."
         )
     return pixels if pixels.dtype == np.uint8 else to_unit(pixels, white_level)
-
-
-def _free_memory() -> int:
-    """Bytes that can be had without swapping; a guess of 2 GiB where the system does not say."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 2 << 30

@@ -1,6 +1,7 @@
 """Pictures to look at: evaluation sheets, overlays, heat maps and grids of pictures, as PNG.
 
-Everything is drawn through matplotlib's object interface, so that no global state is touched.
+Everything is drawn through matplotlib's object interface, in its default style: neither a backend
+nor the user's matplotlibrc has a say, and both are left as they are.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.style import context as in_style
 
-from ssae_tf.errors import InputError
+from ssae_tf.errors import InputError, printable
 from ssae_tf.evaluation.protocol import PictureResult, Verdict
 
 OUTLINE = (0, 255, 80)
@@ -132,6 +134,7 @@ def overlay(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return drawn
 
 
+@in_style("default")
 def write_sheet(
     path: str | os.PathLike[str], rows: Sequence[SheetRow], title: str, *, threshold: float
 ) -> None:
@@ -172,6 +175,7 @@ def write_sheet(
     _write_png(path, page.render())
 
 
+@in_style("default")
 def render_grid(columns: Mapping[str, Sequence[np.ndarray]], title: str = "") -> np.ndarray:
     r"""Pictures side by side in named columns, for previews and TensorBoard.
 
@@ -224,7 +228,7 @@ class _Page:
         self._left = _MARGIN + left
         self._width = self._left + len(headers) * (_CELL + _GAP) - _GAP + right + _MARGIN
         # 0.12 inches: a wide letter at the title's size.
-        titles = textwrap.wrap(title, int((self._width - 2 * _MARGIN) / 0.12))
+        titles = textwrap.wrap(printable(title), int((self._width - 2 * _MARGIN) / 0.12))
         self._top = _MARGIN + len(titles) * _TITLE_LINE + _HEADER
         self._height = self._top + sum(self._heights) + _GAP * (len(shapes) - 1) + _MARGIN
         self._figure = Figure(figsize=(self._width, self._height), dpi=_DPI, facecolor="white")
@@ -311,7 +315,7 @@ class _Page:
 def _label(row: SheetRow) -> tuple[str, list[str], str]:
     """Heading, lines and colour of the verdict (green when right, red when wrong)."""
     result = row.result
-    name = Path(result.path).name
+    name = printable(Path(result.path).name)
     right = result.is_anomalous == result.is_defective
     verdict = "anomalous" if result.is_anomalous else "normal"
     lines = [

@@ -9,6 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ssae_tf.errors import printable
+
 MISSING = "–"
 """Stands for a figure that is undefined (null in `metrics.json`)."""
 
@@ -54,7 +56,10 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
         last = i == len(rows) - 1
         # Text, because a kind is a folder's name and may hold what rich reads as markup.
         table.add_row(
-            Text(name), *cells, end_section=i == len(rows) - 2, style="bold" if last else None
+            Text(printable(name)),
+            *cells,
+            end_section=i == len(rows) - 2,
+            style="bold" if last else None,
         )
     return table
 
@@ -102,7 +107,7 @@ def metrics_markdown(metrics: Mapping[str, Any]) -> str:
     """The same table in Markdown, the caption as a last paragraph; ends with a line break."""
     header = ["defect kind", *_COLUMNS.values(), _COUNT]
     lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
-    lines += [[name.replace("|", r"\|"), *cells] for name, cells in _rows(metrics)]
+    lines += [[printable(name).replace("|", r"\|"), *cells] for name, cells in _rows(metrics)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{table}\n\n{_caption(metrics)}\n"
 

@@ -10,10 +10,12 @@ import tensorflow as tf
 from ssae_tf.config import DOWNSAMPLING, ModelConfig
 from ssae_tf.models.blocks import Builder, DilatedConv2D, Upsample2D
 from ssae_tf.models.gated import gated
+from ssae_tf.models.keras_defaults import keras_defaults
 
 DILATION_RATES = (1, 2, 4, 8, 16)
 
 
+@keras_defaults()
 def autoencoder(
     config: ModelConfig,
     training_size: int,

@@ -24,6 +24,7 @@ from ssae_tf.config import RunConfig, Stage
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.errors import SsaeError
 from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.models.keras_defaults import keras_defaults
 from ssae_tf.models.weights import load_weights, save_weights
 from ssae_tf.progress import Reporter, Task
 from ssae_tf.scoring import anomaly_map
@@ -248,6 +249,7 @@ class Trainer:
     def _last_stage(self) -> Stage:
         return self.config.training.stages[-1]
 
+    @keras_defaults()
     def _build(self) -> None:
         """Makes network and optimiser as they are before the first step."""
         training = self.config.training

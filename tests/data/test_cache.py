@@ -68,23 +68,14 @@ class TestContent:
 class TestPlace:
     @pytest.mark.parametrize(("free", "place"), [(1 << 30, "memory"), (1 << 10, "disk")])
     def test_auto_takes_memory_where_the_pictures_fit(self, written, monkeypatch, free, place):
-        monkeypatch.setattr(cache, "_free_memory", lambda: free)
+        monkeypatch.setattr(cache, "available_memory", lambda: free)
         assert PictureCache(written[0], location=DataConfig().cache).location == place
 
     def test_auto_takes_a_quarter(self, written, monkeypatch):
         # The first picture stands for all: 3 · 10 · 12 · 3 bytes.
         for free, place in ((4 * 1080, "disk"), (4 * 1080 + 4, "memory")):
-            monkeypatch.setattr(cache, "_free_memory", lambda free=free: free)
+            monkeypatch.setattr(cache, "available_memory", lambda free=free: free)
             assert PictureCache(written[0]).location == place
-
-    def test_free_memory(self, monkeypatch):
-        assert cache._free_memory() > 1 << 20
-
-        def unknown(name):
-            raise ValueError(name)
-
-        monkeypatch.setattr(os, "sysconf", unknown)
-        assert cache._free_memory() == 2 << 30
 
     @needs_proc
     def test_the_file_has_no_name_and_goes_with_the_pictures(self, written, tmp_path, monkeypatch):

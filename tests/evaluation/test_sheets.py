@@ -275,3 +275,12 @@ def test_drawing_leaves_matplotlibs_global_state_alone():
     render_grid({"a": [np.eye(3)]})
     assert matplotlib.rcParams == before
     assert not hasattr(sheets, "plt")
+
+
+def test_a_matplotlibrc_of_the_user_changes_nothing(tmp_path):
+    write_sheet(tmp_path / "own.png", [row()], "dent", threshold=0.4)
+    theirs = {"text.usetex": True, "axes.facecolor": "red", "figure.constrained_layout.use": True}
+    with matplotlib.rc_context(theirs):
+        write_sheet(tmp_path / "same.png", [row()], "dent", threshold=0.4)
+        assert matplotlib.rcParams["text.usetex"]
+    np.testing.assert_array_equal(read(tmp_path / "own.png"), read(tmp_path / "same.png"))

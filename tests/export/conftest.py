@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssae_tf import workflow
 from ssae_tf.config import from_dict
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.export.build import Exported, export
@@ -20,6 +19,7 @@ from ssae_tf.export.make import Maker, Request
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.blocks import BatchNormalization
 from ssae_tf.progress import Reporter
+from ssae_tf.run_data import run_split
 from stand_ins import randomize
 
 Make = Callable[..., Exported]
@@ -34,7 +34,7 @@ def trained(run_folder: Path) -> Detector:
 @pytest.fixture(scope="session")
 def validation(run_folder: Path, trained: Detector) -> list[Path]:
     """The run's validation pictures."""
-    split = workflow.run_split(run_folder, trained.config)[1]
+    split = run_split(run_folder, trained.config)[1]
     return [sample.path for sample in split.calibrate]
 
 

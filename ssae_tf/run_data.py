@@ -1,0 +1,152 @@
+"""Where the images of a run are: at the recorded place, or at another, told by their hash."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from ssae_tf.config import RunConfig
+from ssae_tf.data.kinds import GOOD
+from ssae_tf.data.mvtec import Category, Sample, load_category
+from ssae_tf.data.split import Split, data_hash
+from ssae_tf.errors import DataError, RunError
+from ssae_tf.progress import Reporter
+from ssae_tf.schemas import EnvironmentFile, SplitFile, read
+
+SPLIT_FILE = "split.json"
+ENVIRONMENT_FILE = "environment.json"
+
+
+def own_data(folder: Path) -> Path:
+    """Where the images of a run were when it was made.
+
+    Raises:
+        RunError: the run's records can't be read.
+        DataError: no such folder any more, or an empty one, as where a disk is not mounted.
+    """
+    data = Path(recorded(folder / ENVIRONMENT_FILE, "data"))
+    if not os.path.isdir(data) or not os.listdir(data):
+        raise DataError(f"{data}: missing or empty. {_were_there(folder)}")
+    return data
+
+
+def _were_there(folder: Path) -> str:
+    return f"The images of {folder} were there: --data gives their new place."
+
+
+def own_category(folder: Path, config: RunConfig) -> Category:
+    """The images of a run where they were when it was made.
+
+    Raises:
+        RunError, DataError: as `own_data`, or its folder holds something else now.
+    """
+    data = own_data(folder)
+    try:
+        return category_at(data, folder, config)
+    except DataError as error:
+        raise DataError(f"{error} {_were_there(folder)}") from None
+
+
+def category_at(data: str | Path, folder: Path, config: RunConfig) -> Category:
+    """A run's category at any place; its folder may have another name if the images are the same.
+
+    Raises:
+        DataError: as `load_category`.
+    """
+    try:
+        return load_category(data, config.category or None)
+    except DataError:
+        found = _moved_category(data, folder, config)
+        if found is None:
+            raise
+        return found
+
+
+def _moved_category(data: str | Path, folder: Path, config: RunConfig) -> Category | None:
+    """The images of a run at another place; None where those there are others, by their hash."""
+    for name in (config.category or None, None):
+        # RunError: nothing is recorded that they could be compared with.
+        with contextlib.suppress(DataError, RunError):
+            found = load_category(data, name)
+            if is_own(found, folder):
+                return found
+    return None
+
+
+def is_own(found: Category, folder: Path) -> bool:
+    """Whether images are those that a run was started with, wherever they are."""
+    return data_hash(found) == recorded(folder / ENVIRONMENT_FILE, "data_hash")
+
+
+def tested_category(
+    folder: Path, config: RunConfig, data: str | Path | None, category: str | None
+) -> Category:
+    """What a run is measured on: its own category and images, where nothing else is asked for.
+
+    Raises:
+        RunError, DataError: the run's records can't be read, or no such category.
+    """
+    data = data or own_data(folder)
+    return load_category(data, category) if category else category_at(data, folder, config)
+
+
+def calibration_samples(
+    folder: Path, config: RunConfig, data: str | Path | None, reporter: Reporter
+) -> tuple[Sample, ...]:
+    """Good images to calibrate on.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        data: the place of the run's own images, of which those kept for calibration are taken, or
+            a folder of other good images, of which all are; None for the run's own.
+        reporter: where warnings about these go.
+
+    Raises:
+        RunError, DataError: as `run_split`, or `data` holds no images.
+    """
+    if data is not None and _moved_category(data, folder, config) is None:
+        return told(load_category(data, None), reporter).train
+    return run_split(folder, config, data)[1].calibrate
+
+
+def run_split(
+    folder: Path, config: RunConfig, data: str | Path | None = None
+) -> tuple[Category, Split]:
+    """The pictures of a run, split as split.json has it, whatever was added since.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        data: where to look for them first: they may have moved there.
+
+    Raises:
+        RunError: the run's records can't be read.
+        DataError: the pictures are not there any more.
+    """
+    moved = None if data is None else _moved_category(data, folder, config)
+    found = moved or own_category(folder, config)
+
+    def part(name: str) -> tuple[Sample, ...]:
+        names = recorded(folder / SPLIT_FILE, name)
+        return tuple(Sample(found.root / name, GOOD) for name in names)
+
+    return found, Split(part("train"), part("select"), part("calibrate"), root=found.root)
+
+
+def recorded(path: Path, key: str) -> Any:
+    """One value of a run's environment.json or split.json.
+
+    Raises:
+        RunError: the file is not what `fit` wrote.
+    """
+    return getattr(read(path, SplitFile if path.name == SPLIT_FILE else EnvironmentFile), key)
+
+
+def told(found: Category, reporter: Reporter) -> Category:
+    """The category, with its warnings passed on."""
+    for warning in found.warnings:
+        reporter.warn(warning)
+    return found
