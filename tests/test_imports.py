@@ -234,6 +234,8 @@ def test_what_is_allowed_passes(module: str, source: str) -> None:
     [
         "import ssae_tf; dir(ssae_tf); ssae_tf.RunConfig, ssae_tf.SsaeError",
         "import ssae_tf.export.tflite",
+        "import ssae_tf.data.check",
+        "assert run(['check', 'no-such-folder']) == 1",
         "assert run(['--help']) == 0",
         "assert run(['--version']) == 0",
         "assert run(['no-such-command']) == 2",

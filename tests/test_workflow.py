@@ -840,6 +840,7 @@ def test_without_masks_there_are_no_pixel_figures(
     assert metrics["image_auroc"] is not None
     assert metrics["n_without_mask"] == 6
     assert sum("has no mask" in warning for warning in listener.warned) == 6
+    assert sum(f"`ssae-tf check {root / 'tile'}`" in line for line in listener.said) == 1
 
 
 def test_one_missing_mask_is_told_and_left_out(
