@@ -300,7 +300,11 @@ def _prepare(
         reporter.warn(warning)
     settings = config.data
     split = split_normal(
-        found, config.training.seed, settings.select_fraction, settings.calibrate_fraction
+        found,
+        config.training.seed,
+        settings.select_fraction,
+        settings.calibrate_fraction,
+        settings.group,
     )
     for note in split.notes:
         reporter.warn(note)

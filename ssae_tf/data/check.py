@@ -119,7 +119,7 @@ def check(
 def _split(category: Category, config: RunConfig) -> Split:
     data = config.data
     return split_normal(
-        category, config.training.seed, data.select_fraction, data.calibrate_fraction
+        category, config.training.seed, data.select_fraction, data.calibrate_fraction, data.group
     )
 
 
@@ -189,7 +189,8 @@ def _of_copies(
             f"{count_are(len(apart), 'part')} photographed more than once, and `fit` would train "
             "on some of these images and set the threshold on others: new parts will be rejected "
             "more often than promised.",
-            "Keep one image of each part, or put all images of some parts into validation/good.",
+            "Give --group REGEX, whose capture group names the part in a file name; or put all "
+            "images of some parts into validation/good.",
             _groups(category, apart, facts),
         )
 

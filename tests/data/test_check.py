@@ -326,6 +326,18 @@ def test_twins_on_both_sides_of_the_split(root: Path) -> None:
     assert checked.twins == [["train/good/005.png", "validation/good/again.png"]]
 
 
+def test_a_group_keeps_twins_on_one_side(root: Path) -> None:
+    shutil.rmtree(root / "validation")
+    for number in range(24):
+        path = root / f"train/good/{number:03}.png"
+        write(path.with_name(f"{number:03}b.png"), another_exposure(number))
+        path.rename(path.with_name(f"{number:03}a.png"))
+    assert "--group REGEX" in look(root).findings[0].remedy
+    grouped = look(root, config_module.override(CONFIG, {"data.group": r"^(\d+)"}))
+    assert [finding.title for finding in grouped.findings] == ["Few images for the threshold"]
+    assert len(grouped.twins) == 24
+
+
 def test_twins_on_one_side_do_no_harm(root: Path) -> None:
     write(root / "validation/good/again.png", another_exposure(105))
     checked = look(root)
