@@ -235,15 +235,20 @@ def _of_outliers(
 def _of_numbers(category: Category, split: Split) -> Iterator[Finding]:
     """Few good images, and what a test set can't tell."""
     calibrate, needed = len(split.calibrate), images_needed(_RATE)
+    good = len(category.train) + len(category.validation)
     if split.notes:
         yield Finding(
-            "warning", "Few good images", " ".join(split.notes), "Collect more: 50 to 200 do well."
+            "warning",
+            "Few good images",
+            " ".join(split.notes),
+            "Collect more good images, of more parts: 50 to 200 do well.",
         )
     elif calibrate < needed:
         yield Finding(
             "note",
             "Few images for the threshold",
-            FalseAlarmRate(calibrate).sentence(),
+            f"The threshold is set on {calibrate} of {good} good images, so that about 1 in "
+            f"{calibrate + 1} good parts will be rejected.",
             f"{needed} calibration images bring it to 1 in {needed + 1}: put more good images into "
             "validation/good, or give a larger --set data.calibrate_fraction.",
         )

@@ -22,8 +22,8 @@ Level = Literal["error", "warning", "note"]
 _WHITE_LEVELS = (1023, 4095, 16383)
 # Good images that are this many times brighter or darker than the median one.
 _EXPOSURE = 1.5
-# Share of white pixels above which details may be lost, and by which images differ from the median.
-_WHITE_SHARE = 0.05
+# Share of white or black pixels that matters: above it, or above that of the median image.
+_CLIPPED_SHARE = 0.05
 # Of width to height, from which on images of one folder are stretched differently.
 _ASPECT = 1.1
 # Share of the image from which on a mask is more likely to be inverted than a defect.
@@ -204,18 +204,24 @@ def of_exposure(category: Category, good: Sequence[Facts]) -> Iterator[Finding]:
             "too, keep all, and have every exposure among the calibration images.",
             names_of(category, uneven),
         )
+    for end, remedy in (
+        ("white", "Lower the exposure; in files of 16 bits, raise --white-level."),
+        ("black", "Raise the exposure, or lower the camera's black level."),
+    ):
+        shares = [getattr(fact, end) for fact in good]
+        limit = float(np.median(shares)) + _CLIPPED_SHARE
+        clipped = [fact for fact, share in zip(good, shares, strict=True) if share > limit]
+        if clipped:
+            yield Finding(
+                "warning",
+                "Clipped images",
+                f"In {len(clipped)} of {len(good)} good images more pixels are {end} than usual, "
+                f"by {_CLIPPED_SHARE:.0%} of the image and more: nothing shows in these pixels.",
+                remedy,
+                names_of(category, clipped),
+            )
     usual = float(np.median([fact.white for fact in good]))
-    clipped = [fact for fact in good if fact.white > usual + _WHITE_SHARE]
-    if clipped:
-        yield Finding(
-            "warning",
-            "Clipped images",
-            f"In {len(clipped)} of {len(good)} good images more pixels are white than usual, by "
-            f"{_WHITE_SHARE:.0%} of the image and more: nothing shows in these pixels.",
-            "Lower the exposure; in files of 16 bits, raise --white-level.",
-            names_of(category, clipped),
-        )
-    if usual > _WHITE_SHARE:
+    if usual > _CLIPPED_SHARE:
         yield Finding(
             "note",
             "White areas",

@@ -19,6 +19,8 @@ THUMBNAIL = 96
 """Side of the grey thumbnails that twins are looked for in, pixels."""
 SWATCH = 16
 """Side of the thumbnails in colour that unusual images are looked for in, pixels."""
+# Images of 12 megapixels take 200 MB each while they are looked at.
+_MAX_THREADS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Facts:
         lowest, highest: values in the file.
         mean: of all pixels and channels, as a share of white (255, or the white level).
         white: share of the pixels that are white or above in one channel.
+        black: share of the pixels that are 0 in all channels.
         digest: hash of size, depth and pixels: equal images have equal ones.
         thumbnail: (96, 96) float32, grey, as a share of white.
         swatch: (16, 16, 3) float32, RGB, as a share of white.
@@ -48,6 +51,7 @@ class Facts:
     highest: int
     mean: float
     white: float
+    black: float
     digest: bytes
     thumbnail: np.ndarray
     swatch: np.ndarray
@@ -76,7 +80,8 @@ def survey(
             return str(error)
 
     facts, unreadable = [], {}
-    for sample, found in zip(samples, ahead(attempt, samples, os.cpu_count() or 1), strict=True):
+    threads = min(os.cpu_count() or 1, _MAX_THREADS)
+    for sample, found in zip(samples, ahead(attempt, samples, threads), strict=True):
         if isinstance(found, Facts):
             facts.append(found)
         else:
@@ -90,6 +95,7 @@ def _look(sample: Sample, white_level: int) -> Facts:
     white = 255 if pixels.dtype == np.uint8 else white_level
     # Rounded once, before the mean over many pixels: dark images keep their shades.
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32) / white
+    brightest = pixels.max(axis=-1)
     swatch = cv2.resize(pixels, (SWATCH, SWATCH), interpolation=cv2.INTER_AREA)
     mask_share, mask_error = _mask(sample, grey.shape)
     return Facts(
@@ -100,7 +106,8 @@ def _look(sample: Sample, white_level: int) -> Facts:
         lowest=int(pixels.min()),
         highest=int(pixels.max()),
         mean=float(np.mean(cv2.mean(pixels)[:3]) / white),
-        white=float(np.mean(pixels.max(axis=-1) >= white)),
+        white=float(np.mean(brightest >= white)),
+        black=float(np.mean(brightest == 0)),
         digest=hashlib.blake2b(
             repr((pixels.shape, pixels.dtype)).encode() + pixels.tobytes()
         ).digest(),

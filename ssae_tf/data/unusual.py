@@ -45,7 +45,9 @@ def unusualness(facts: list[Facts]) -> np.ndarray:
 
 def outliers(scores: np.ndarray) -> np.ndarray:
     """Indices of the images that stand out, the most unusual first."""
-    return np.array([index for index in np.argsort(-scores) if scores[index] > _OUTLIER], int)
+    return np.array(
+        [index for index in np.argsort(-scores, kind="stable") if scores[index] > _OUTLIER], int
+    )
 
 
 def contact_sheet(facts: list[Facts], scores: np.ndarray) -> np.ndarray:
@@ -63,7 +65,7 @@ def contact_sheet(facts: list[Facts], scores: np.ndarray) -> np.ndarray:
     }
     cells = [
         _cell(facts[index], scores[index], white[facts[index].bits])
-        for index in np.argsort(-scores)[:SHOWN]
+        for index in np.argsort(-scores, kind="stable")[:SHOWN]
     ]
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % _COLUMNS)
     rows = [np.hstack(cells[at : at + _COLUMNS]) for at in range(0, len(cells), _COLUMNS)]
