@@ -29,6 +29,7 @@ from ssae_tf.streams import ReaderGone, open_missing, standard_streams, stderr_h
 
 # Name -> (module that holds the click command as `command`, its one-line help).
 COMMANDS = {
+    "check": ("ssae_tf.cli.check", "Look for what is wrong with a folder, before training."),
     "fit": ("ssae_tf.cli.fit", "Train, calibrate and evaluate a detector."),
     "calibrate": ("ssae_tf.cli.calibrate", "Set a run's threshold anew, without training."),
     "evaluate": ("ssae_tf.cli.evaluate", "Measure a run on its test pictures."),

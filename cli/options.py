@@ -155,6 +155,13 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "--white-level": ("data.white_level", {"type": int, "help": "16-bit value that is white."}),
+    "--group": (
+        "data.group",
+        {
+            "metavar": "REGEX",
+            "help": "Its capture group names the part in a file name: parts are never split.",
+        },
+    ),
     "--skip-unreadable": (
         "data.skip_unreadable",
         {"is_flag": True, "help": "Leave out files that can't be read."},

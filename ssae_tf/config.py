@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -52,6 +54,19 @@ InspectionSize = Annotated[
 ]
 
 
+def _with_one_group(value: str | None) -> str | None:
+    try:
+        groups = 1 if value is None else re.compile(value).groups
+    except re.error as error:
+        raise ValueError(f"is no regular expression ({error}); received {value!r}") from None
+    if groups != 1:
+        raise ValueError(
+            f"expected a regular expression with one capture group, such as part(\\d+); "
+            f"received {value!r}"
+        )
+    return value
+
+
 @dataclass(frozen=True, config=_STRICT)
 class DataConfig:
     """How pictures are read, split, sampled and augmented (section 4.1).
@@ -65,6 +80,8 @@ class DataConfig:
         flip_vertical: mirror top-bottom at random in training.
         select_fraction: share of the normal pictures kept for choosing the checkpoint.
         calibrate_fraction: share of the normal pictures kept for the threshold.
+        group: regular expression; what its first capture group matches in a file name names the
+            part, and all images of one part stay on one side of the split.
         skip_unreadable: leave out files that can't be decoded instead of stopping.
         cache: where decoded pictures are kept; "auto" takes memory where they fit.
     """
@@ -76,6 +93,7 @@ class DataConfig:
     flip_vertical: bool = True
     select_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
     calibrate_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    group: Annotated[str | None, AfterValidator(_with_one_group)] = None
     skip_unreadable: bool = False
     cache: Literal["auto", "memory", "disk"] = "auto"
 

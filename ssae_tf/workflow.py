@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -66,6 +67,8 @@ SHEETS_FOLDER = "sheets"
 # Enough for every place, and no long wait.
 _WEIGHTING_PICTURES = 40
 _PROJECTION_IMAGES = 40
+# From how many warnings about a folder on a look at the whole of it helps more.
+_MANY_WARNINGS = 4
 # Of calibration: how many are named, and from how many on a tenth of them says something.
 _HIGHEST_NAMED, _FEWEST_FOR_SHARES = 3, 10
 
@@ -326,10 +329,16 @@ def _prepare(
     told(found, reporter)
     settings = config.data
     split = split_normal(
-        found, config.training.seed, settings.select_fraction, settings.calibrate_fraction
+        found,
+        config.training.seed,
+        settings.select_fraction,
+        settings.calibrate_fraction,
+        settings.group,
     )
     for note in split.notes:
         reporter.warn(note)
+    if len(found.warnings) >= _MANY_WARNINGS:
+        reporter.say(f"`ssae-tf check {shlex.quote(str(found.root))}` says what to do about them.")
 
     caches = {
         name: decoded(getattr(split, name), config, name, reporter) for name in ("train", "select")

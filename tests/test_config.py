@@ -39,6 +39,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "data.flip_vertical": FLAG,
     "data.select_fraction": HALF,
     "data.calibrate_fraction": HALF,
+    "data.group": ([None, r"part(\d+)", "(a|b)(?:c)"], ["part", "(a)(b)", "(a", 3]),
     "data.skip_unreadable": FLAG,
     "data.cache": (["auto", "memory", "disk"], ["ram"]),
     "corruption.where": (["step", "data"], ["gpu"]),

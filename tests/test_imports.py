@@ -247,6 +247,8 @@ def test_what_the_architecture_page_names_is_there() -> None:
         "import ssae_tf; dir(ssae_tf); ssae_tf.RunConfig, ssae_tf.SsaeError",
         "import ssae_tf.export.tflite",
         "from ssae_tf.export.client import Client; Client('http://localhost:1', 'tile')",
+        "import ssae_tf.data.check",
+        "assert run(['check', 'no-such-folder']) == 1",
         "assert run(['--help']) == 0",
         "assert run(['--version']) == 0",
         "assert run(['no-such-command']) == 2",

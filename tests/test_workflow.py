@@ -913,6 +913,18 @@ def test_figures_by_hand(fit: Callable[..., workflow.Fitted], root: Path) -> Non
     assert metrics["kinds"]["spot"]["image_auroc"] == 0.75
 
 
+def test_images_of_one_part_stay_on_one_side(
+    fit: Callable[..., workflow.Fitted], config: RunConfig, root: Path
+) -> None:
+    for number, path in enumerate(sorted((root / "tile" / "train" / "good").iterdir())):
+        path.rename(path.with_name(f"part{number // 4}_{number}.png"))
+    folder = fit(config=config_module.override(config, {"data.group": r"^part(\d)"})).folder
+    split = _json(folder / "split.json")
+    parts = [{Path(name).name.partition("_")[0] for name in names} for names in split.values()]
+    assert sorted(map(sorted, parts)) == [["part0"], ["part1"], ["part2"]]
+    assert _json(folder / "config.json")["data"]["group"] == r"^part(\d)"
+
+
 def test_without_masks_there_are_no_pixel_figures(
     fit: Callable[..., workflow.Fitted], root: Path, listener: Listener
 ) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssae_tf.data.mvtec import Category, Sample, mask_files
-from ssae_tf.errors import InputError
+from ssae_tf.errors import DataError, InputError
 
 # Up to this many, every picture is in every part; above, a part of them is kept from training.
 _ALL_SHARED = 3
@@ -42,7 +44,11 @@ class Split:
 
 
 def split_normal(
-    category: Category, seed: int, select_fraction: float, calibrate_fraction: float
+    category: Category,
+    seed: int,
+    select_fraction: float,
+    calibrate_fraction: float,
+    group: str | None = None,
 ) -> Split:
     """Splits the good pictures of a category.
 
@@ -52,16 +58,22 @@ def split_normal(
     that those seen in training can be added to the few unseen without lowering it. With 1 to 3,
     every picture is in every part.
 
+    With `group`, all images of one part of the product fall on the same side, and the shares are
+    as near as that allows; too few such groups to fall on different sides are in every part.
+
     Args:
         category: with at least one picture in `train`.
         seed: another one gives another split.
         select_fraction: share of `train/good` for *select*, above 0 and below 0.5.
         calibrate_fraction: the same for *calibrate*.
+        group: regular expression, looked for in the file name; what its first capture group
+            matches names the part of the product. An image it does not match is one by itself.
 
     Returns:
         The parts; a part that should have fewer than one picture has one.
 
     Raises:
+        DataError: `group` matches no file name.
         InputError: `category.train` is empty, or a share is out of range.
     """
     for name, share in (("select", select_fraction), ("calibrate", calibrate_fraction)):
@@ -74,26 +86,30 @@ def split_normal(
     if count <= _ALL_SHARED:
         notes = _notes_all_shared(count, bool(validation))
         return Split(pictures, pictures, validation or pictures, notes, category.root)
+    groups = _shuffled_groups(category, seed, group)
+    sides = 2 if validation or count <= _SOME_SHARED else 3
+    if len(groups) < sides:
+        notes = _notes_few_groups(count, len(groups), bool(validation))
+        return Split(pictures, pictures, validation or pictures, notes, category.root)
 
     select = max(1, round(select_fraction * count))
     calibrate = 0
-    notes = ()
     if not validation and count <= _SOME_SHARED:
         select = min(max(1, round((select_fraction + calibrate_fraction) * count)), count // 2)
-        notes = _notes_some_shared(count, select)
     elif not validation:
         # Two shares near one half can round up to all pictures, and training needs one.
         calibrate = min(max(1, round(calibrate_fraction * count)), count - select - 1)
 
-    shuffled = sorted(pictures, key=lambda sample: _draw(sample, category.root, seed))
-    in_select = set(shuffled[:select])
-    in_calibrate = set(shuffled[select : select + calibrate])
+    in_select = _take(groups, select, sides - 1)
+    rest = [one for one in groups if one[0] not in in_select]
+    in_calibrate = _take(rest, calibrate, 1) if calibrate else set()
     in_either = in_select | in_calibrate
+    some_shared = not validation and not calibrate
     return Split(
         train=tuple(one for one in pictures if one not in in_either),
         select=tuple(one for one in pictures if one in in_select),
         calibrate=validation or tuple(one for one in pictures if one in in_calibrate) or pictures,
-        notes=notes,
+        notes=_notes_some_shared(count, len(in_select)) if some_shared else (),
         root=category.root,
     )
 
@@ -137,6 +153,54 @@ def data_hash(samples: Category | Iterable[Sample]) -> str:
     return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
+def _shuffled_groups(category: Category, seed: int, group: str | None) -> list[tuple[Sample, ...]]:
+    """The good images of each part of the product, in an order that the seed decides."""
+    by_key: dict[str, list[Sample]] = defaultdict(list)
+    matches = 0
+    for sample in category.train:
+        found = re.search(group, sample.path.name) if group is not None else None
+        part = found[1] if found else None
+        matches += part is not None
+        # File names have no null character: a part is never taken for an image.
+        key = _name(sample.path, category.root) if part is None else f"\0{part}"
+        by_key[key].append(sample)
+    if group is not None and not matches:
+        raise DataError(
+            f"{category.root}: the group {group!r} is in none of the {len(category.train)} file "
+            f"names, such as {category.train[0].path.name}."
+        )
+    return [tuple(by_key[key]) for key in sorted(by_key, key=lambda key: _draw(key, seed))]
+
+
+def _take(groups: list[tuple[Sample, ...]], images: int, left: int) -> set[Sample]:
+    """The first groups that come nearest to a number of images, at least one.
+
+    Args:
+        groups: to take from.
+        images: how many are wanted.
+        left: how many groups must stay.
+    """
+    taken: list[tuple[Sample, ...]] = []
+    size = 0
+    for group in groups:
+        if len(groups) - len(taken) == left:
+            break
+        if abs(size + len(group) - images) < abs(size - images):
+            taken.append(group)
+            size += len(group)
+    return {sample for group in taken or [min(groups, key=len)] for sample in group}
+
+
+def _notes_few_groups(count: int, groups: int, has_validation: bool) -> tuple[str, ...]:
+    parts = "one part" if groups == 1 else f"{groups} parts"
+    shared = "training and the choice of the checkpoint"
+    cost = "a model that merely learns them by heart goes unnoticed"
+    if not has_validation:
+        shared = "training, the choice of the checkpoint and the threshold"
+        cost = "the threshold is too low and new good parts will be rejected"
+    return (f"All {count} good images are of {parts}: {shared} share them, so {cost}.",)
+
+
 def _notes_all_shared(count: int, has_validation: bool) -> tuple[str, ...]:
     pictures = "1 good picture" if count == 1 else f"{count} good pictures"
     notes = [
@@ -161,8 +225,7 @@ def _notes_some_shared(count: int, unseen: int) -> tuple[str, ...]:
     )
 
 
-def _draw(sample: Sample, root: Path, seed: int) -> bytes:
-    name = _name(sample.path, root)
+def _draw(name: str, seed: int) -> bytes:
     return hashlib.sha256(os.fsencode(f"{seed}/{name}")).digest()
 
 

@@ -159,7 +159,7 @@ def test_interruption(probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["prob"], "No such command 'prob'. Did you mean probe?"),
-        (["xyz"], "No such command 'xyz'. Expected fit, calibrate"),
+        (["xyz"], "No such command 'xyz'. Expected check, fit"),
         (["probe", "--nope"], "No such option"),
         (["--nope"], "No such option"),
         (["probe", "extra"], "unexpected extra argument"),

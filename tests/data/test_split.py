@@ -7,6 +7,7 @@ import pytest
 
 from ssae_tf.data.mvtec import Category, Sample, load_category
 from ssae_tf.data.split import Split, data_hash, split_names, split_normal
+from ssae_tf.errors import DataError
 
 ROOT = Path("/data/tile")
 
@@ -53,6 +54,91 @@ def test_no_part_is_ever_empty(validation: int, shares: tuple[float, float]) -> 
         done = split(count, validation, shares=shares)
         assert all(parts(done))
         assert len(done.train) == len(set(done.train))
+
+
+def of_parts(sizes: list[int], validation: int = 0) -> Category:
+    """Parts of the product in so many images each."""
+    names = [
+        f"part{part}_view{view}.png" for part, size in enumerate(sizes) for view in range(size)
+    ]
+    train = tuple(Sample(ROOT / "train/good" / name, "good") for name in names)
+    return Category(ROOT, "tile", train, category(0, validation).validation)
+
+
+def parts_of_the_product(samples: tuple[Sample, ...]) -> set[str]:
+    return {sample.path.name.partition("_")[0] for sample in samples}
+
+
+GROUP = r"^part(\d+)_"
+
+
+@pytest.mark.parametrize("validation", [0, 2])
+@pytest.mark.parametrize(
+    "sizes", [[6] * 20, [1, 2, 3, 4, 5, 6, 7, 8], [40, 1, 1], [4, 4, 4], [3, 3], [1] * 30, [5, 2]]
+)
+def test_no_part_of_the_product_is_on_two_sides(sizes: list[int], validation: int) -> None:
+    for seed in range(10):
+        done = split_normal(of_parts(sizes, validation), seed, 0.1, 0.1, GROUP)
+        if len(sizes) == 2 and sum(sizes) <= 10 and not validation:
+            # The threshold takes all images of few.
+            sides = [done.train, done.select]
+        elif validation:
+            sides = [done.train, done.select]
+            assert len(done.calibrate) == validation
+        else:
+            sides = [done.train, done.select, done.calibrate]
+        found = [parts_of_the_product(side) for side in sides]
+        assert all(found)
+        assert sum(map(len, found)) == len(set().union(*found)) == len(sizes)
+
+
+def test_the_shares_are_as_near_as_groups_allow() -> None:
+    for seed in range(10):
+        done = split_normal(of_parts([6] * 20), seed, 0.1, 0.2, GROUP)
+        assert [len(part) for part in parts(done)] == [84, 12, 24]
+        # Half of 5 of 50 images is as near as 5, and one part is the fewest.
+        done = split_normal(of_parts([5] * 10), seed, 0.02, 0.13, GROUP)
+        assert [len(part) for part in parts(done)] == [40, 5, 5]
+
+
+def test_groups_are_drawn_by_seed_alone() -> None:
+    first, again, other = (
+        split_normal(of_parts([6] * 20), seed, 0.1, 0.1, GROUP) for seed in (3, 3, 4)
+    )
+    assert first == again
+    assert parts(first) != parts(other)
+
+
+def test_an_image_that_no_group_matches_is_a_part_by_itself() -> None:
+    for seed in range(10):
+        done = split_normal(category(50), seed, 0.1, 0.1, "^(00)")
+        first_ten = set(category(50).train[:10])
+        assert sum(bool(part & first_ten) for part in parts(done)) == 1
+        assert all(part - first_ten for part in parts(done)[:1])
+        assert sum(map(len, parts(done))) == 50
+
+
+@pytest.mark.parametrize(
+    ("sizes", "validation", "words"),
+    [
+        ([24], 0, "of one part: training, the choice of the checkpoint and the threshold"),
+        ([12, 12], 0, "of 2 parts: training, the choice of the checkpoint and the threshold"),
+        ([24], 2, "of one part: training and the choice of the checkpoint share"),
+    ],
+)
+def test_too_few_parts_are_shared_and_said(sizes: list[int], validation: int, words: str) -> None:
+    given = of_parts(sizes, validation)
+    done = split_normal(given, 0, 0.1, 0.1, GROUP)
+    assert done.train == done.select == given.train
+    assert done.calibrate == (given.validation or given.train)
+    (note,) = done.notes
+    assert note.startswith("All 24 good images are ")
+    assert words in note
+
+
+def test_a_group_that_no_name_has_is_refused() -> None:
+    with pytest.raises(DataError, match=r"in none of the 20 file names, such as 000\.png"):
+        split_normal(category(20), 0, 0.1, 0.1, r"part(\d+)")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

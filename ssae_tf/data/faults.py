@@ -1,0 +1,347 @@
+"""Faults of images and masks, one by one: files, masks, depth and range, exposure, sizes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ssae_tf.config import DOWNSAMPLING
+from ssae_tf.data import images
+from ssae_tf.data.kinds import GOOD
+from ssae_tf.data.mvtec import Category, Sample
+from ssae_tf.data.survey import Facts
+
+Level = Literal["error", "warning", "note"]
+
+# Largest value of the cameras there are, by bits, in files of 16 bits.
+_WHITE_LEVELS = (1023, 4095, 16383)
+# Good images that are this many times brighter or darker than the median one.
+_EXPOSURE = 1.5
+# Share of white or black pixels that matters: above it, or above that of the median image.
+_CLIPPED_SHARE = 0.05
+# Of width to height, from which on images of one folder are stretched differently.
+_ASPECT = 1.1
+# Share of the image from which on a mask is more likely to be inverted than a defect.
+_MASK_SHARE = 0.6
+# What a defect needs at the inspection size, pixels, to be seen.
+_DEFECT = 3
+# Pixels above which an image is large.
+_LARGE = 2_000_000
+# Formats that look like images to people, and that the package does not read.
+_OTHER_FORMATS = (
+    *(".gif", ".webp", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".pgm", ".ppm", ".pnm"),
+    *(".dng", ".raw", ".exr", ".npy"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about a folder.
+
+    Attributes:
+        level: "error" stops `fit`, "warning" makes its results worse or misleading, "note" is good
+            to know.
+        title: what, in a few words.
+        detail: what it means here, one sentence or two.
+        names: of all images or groups of images it is about, relative to the category's folder.
+        remedy: what to do, one sentence or two.
+    """
+
+    level: Level
+    title: str
+    detail: str
+    remedy: str
+    names: tuple[str, ...] = ()
+
+
+def of_files(category: Category, unreadable: dict[Sample, str]) -> Iterator[Finding]:
+    """Files that can't be read, and files that nobody would read."""
+    if unreadable:
+        yield Finding(
+            "error",
+            "Images that can't be read",
+            f"{images_are(len(unreadable))} can't be read; `fit` stops at the first.",
+            "Replace or remove them; --skip-unreadable leaves them out.",
+            tuple(unreadable.values()),
+        )
+    left_out = sorted(_left_out(category))
+    if left_out:
+        endings = ", ".join(sorted(images.EXTENSIONS))
+        yield Finding(
+            "warning",
+            "Files left out",
+            f"{count_are(len(left_out), 'file')} not looked at: of another format than "
+            f"{endings}, or in a folder that is not part of the layout.",
+            "Convert them to PNG, or move them to train/good, validation/good, test/KIND, or into "
+            "the folder itself if it has none of these.",
+            tuple(left_out),
+        )
+
+
+def _left_out(category: Category) -> Iterator[str]:
+    """Images, by their names, below the folder that are in no part of the category."""
+    root = category.root
+    used = {sample.path for sample in (*category.train, *category.validation, *category.test)}
+    in_layout = (root / "train" / GOOD).is_dir()
+    parts = ("train", "validation", "test", "ground_truth") if in_layout else (".",)
+    for path in (path for part in parts for path in (root / part).rglob("*")):
+        inside = path.relative_to(root)
+        if any(name.startswith(".") or name == "__MACOSX" for name in inside.parts):
+            continue
+        # Masks that fit no image are told apart from these, by the category's own warnings.
+        ours = images.is_picture_name(path) and inside.parts[0] != "ground_truth"
+        if path not in used and (ours or path.suffix.lower() in _OTHER_FORMATS):
+            yield inside.as_posix()
+
+
+def of_masks(category: Category, facts: Sequence[Facts]) -> Iterator[Finding]:
+    """Masks that don't fit, and images without."""
+    defective = [fact for fact in facts if fact.sample.is_anomalous]
+    bare = [fact for fact in defective if fact.sample.mask_path is None]
+    if bare and len(bare) < len(defective):
+        yield Finding(
+            "warning",
+            "Defective images without mask",
+            f"{len(bare)} of {len(defective)} defective images have no mask: pixel figures leave "
+            "them out.",
+            "Put ground_truth/KIND/NAME_mask.png beside them.",
+            names_of(category, bare),
+        )
+    elif bare:
+        yield Finding(
+            "note",
+            "No masks",
+            "No defective image has a mask: pixel AUROC, AUPRO and pixel F1 can't be had.",
+            "Put masks into ground_truth/KIND/NAME_mask.png, white where the defect is.",
+        )
+    without_mask = {str(fact.sample.path) for fact in bare}
+    strays = [text for text in category.warnings if text.partition(": ")[0] not in without_mask]
+    if strays:
+        yield Finding(
+            "warning",
+            "Masks that fit no image",
+            f"{count_are(len(strays), 'mask')} left out or shared.",
+            "Name masks ground_truth/KIND/NAME_mask.png, where test/KIND/NAME.* is the image.",
+            tuple(strays),
+        )
+    wrong = [fact for fact in defective if fact.mask_error]
+    if wrong:
+        yield Finding(
+            "error",
+            "Masks that can't be used",
+            f"{count_are(len(wrong), 'mask')} of another size than the image, or unreadable; `fit` "
+            "stops at the first.",
+            "Make them again at the image's size, or remove them.",
+            tuple(fact.mask_error for fact in wrong),
+        )
+    empty = [fact for fact in defective if fact.mask_share == 0]
+    if empty:
+        yield Finding(
+            "warning",
+            "Empty masks",
+            f"{count_are(len(empty), 'mask')} without a single pixel, and the image is among the "
+            "defective ones: every true detection there counts as a false one.",
+            "Draw the defect, or move the image to test/good, or remove the mask.",
+            names_of(category, empty),
+        )
+    large = [fact for fact in defective if (fact.mask_share or 0) > _MASK_SHARE]
+    if large:
+        yield Finding(
+            "warning",
+            "Masks of most of the image",
+            f"{count_are(len(large), 'mask')} over more than {_MASK_SHARE:.0%} of the image.",
+            "Look whether they are inverted: masks are white on defects, black elsewhere.",
+            names_of(category, large),
+        )
+
+
+def of_pixels(category: Category, facts: Sequence[Facts]) -> Iterator[Finding]:
+    """Images without content, and of grey and colour."""
+    flat = [fact for fact in facts if fact.lowest == fact.highest]
+    if flat:
+        yield Finding(
+            "warning",
+            "Images without content",
+            f"{images_are(len(flat))} of one single value.",
+            "Remove them: the camera was covered or off.",
+            names_of(category, flat),
+        )
+    grey = [fact for fact in facts if fact.is_grey and fact not in flat]
+    coloured = [fact for fact in facts if not fact.is_grey]
+    if grey and coloured:
+        yield Finding(
+            "warning",
+            "Grey and coloured images mixed",
+            f"{images_are(len(grey))} grey, {len(coloured)} coloured: colour alone makes the fewer "
+            "ones anomalous.",
+            "Photograph all in the same mode of the camera, or convert all to grey.",
+            names_of(category, grey if len(grey) < len(coloured) else coloured),
+        )
+
+
+def of_exposure(category: Category, good: Sequence[Facts]) -> Iterator[Finding]:
+    """Good images that are brighter, darker or more clipped than the others."""
+    means = [fact.mean for fact in good]
+    middle = float(np.median(means))
+    uneven = [
+        fact
+        for fact in good
+        if max(fact.mean, middle) > _EXPOSURE * max(min(fact.mean, middle), 1e-6)
+    ]
+    if uneven:
+        yield Finding(
+            "warning",
+            "Exposure differs among good images",
+            f"Their mean brightness is {min(means):.1%} to {max(means):.1%} of white, its median "
+            f"{middle:.1%}; {images_are(len(uneven))} more than {_EXPOSURE:g} times brighter or "
+            "darker than that.",
+            "Photograph with fixed exposure, gain and white balance. If the line differs like this "
+            "too, keep all, and have every exposure among the calibration images.",
+            names_of(category, uneven),
+        )
+    for end, remedy in (
+        ("white", "Lower the exposure; in files of 16 bits, raise --white-level."),
+        ("black", "Raise the exposure, or lower the camera's black level."),
+    ):
+        shares = [getattr(fact, end) for fact in good]
+        limit = float(np.median(shares)) + _CLIPPED_SHARE
+        clipped = [fact for fact, share in zip(good, shares, strict=True) if share > limit]
+        if clipped:
+            yield Finding(
+                "warning",
+                "Clipped images",
+                f"In {len(clipped)} of {len(good)} good images more pixels are {end} than usual, "
+                f"by {_CLIPPED_SHARE:.0%} of the image and more: nothing shows in these pixels.",
+                remedy,
+                names_of(category, clipped),
+            )
+    usual = float(np.median([fact.white for fact in good]))
+    if usual > _CLIPPED_SHARE:
+        yield Finding(
+            "note",
+            "White areas",
+            f"In a typical good image {usual:.0%} of the pixels are white: nothing shows there.",
+            "Nothing, where it is the background; lower the exposure, where it is the part.",
+        )
+
+
+def of_depth(category: Category, facts: Sequence[Facts], white_level: int) -> Iterator[Finding]:
+    """Bits of a channel, and how much of them is used."""
+    deep = [fact for fact in facts if fact.bits == 16]
+    if deep and len(deep) < len(facts):
+        fewer = deep if 2 * len(deep) <= len(facts) else [f for f in facts if f.bits == 8]
+        yield Finding(
+            "warning",
+            "Files of 8 and 16 bits mixed",
+            f"{len(deep)} files have 16 bits a channel, {len(facts) - len(deep)} have 8: one part "
+            "looks different in each.",
+            "Write all files with the same depth.",
+            names_of(category, fewer),
+        )
+    highest = max((fact.highest for fact in deep), default=0)
+    proposed = next((level for level in _WHITE_LEVELS if highest <= level), 65535)
+    if deep and proposed < white_level:
+        bits = proposed.bit_length()
+        yield Finding(
+            "warning",
+            "16-bit files that hold less",
+            f"The highest value in files of 16 bits is {highest}, as from a camera of {bits} bits; "
+            f"with white at {white_level} the network sees images that are almost black.",
+            f"Give --white-level {proposed} (or --set data.white_level={proposed}) to fit.",
+        )
+    elif deep and highest > white_level:
+        yield Finding(
+            "warning",
+            "White level below the values in the files",
+            f"The highest value in files of 16 bits is {highest}, and white is at {white_level}: "
+            "what is brighter is cut off.",
+            f"Give --white-level {proposed}.",
+            names_of(category, [fact for fact in deep if fact.highest > white_level]),
+        )
+
+
+def of_sizes(
+    category: Category, good: Sequence[Facts], inspected: tuple[int, int] | None
+) -> Iterator[Finding]:
+    """Sizes that differ, are too small, or lose something at the inspection size."""
+    small = [fact for fact in good if min(fact.size) < DOWNSAMPLING]
+    if small:
+        yield Finding(
+            "error",
+            "Images that are too small",
+            f"{images_are(len(small))} with a side of less than {DOWNSAMPLING} pixels; `fit` stops "
+            "at the first.",
+            "Remove them; --skip-unreadable leaves them out.",
+            names_of(category, small),
+        )
+    sizes = Counter(fact.size for fact in good)
+    aspects = [width / height for height, width in sizes]
+    if inspected and max(aspects) > _ASPECT * min(aspects):
+        (height, width), _ = sizes.most_common(1)[0]
+        usual = width / height
+        others = [f for f in good if not 1 / _ASPECT < f.size[1] / f.size[0] / usual < _ASPECT]
+        yield Finding(
+            "warning",
+            "Shapes differ",
+            f"Good images have {len(sizes)} sizes, of shapes from {min(aspects):.2g} to "
+            f"{max(aspects):.2g} (width over height): all are stretched to "
+            f"{_size(inspected)}, each differently.",
+            "Cut all images to one shape, or train on crops: --sampling crop "
+            "--set model.standardize=false.",
+            names_of(category, others),
+        )
+    height, width = (int(np.median([fact.size[i] for fact in good])) for i in (0, 1))
+    if height * width > _LARGE:
+        yield _of_large(height, width, inspected)
+
+
+def _of_large(height: int, width: int, inspected: tuple[int, int] | None) -> Finding:
+    if inspected is None:
+        return Finding(
+            "note",
+            "Large images",
+            f"Images of {_size((height, width))} are inspected at their own size, which takes "
+            "time and memory.",
+            "`ssae-tf latency RUN` says how long; `predict --tile` bounds the memory.",
+        )
+    smallest = math.ceil(_DEFECT * max(height / inspected[0], width / inspected[1]))
+    return Finding(
+        "note",
+        "Large images are made small",
+        f"Images of {_size((height, width))} are inspected at {_size(inspected)}: a defect must "
+        f"have about {_DEFECT} pixels there, so {smallest} pixels of the image, or it gets lost.",
+        "If defects are smaller: cut the images to the part, or give a larger "
+        "--set scoring.inspection_size=[H,W] (multiples of 32), or --sampling crop "
+        "--set model.standardize=false for crops at the image's own size.",
+    )
+
+
+def names_of(category: Category, facts: Iterable[Facts]) -> tuple[str, ...]:
+    """Names of images in reports, relative to the category's folder."""
+    return tuple(name_of(category, fact.sample.path) for fact in facts)
+
+
+def name_of(category: Category, path: Path) -> str:
+    """A path relative to the category's folder, where it is below it."""
+    root = category.root
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def images_are(count: int) -> str:
+    """As in "1 image is" or "3 images are"."""
+    return count_are(count, "image")
+
+
+def count_are(count: int, noun: str) -> str:
+    """As in "1 mask is" or "3 masks are"."""
+    return f"1 {noun} is" if count == 1 else f"{count} {noun}s are"
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[1]} x {size[0]}"
