@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from ssae_tf import __version__
+from ssae_tf import __version__, signals
 from ssae_tf.errors import SsaeError, one_line
 from ssae_tf.streams import stderr_held_back
 
@@ -136,21 +136,24 @@ def run(arguments: Sequence[str]) -> int:
         arguments: what follows `ssae-tf`.
 
     Returns:
-        The exit code: see `ExitCode`.
+        The exit code: see `ExitCode`; 128 + the number of a signal that ended it.
     """
     settings = Settings()
     finder = _QuietTensorFlow(settings)
     sys.meta_path.insert(0, finder)
     try:
-        code = cli.main(list(arguments), prog_name="ssae-tf", standalone_mode=False, obj=settings)
+        with signals.raised():
+            code = cli.main(
+                list(arguments), prog_name="ssae-tf", standalone_mode=False, obj=settings
+            )
         # A reader that has gone is noticed here, not when the interpreter shuts down.
         sys.stdout.flush()
         return code or ExitCode.SUCCESS
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return _tell("Interrupted.", ExitCode.INTERRUPTED, settings)
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _tell("Interrupted.", signals.exit_code(error), settings)
     except SsaeError as error:
         return _tell(f"Error: {error}", ExitCode.FAILURE, settings)
     except BrokenPipeError:
@@ -169,7 +172,7 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def _tell(message: str, code: ExitCode, settings: Settings) -> ExitCode:
+def _tell(message: str, code: int, settings: Settings) -> int:
     if settings.verbose:
         traceback.print_exc()
     click.echo(message, err=True)

@@ -23,9 +23,8 @@ from ssae_tf.export.names import (
 )
 from ssae_tf.export.serving import float32_below
 from ssae_tf.files import read_json
+from ssae_tf.run_folder import METADATA_FILE, PARITY_FILE
 
-METADATA_FILE = "metadata.json"
-PARITY_FILE = "parity.json"
 SCHEMA_VERSION = 1
 
 

@@ -22,13 +22,13 @@ from ssae_tf import config as config_module
 from ssae_tf import workflow
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import PictureCache
-from ssae_tf.detector import WEIGHTS_FILE, Detector, load_network
+from ssae_tf.detector import Detector, load_network
 from ssae_tf.models.gated import Blend
 from ssae_tf.models.weights import save_weights
 from ssae_tf.progress import Reporter
+from ssae_tf.run_folder import ENVIRONMENT_FILE, WEIGHTS_FILE
 from ssae_tf.training.loop import Trainer
 
-ABLATION_FILE = "ablation.json"
 FIGURES = (
     "image_auroc",
     "pixel_auroc",
@@ -193,7 +193,7 @@ def ablate(
     reporter = reporter or Reporter()
     source = Source(Path(run), reporter)
     own = source.detector.config
-    root = data or workflow.recorded(Path(run) / workflow.ENVIRONMENT_FILE, "data")
+    root = data or workflow.recorded(Path(run) / ENVIRONMENT_FILE, "data")
     tested = workflow.category_to_test(root, category or own.category or None, reporter)
     # Where a run has few parts, several rows are the same detector.
     done: dict[tuple[RunConfig, Network | None], dict[str, float | None]] = {}

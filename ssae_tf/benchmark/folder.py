@@ -17,15 +17,11 @@ from ssae_tf.benchmark.results import Budget
 from ssae_tf.config import RunConfig, Stage
 from ssae_tf.data.mvtec import Category
 from ssae_tf.data.split import data_hash
-from ssae_tf.detector import CONFIG_FILE
 from ssae_tf.errors import RunError, SsaeError
 from ssae_tf.files import read_json
-from ssae_tf.training.loop import STATE_FILE
-from ssae_tf.workflow import ENVIRONMENT_FILE, METRICS_FILE
+from ssae_tf.run_folder import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, has_checkpoint
 
 RECORD_FILE = "benchmark.json"
-
-_STATE = f"checkpoints/{STATE_FILE}"
 
 
 class State(enum.Enum):
@@ -102,7 +98,7 @@ def difference(
         The rest of a sentence that begins with "was made"; None for a run that fits, and where
         nothing was trained yet.
     """
-    if not any((folder / name).is_file() for name in (METRICS_FILE, _STATE)):
+    if not ((folder / METRICS_FILE).is_file() or has_checkpoint(folder)):
         return None
     if wanted is None:
         return f"with another budget than --minutes {minutes:g}"
@@ -159,7 +155,7 @@ def state(folder: Path, data: Path) -> State:
     """
     if (folder / METRICS_FILE).is_file():
         return State.DONE
-    if not (folder / _STATE).is_file():
+    if not has_checkpoint(folder):
         return State.NEW
     # A run looks for its pictures where they were; when they have moved it begins anew.
     is_here = _environment(folder).get("data") == str(data.resolve())
