@@ -18,23 +18,24 @@ from ssae_tf.export.formats import FORMATS
 from ssae_tf.files import (
     check_can_be_made,
     check_can_be_replaced,
-    not_written,
     open_to_others,
     put_in_place,
+    remove_files,
 )
-from ssae_tf.lock import LOCK_FILE, check_free, locked
+from ssae_tf.lock import LOCK_FILE, locked
 from ssae_tf.run_folder import (
     MARK_FILE,
     Mark,
     artefact_files,
     is_artefact,
     is_run,
+    is_unused,
     read_mark,
     write_mark,
 )
 
 # In the working folder.
-_OLD, _KIND = "old", "export"
+_OLD, _KIND, _DOING = "old", "export", "ssae-tf export"
 
 
 def choose_place(
@@ -57,7 +58,7 @@ def choose_place(
         place = _version(base, overwrite)
     else:
         place = Path(out) if out is not None else own
-        _repair(_working(place))
+        _tidy(_working(place))
         if place.exists() and not is_artefact(place):
             if not place.is_dir() or any(place.iterdir()):
                 raise RunError(f"{place}: exists and is no artefact; choose another with --out.")
@@ -77,7 +78,7 @@ def _version(base: Path, overwrite: bool) -> Path:
     if is_run(base):
         raise RunError(f"{base}: is a run, not a folder for artefacts; choose another --out.")
     for working in base.glob(".*.new"):
-        _repair(working)
+        _tidy(working)
     newest = max((int(one.name) for one in versions_in(base)), default=0)
     if overwrite and newest and not is_artefact(base / str(newest)):
         raise RunError(f"{base / str(newest)}: is no artefact, so it is not replaced.")
@@ -125,24 +126,31 @@ def working_folder(place: Path) -> Iterator[Path]:
         working.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{place}: can't be made ({error.strerror}).") from None
-    with locked(working, "ssae-tf export"):
+    with locked(working, _DOING):
         _clear(working)
         write_mark(working, Mark(_KIND))
         try:
             yield working
         finally:
-            shutil.rmtree(working, ignore_errors=True)
+            _remove(working)
             for parent in parents:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
 
 
+def _remove(working: Path) -> None:
+    _clear(working)
+    # The mark last: without it the next export would not know whose folder this is.
+    remove_files(working, [LOCK_FILE, MARK_FILE])
+
+
 def _clear(working: Path) -> None:
     """Removes what an export has left there whose process died."""
-    left = [one for one in working.iterdir() if one.name not in (LOCK_FILE, MARK_FILE)]
-    if left and not _is_working(working):
-        raise RunError(f"{left[0]}: is in the way of an export, and not of one; move it away.")
-    for path in left:
+    if not (is_unused(working) or _is_working(working)):
+        raise RunError(f"{working}: is in the way of an export, and not of one; move it away.")
+    for path in working.iterdir():
+        if path.name in (LOCK_FILE, MARK_FILE):
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -154,16 +162,16 @@ def _is_working(folder: Path) -> bool:
     return mark is not None and mark.kind == _KIND
 
 
-def _repair(working: Path) -> None:
-    """Gives an artefact its place back that a process took from it and died."""
+def _tidy(working: Path) -> None:
+    """Removes what an export has left whose process died, its artefact before in place again."""
     place, old = working.with_name(working.name[1:-4]), working / _OLD
-    if place.exists() or not old.is_dir() or not _is_working(working):
+    if not working.is_dir() or not (is_unused(working) or _is_working(working)):
         return
-    check_free(working)
-    try:
-        old.rename(place)
-    except OSError as error:
-        raise not_written(place, error) from None
+    # A process that lives keeps its folder.
+    with contextlib.suppress(RunError), locked(working, _DOING):
+        if old.is_dir() and not place.exists():
+            old.rename(place)
+        _remove(working)
 
 
 def put(result: Path, place: Path) -> None:

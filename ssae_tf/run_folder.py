@@ -111,6 +111,12 @@ def write_mark(folder: Path, mark: Mark) -> None:
     write_json(folder / MARK_FILE, dataclasses.asdict(mark))
 
 
+def is_unused(folder: Path) -> bool:
+    """Whether a folder is empty, but for what a process leaves that dies while it makes it ours."""
+    names = (path.name for path in folder.iterdir())
+    return all(n == LOCK_FILE or is_temporary_of(n, Path(MARK_FILE)) for n in names)
+
+
 def claim(folder: Path) -> None:
     """Makes a folder that is empty, or none yet, that of a finished run; a run stays what it is.
 
@@ -119,7 +125,7 @@ def claim(folder: Path) -> None:
     """
     if folder.is_dir() and is_run(folder):
         return
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and is_unused(folder)):
         raise RunError(f"{folder}: exists and is no run folder; choose another.")
     write_mark(folder, Mark())
 
@@ -178,8 +184,8 @@ def contents(folder: Path) -> tuple[list[str], list[str]]:
     """What a run's folder holds, by names relative to it.
 
     Returns:
-        The files that we wrote, the mark last; and what we did not: files, links, and folders that
-        are empty and none of ours.
+        The files that we wrote; and what we did not: files, links, and folders that are empty and
+        none of ours.
     """
     exported = _exported(folder)
     ours, others = [], []
@@ -191,7 +197,7 @@ def contents(folder: Path) -> tuple[list[str], list[str]]:
             ours.append(name)
         else:
             others.append(name)
-    return sorted(ours, key=lambda name: name == MARK_FILE), others
+    return ours, others
 
 
 def _leaves(folder: Path) -> Iterator[Path]:
@@ -240,8 +246,11 @@ def remove(folder: Path, *, keep: Sequence[str] = ()) -> None:
     Raises:
         RunError: a file can't be deleted.
     """
-    names = [name for name in contents(folder)[0] if name not in keep]
-    remove_files(folder, names, itself=not keep)
+    last = (LOCK_FILE, MARK_FILE)
+    names = [name for name in contents(folder)[0] if name not in (*keep, *last)]
+    remove_files(folder, names, itself=False)
+    # What a killed process leaves has its mark as long as there is anything.
+    remove_files(folder, [name for name in last if name not in keep], itself=not keep)
 
 
 # Writing into a run, and reading it meanwhile.
@@ -283,9 +292,12 @@ def repair(folder: Path) -> None:
         for one in (new, old):
             # What can't be deleted stays: the next run that is made there tries again.
             with contextlib.suppress(RunError):
-                if one.is_dir() and is_run(one):
+                if one.is_dir() and (is_run(one) or is_unused(one)):
                     remove(one)
         write_mark(folder, Mark())
+    if folder.exists() and new.is_dir() and is_unused(new):
+        # Nothing had begun there yet.
+        remove(new)
     if (folder / _PENDING_FOLDER).is_dir():
         _finish_together(folder)
 

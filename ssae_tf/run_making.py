@@ -28,6 +28,7 @@ from ssae_tf.run_folder import (
     has_checkpoint,
     is_finished,
     is_run,
+    is_unused,
     read_mark,
     remove,
     repair,
@@ -179,9 +180,9 @@ def _place(folder: Path, data: Path, *, overwrite: bool) -> Path:
         if has_checkpoint(new) and not overwrite:
             raise RunError(f"{new}: was interrupted; --overwrite begins anew{hint}.")
         return folder
-    ours, others = contents(folder)
-    if not set(ours) - {LOCK_FILE} and not others:
+    if is_unused(folder):
         return folder
+    others = contents(folder)[1]
     mark = read_mark(folder)
     is_trained = has_checkpoint(folder) or (folder / CALIBRATION_FILE).is_file()
     begins_anew = mark is not None and mark.request is not None and not is_trained
@@ -204,8 +205,7 @@ def _place(folder: Path, data: Path, *, overwrite: bool) -> Path:
 
 def _check_is_run(folder: Path) -> None:
     """Refuses what is neither empty nor a run of ours, before anything is written into it."""
-    is_empty = folder.is_dir() and all(one.name == LOCK_FILE for one in folder.iterdir())
-    if not is_empty and not (folder.is_dir() and is_run(folder)):
+    if not (folder.is_dir() and (is_unused(folder) or is_run(folder))):
         raise RunError(f"{folder}: exists and is no run folder; choose another with --out.")
 
 
