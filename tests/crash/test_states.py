@@ -13,88 +13,29 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import tensorflow as tf
 
+from crash.quick import network, seed_of
+from crash.quick import put as put_quick
 from crash.walk import State, some, states, write
 from ssae_tf import config as config_module
-from ssae_tf import detector as detector_module
 from ssae_tf import files, workflow
-from ssae_tf.config import RunConfig, from_dict
-from ssae_tf.data.split import split_normal
-from ssae_tf.detector import Calibration, Detector
+from ssae_tf.config import from_dict
+from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
 from ssae_tf.export.artefact import find
 from ssae_tf.export.place import choose_place, put, working_folder
-from ssae_tf.files import atomic, write_json, write_text
-from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
+from ssae_tf.files import write_json
 from stand_ins import Listener
 
 EVERY = 1 if os.environ.get("SSAE_TF_CRASH") == "all" else 7
 OLD, NEW = 1, 2
 
 
-def _network(config: RunConfig, weights: Path | None = None) -> tf.keras.Model:
-    """One number, which is the seed."""
-    inputs = tf.keras.Input((None, None, 3))
-    seed = tf.keras.initializers.Constant(float(config.training.seed))
-    model = tf.keras.Model(
-        inputs, tf.keras.layers.Conv2D(3, 1, kernel_initializer=seed, name="one")(inputs)
-    )
-    if weights is not None:
-        load_weights(model, weights)
-    return model
-
-
-class _Trainer:
-    """Writes what training writes, in its order."""
-
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
-
-    def fit_to_time(self, seconds: float | None) -> float:
-        return 1.0
-
-    def train(self, folder: Path, *, resume: bool = False) -> tf.keras.Model:
-        checkpoints, model = folder / "checkpoints", _network(self.config)
-        first = int(load_arrays(checkpoints / "state.npz")["step"]) if resume else 0
-        (folder / "logs").mkdir(exist_ok=True)
-        with (folder / "logs" / f"events.out.tfevents.{first}").open("w") as logs:
-            for step in range(first + 1, 3):
-                logs.write(f"{step}")
-                save_weights(model, checkpoints / "best.npz")
-                write_text(folder / "history.csv", f"step\n{step}\n")
-                with atomic(checkpoints / "state.npz") as temporary:
-                    save_arrays(temporary, {"step": np.asarray(step)})
-        load_weights(model, checkpoints / "best.npz")
-        return model
-
-
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only files are written."""
-
-    def prepare(found: Any, config: RunConfig, reporter: Any) -> Any:
-        return found, split_normal(found, 0, 0.1, 0.25), _Trainer(config)
-
-    def calibrated(detector: Detector, *_: Any) -> Detector:
-        area = detector.config.min_area or 1
-        threshold = float(detector.config.training.seed)
-        return detector.replace(calibration=Calibration(threshold, area, (threshold,)))
-
-    def evaluate(detector: Detector, found: Any, sheets: Path, reporter: Any) -> dict[str, Any]:
-        sheets.mkdir(exist_ok=True)
-        (sheets / "good.png").write_bytes(b"a sheet")
-        return {"threshold": float(detector.config.training.seed)}
-
-    monkeypatch.setattr(workflow, "_prepare", prepare)
-    monkeypatch.setattr(workflow, "calibrated", calibrated)
-    monkeypatch.setattr(workflow, "_evaluate", evaluate)
-    for module in (workflow, detector_module):
-        monkeypatch.setattr(module, "load_network", _network)
+    put_quick(monkeypatch.setattr)
 
 
 @pytest.fixture(params=["exchange", "rename"])
@@ -116,19 +57,6 @@ def fit(sample_root: Path, quick: None) -> Callable[..., workflow.Fitted]:
     return call
 
 
-def _seed(run: Path) -> int:
-    """Which run it is, all of it."""
-    detector = Detector.load(run)
-    assert detector.calibration is not None
-    parts = {
-        float(detector.config.training.seed),
-        detector.calibration.threshold,
-        float(detector.model.get_layer("one").get_weights()[0].flat[0]),
-    }
-    assert len(parts) == 1, parts
-    return int(parts.pop())
-
-
 def _clean(root: Path) -> bool:
     """Whether nothing is left over."""
     return not list(root.rglob(".*")) and {path.name for path in root.iterdir()} == {"tile"}
@@ -148,7 +76,7 @@ def _resumed(run: Path) -> int | None:
         workflow.resume(run, reporter=Listener())
     except RunError:
         return None
-    return _seed(run)
+    return seed_of(run)
 
 
 def test_fit(fit: Callable[..., workflow.Fitted], tmp_path: Path) -> None:
@@ -168,7 +96,7 @@ def test_fit(fit: Callable[..., workflow.Fitted], tmp_path: Path) -> None:
             # There is something to keep, and --resume goes on with it.
             continue
         fit(run, NEW)
-        if not (_seed(run) == NEW and _clean(again)):
+        if not (seed_of(run) == NEW and _clean(again)):
             counts["the same command fails"] += 1
     _tell("fit", found, counts)
 
@@ -183,7 +111,7 @@ def test_fit_overwrite(fit: Callable[..., workflow.Fitted], tmp_path: Path, swap
         run = write(state, again) / "tile"
         if swap == "exchange" and not (run / "calibration.json").is_file():
             counts["neither old nor new under the name"] += 1
-        if _seed(run) not in (OLD, NEW):
+        if seed_of(run) not in (OLD, NEW):
             counts["neither old nor new"] += 1
         run = write(state, again) / "tile"
         # Before anything of the new one is there, the old one is finished.
@@ -191,7 +119,7 @@ def test_fit_overwrite(fit: Callable[..., workflow.Fitted], tmp_path: Path, swap
             counts["--resume fails"] += 1
         run = write(state, again) / "tile"
         fit(run, NEW, overwrite=True)
-        if not (_seed(run) == NEW and _clean(again)):
+        if not (seed_of(run) == NEW and _clean(again)):
             counts["the same command fails"] += 1
     _tell(f"fit --overwrite ({swap})", found, counts)
 
@@ -229,7 +157,7 @@ def test_calibrate(fit: Callable[..., workflow.Fitted], tmp_path: Path) -> None:
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_export(name: str, overwrite: bool, tmp_path: Path, swap: str) -> None:
     config = from_dict({"category": "tile", "training": {"seed": NEW}})
-    detector = Detector(_network(config), config)
+    detector = Detector(network(config), config)
 
     def export(root: Path, content: str, overwrite: bool) -> None:
         place = choose_place(root, detector, name, "float32", root / "tile", overwrite)
