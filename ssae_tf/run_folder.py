@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ssae_tf.errors import RunError, SsaeError
+from ssae_tf.errors import RunError, SsaeError, WriteError
 from ssae_tf.files import (
     flush,
     is_temporary_of,
@@ -314,8 +314,11 @@ def write_together(folder: Path, texts: dict[str, str]) -> None:
     """
     aside = folder / _HALF_FOLDER
     remove_files(aside, _PENDING_FILES)
-    for name, text in texts.items():
-        write_text(aside / name, text)
+    try:
+        for name, text in texts.items():
+            write_text(aside / name, text)
+    except WriteError as error:
+        raise WriteError(f"{str(error).rstrip('.')}; {folder} is as it was.") from None
     # From here on `current` gives the new ones.
     put_in_place(aside, folder / _PENDING_FOLDER, aside)
     _finish_together(folder)

@@ -28,7 +28,7 @@ from ssae_tf.errors import DataError, RunError, WriteError
 from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
-from ssae_tf.files import read_json, write_json, write_text
+from ssae_tf.files import not_written, read_json, write_json, write_text
 from ssae_tf.machine import machine
 from ssae_tf.models.weights import save_weights
 from ssae_tf.per_image import apply_to, each, of_images
@@ -451,7 +451,9 @@ def _told_how_to_go_on(one: Begun, reporter: Reporter) -> Iterator[None]:
     except KeyboardInterrupt:
         reporter.warn(f"Stopped before the end; {one.place} is kept. Go on with: {go_on}")
         raise
-    except WriteError as error:
+    except (WriteError, OSError) as error:
+        if isinstance(error, OSError):
+            error = not_written(Path(error.filename or one.place), error)
         text = str(error).rstrip(".")
         raise WriteError(f"{text}; {one.place} is kept as it is, and `{go_on}` goes on.") from None
 

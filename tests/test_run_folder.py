@@ -331,6 +331,16 @@ def test_two_files_change_together_or_not_at_all(
     assert names(run) == {*NAMES, "ssae_tf.json"}
 
 
+def test_a_full_disk_keeps_both_files(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise files.not_written(path, OSError(28, "No space left on device"))
+
+    monkeypatch.setattr(run_folder, "write_text", full)
+    with pytest.raises(RunError, match=r"\(No space left on device\); .*tile is as it was\.$"):
+        write_together(run, {"config.json": "new", "calibration.json": "new"})
+    assert _texts(run) == ("old", "old")
+
+
 @pytest.mark.parametrize("moved", [0, 1, 2])
 def test_what_waits_is_put_into_its_place(moved: int, run: Path) -> None:
     for name in ("config.json", "calibration.json")[moved:]:

@@ -467,13 +467,19 @@ def test_a_training_that_had_not_begun_is_begun_anew(
     assert fitted.metrics == _json(tmp_path / "run" / "metrics.json")
 
 
+@pytest.mark.parametrize("is_ours", [False, True])
 def test_a_full_disk_says_what_is_kept(
-    fit: Callable[..., workflow.Fitted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    is_ours: bool,
+    fit: Callable[..., workflow.Fitted],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = tmp_path / "run"
 
     def full(*_: object, **__: object) -> None:
-        raise not_written(run / "checkpoints" / "state.npz", OSError(28, "No space left on device"))
+        path = run / "checkpoints" / "state.npz"
+        error = OSError(28, "No space left on device", str(path))
+        raise not_written(path, error) if is_ours else error
 
     monkeypatch.setattr(Stub, "train", full)
     with pytest.raises(RunError) as caught:

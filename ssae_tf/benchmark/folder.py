@@ -7,11 +7,11 @@ index.html, and benchmark.json, which also marks the folder as a benchmark's.
 from __future__ import annotations
 
 import enum
-import shutil
 from pathlib import Path
 from typing import Any
 
 from ssae_tf import config as config_module
+from ssae_tf import run_folder as run_folder_module
 from ssae_tf.benchmark.methods import Method
 from ssae_tf.benchmark.results import Budget
 from ssae_tf.config import RunConfig, Stage
@@ -163,12 +163,15 @@ def state(folder: Path, data: Path) -> State:
 
 
 def remove(folder: Path) -> None:
-    """Deletes a run folder.
+    """Deletes a run.
 
     Raises:
-        RunError: it can't be deleted.
+        RunError: it can't be deleted, or holds what is not of a run.
     """
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise RunError(f"{folder}: can't be deleted ({error.strerror}).") from None
+    others = run_folder_module.contents(folder)[1]
+    if others:
+        raise RunError(
+            f"{folder / others[0]}: is none of the files of a run, so {folder} is not deleted; "
+            "move it away, or choose another --out."
+        )
+    run_folder_module.remove(folder)
