@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,13 +132,13 @@ def exchange(one: Path, other: Path) -> bool:
     raise OSError(code, os.strerror(code), str(other))
 
 
-def remove_files(folder: Path, names: Iterable[str], *, itself: bool = True) -> None:
-    """Deletes files by name, and then the folders that are empty; all else stays.
+def remove_files(folder: Path, names: Sequence[str], *, itself: bool = True) -> None:
+    """Deletes files by name, and those of the folders they were in that are empty then.
 
     Args:
         folder: may be missing.
         names: relative to `folder`; deleted in this order.
-        itself: whether `folder` goes as well.
+        itself: whether `folder` goes as well, if it is empty.
 
     Raises:
         RunError: a file can't be deleted.
@@ -148,10 +148,20 @@ def remove_files(folder: Path, names: Iterable[str], *, itself: bool = True) -> 
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise RunError(f"{error.filename}: can't be deleted ({error.strerror}).") from None
-    for path in [Path(name) for name, _, _ in os.walk(folder, topdown=False)]:
-        if itself or path != folder:
-            with contextlib.suppress(OSError):
-                path.rmdir()
+    above = {one for name in names for one in Path(name).parents if one.name}
+    for one in sorted(above, key=lambda one: -len(one.parts)):
+        with contextlib.suppress(OSError):
+            (folder / one).rmdir()
+    if itself:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def remove_empty(folder: Path) -> None:
+    """Deletes a folder and all below it as far as they hold no files."""
+    for name, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(name)
 
 
 def open_to_others(path: Path, mode: int) -> None:

@@ -22,6 +22,7 @@ from ssae_tf.files import (
     not_written,
     put_in_place,
     read_json,
+    remove_empty,
     remove_files,
     write_json,
     write_text,
@@ -249,6 +250,8 @@ def remove(folder: Path, *, keep: Sequence[str] = ()) -> None:
     last = (LOCK_FILE, MARK_FILE)
     names = [name for name in contents(folder)[0] if name not in (*keep, *last)]
     remove_files(folder, names, itself=False)
+    for name in _FOLDERS:
+        remove_empty(folder / name)
     # What a killed process leaves has its mark as long as there is anything.
     remove_files(folder, [name for name in last if name not in keep], itself=not keep)
 

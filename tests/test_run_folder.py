@@ -283,12 +283,17 @@ def test_a_run_that_is_gone_for_a_moment_is_read(run: Path) -> None:
 
 def test_temporary_files_of_the_dead_are_swept(run: Path) -> None:
     before = names(run)
+    # Of an export, say, that is at work.
+    (run / "export" / "empty").mkdir(parents=True)
+    (run / "mine").mkdir()
     for name in (".metrics.abcdefgh.json", "checkpoints/.best.a_b_c_d_.npz", ".recalibrated/x"):
         write_text(run / name, "half")
     write_text(run / ".mine.abcdefgh.json", "mine")
     with writing(run, "ssae-tf calibrate"):
         pass
     assert names(run) == {*before, ".mine.abcdefgh.json"}
+    assert (run / "export" / "empty").is_dir()
+    assert (run / "mine").is_dir()
 
 
 def test_an_error_before_training_leaves_nothing(run: Path, tmp_path: Path) -> None:
