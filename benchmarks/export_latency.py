@@ -28,13 +28,14 @@ from ssae_tf.data.mvtec import load_category
 from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
 from ssae_tf.evaluation.metrics import auroc
-from ssae_tf.export.artefact import PARITY_FILE, Artefact
+from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import export
 from ssae_tf.export.make import Request
 from ssae_tf.export.names import IS_ANOMALOUS
 from ssae_tf.files import read_json
 from ssae_tf.progress import Reporter
-from ssae_tf.run_data import ENVIRONMENT_FILE, run_split
+from ssae_tf.run_data import run_split
+from ssae_tf.run_folder import ENVIRONMENT_FILE, PARITY_FILE
 from ssae_tf.scoring import inspect
 
 FORMATS = (

@@ -98,6 +98,7 @@ def command(
     from ssae_tf.benchmark.plan import Plan, choose_categories
     from ssae_tf.benchmark.run import run
     from ssae_tf.benchmark.writing import markdown
+    from ssae_tf.signals import exit_code
     from ssae_tf.training.loop import TrainingInterrupted
 
     root = options.resolve_data(data, report)
@@ -115,9 +116,9 @@ def command(
     )
     try:
         results = run(plan, out, overwrite=overwrite, reporter=report)
-    except (TrainingInterrupted, KeyboardInterrupt):
+    except (TrainingInterrupted, KeyboardInterrupt) as error:
         click.echo(f"Interrupted; all is kept in {out}. The same command again goes on.", err=True)
-        ctx.exit(ExitCode.INTERRUPTED)
+        ctx.exit(exit_code(error))
     if not results.measured:
         reason = next(iter(results.failed.values()))
         raise RunError(f"None of the runs could be measured, the first because: {reason}")

@@ -58,11 +58,15 @@ def command(
     folder = options.resolve_run(run, report)
 
     from ssae_tf import workflow
+    from ssae_tf.detector import run_config
+    from ssae_tf.run_folder import SHEETS_FOLDER, writing
     from ssae_tf.training.threads import use_cores
 
     use_cores()
     if out is None and data is None and category is None:
         out = folder
+        run_config(folder)
+        click.get_current_context().with_resource(writing(folder, "ssae-tf evaluate"))
     if is_ablation:
         _ablate(folder, data, category, as_json, out, report)
         return
@@ -72,7 +76,7 @@ def command(
     else:
         options.print_metrics(metrics)
     if out is not None:
-        sheets = out / workflow.SHEETS_FOLDER
+        sheets = out / SHEETS_FOLDER
         report.say(f"Sheets of the best, median and worst pictures: {sheets}")
 
 
@@ -85,9 +89,10 @@ def _ablate(
     report: Reporter,
 ) -> None:
     """`--ablation`; the arguments are those of the command."""
-    from ssae_tf.ablation import ABLATION_FILE, ablate
+    from ssae_tf.ablation import ablate
     from ssae_tf.evaluation.tables import ablation_table
     from ssae_tf.files import write_json
+    from ssae_tf.run_folder import ABLATION_FILE
 
     rows = ablate(folder, data=data, category=category, reporter=report)
     if out is not None:

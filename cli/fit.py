@@ -8,14 +8,16 @@ import click
 from click.core import ParameterSource
 
 from ssae_tf.cli import options
-from ssae_tf.cli.main import ExitCode
+from ssae_tf.signals import exit_code
 
 
 @click.command("fit", epilog="Example: ssae-tf fit --category tile --minutes 10")
 @click.option("--category", help="Category under the data root.")
 @options.data
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/CATEGORY]")
-@click.option("--overwrite", is_flag=True, help="Replace an existing run folder.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace an existing run, once the new one is complete."
+)
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
@@ -46,7 +48,8 @@ def command(
     """Train, calibrate and evaluate a detector.
 
     Trains on good pictures alone, sets the threshold on good pictures kept apart, and measures the
-    detector where there is a test set. Makes a run folder. Ctrl-C saves, --resume goes on.
+    detector where there is a test set. Makes a run folder. Ctrl-C saves, as SIGTERM and SIGHUP do;
+    --resume goes on.
     """
     report = options.reporter(quiet)
     options.check_budget(minutes, settings)
@@ -80,7 +83,7 @@ def command(
             )
     except TrainingInterrupted as error:
         click.echo(str(error), err=True)
-        ctx.exit(ExitCode.INTERRUPTED)
+        ctx.exit(exit_code(error))
     if fitted.metrics is not None:
         options.print_metrics(fitted.metrics)
         report.say(f"Sheets of the best, median and worst pictures: {fitted.folder / 'sheets'}")

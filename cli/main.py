@@ -23,7 +23,7 @@ from typing import Any
 
 import click
 
-from ssae_tf import __version__
+from ssae_tf import __version__, signals
 from ssae_tf.errors import ConfigError, SsaeError, one_line, printable
 from ssae_tf.streams import ReaderGone, open_missing, standard_streams, stderr_held_back
 
@@ -141,7 +141,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments: what follows `ssae-tf`.
 
     Returns:
-        The exit code: see `ExitCode`.
+        The exit code: see `ExitCode`; 128 + the number of a signal that ended it.
     """
     settings = Settings()
     finder, notes = _QuietTensorFlow(settings), _Notes()
@@ -158,7 +158,10 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str], settings: Settings) -> int:
     try:
-        code = cli.main(list(arguments), prog_name="ssae-tf", standalone_mode=False, obj=settings)
+        with signals.raised():
+            code = cli.main(
+                list(arguments), prog_name="ssae-tf", standalone_mode=False, obj=settings
+            )
         # A reader that has gone is noticed here, not when the interpreter shuts down.
         sys.stdout.flush()
         return code or ExitCode.SUCCESS
@@ -166,8 +169,8 @@ def _run(arguments: Sequence[str], settings: Settings) -> int:
         error.message = printable(error.message)  # type: ignore[misc]
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return _tell("Interrupted.", ExitCode.INTERRUPTED, settings)
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _tell("Interrupted.", signals.exit_code(error), settings)
     except SsaeError as error:
         return _tell(f"Error: {error}", ExitCode.FAILURE, settings)
     except ReaderGone:
@@ -183,7 +186,7 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def _tell(message: str, code: ExitCode, settings: Settings) -> ExitCode:
+def _tell(message: str, code: int, settings: Settings) -> int:
     if settings.verbose:
         traceback.print_exc()
     click.echo(printable(message), err=True)

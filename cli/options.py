@@ -88,7 +88,8 @@ def resolve_run(run: Path | None, report: Reporter) -> Path:
     """
     if run is not None:
         return run
-    found = list(Path("runs").glob("*/calibration.json"))
+    # Not what is being made to replace a run, which is hidden.
+    found = list(Path("runs").glob("[!.]*/calibration.json"))
     if not found:
         raise RunError(
             "No finished run under runs/; name a run folder, or make one with `ssae-tf fit`."

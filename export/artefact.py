@@ -12,8 +12,8 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError, SsaeError, one_line
 from ssae_tf.export import onnx, openvino, tensorrt, tflite
 from ssae_tf.export.formats import FORMATS, Format
-from ssae_tf.export.manifest import SUMS_FILE, check_sums, file_hash
-from ssae_tf.export.metadata import METADATA_FILE, Metadata
+from ssae_tf.export.manifest import check_sums, file_hash
+from ssae_tf.export.metadata import Metadata
 from ssae_tf.export.names import (
     ANOMALY_MAP,
     ENCODED,
@@ -25,10 +25,9 @@ from ssae_tf.export.names import (
 )
 from ssae_tf.files import read_json
 from ssae_tf.result import Result, as_unit, judged
+from ssae_tf.run_folder import METADATA_FILE, PARITY_FILE, SUMS_FILE
 from ssae_tf.schemas import check
 from ssae_tf.threshold import float32_below
-
-PARITY_FILE = "parity.json"
 
 
 class Runtime(Protocol):

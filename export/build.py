@@ -14,25 +14,28 @@ from typing import Any
 import tensorflow as tf
 
 from ssae_tf import __version__
-from ssae_tf.detector import (
-    CALIBRATION_FILE,
-    CONFIG_FILE,
-    WEIGHTING_FILE,
-    WEIGHTS_FILE,
-    Detector,
-)
+from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.export import tfserving
-from ssae_tf.export.artefact import PARITY_FILE, Artefact, run_hash
+from ssae_tf.export.artefact import Artefact, run_hash
 from ssae_tf.export.formats import FORMATS, Format
 from ssae_tf.export.make import Made, Maker, Request
 from ssae_tf.export.manifest import file_hashes, write_sums
-from ssae_tf.export.metadata import METADATA_FILE, SCHEMA_VERSION
+from ssae_tf.export.metadata import SCHEMA_VERSION
 from ssae_tf.export.parity import Parity, cases, compare
 from ssae_tf.export.pictures import Pictures
 from ssae_tf.export.place import choose_place, put, working_folder
 from ssae_tf.files import write_json
 from ssae_tf.progress import Reporter, duration
+from ssae_tf.run_folder import (
+    ARTEFACT_KIND,
+    CALIBRATION_FILE,
+    CONFIG_FILE,
+    METADATA_FILE,
+    PARITY_FILE,
+    WEIGHTING_FILE,
+    WEIGHTS_FILE,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +132,7 @@ def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float)
     if maker.detector.weights is not None:
         names.append(WEIGHTING_FILE)
     return {
+        "kind": ARTEFACT_KIND,
         "schema_version": SCHEMA_VERSION,
         "format": maker.format.name,
         "precision": maker.precision,

@@ -1,7 +1,12 @@
-"""Work in a process of its own: what converters and builders do can end it, and only it."""
+"""Work in a process of its own: what converters and builders do can end it, and only it.
+
+Nothing of it has a name on disk, and it dies with the process that waits for it: whatever kills
+that one, nothing is left.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
@@ -20,6 +25,13 @@ from ssae_tf.errors import RunError, SsaeError, one_line
 TIME_LIMIT = 1800.0
 # Of what the child printed, as much as may say why it failed.
 _LAST_LINES = 3
+# Of Linux: <sys/prctl.h>.
+_PR_SET_PDEATHSIG = 1
+# Python looks for modules in the working folder first.
+_CODE = (
+    "import sys; sys.path[:] = [path for path in sys.path if path]; "
+    "from ssae_tf.export.child import main; main()"
+)
 
 
 def call(
@@ -44,33 +56,37 @@ def call(
         SsaeError: what the function raised of this package's errors.
         RunError: it raised anything else, took too long, or the process died.
     """
-    with tempfile.TemporaryDirectory(prefix="ssae_tf_") as scratch:
-        answer = Path(scratch) / "answer.json"
-        task = {"function": function, "arguments": arguments, "answer": str(answer)}
-        with (Path(scratch) / "log").open("w+b") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-c", "from ssae_tf.export.child import main; main()"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # Python looks for modules in the working folder first.
-                cwd=scratch,
-                env=_environment(),
-            )
-            try:
-                process.communicate(json.dumps(task, default=os.fspath).encode(), time_limit)
-            except subprocess.TimeoutExpired:
-                raise RunError(
-                    f"{what} was stopped after {time_limit:g} s; --time-limit gives it longer."
-                ) from None
-            finally:
-                # Also after Ctrl-C.
-                process.kill()
-                process.wait()
-            if answer.is_file():
-                return _answer(json.loads(answer.read_text(encoding="utf-8")), what)
-            log.seek(0)
-            lines = log.read().decode("utf-8", "replace").strip().splitlines()
+    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as log:
+        task = {
+            "function": function,
+            "arguments": arguments,
+            "answer": answer.fileno(),
+            "parent": os.getpid(),
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-c", _CODE],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=_environment(),
+            pass_fds=[answer.fileno()],
+        )
+        try:
+            process.communicate(json.dumps(task, default=os.fspath).encode(), time_limit)
+        except subprocess.TimeoutExpired:
+            raise RunError(
+                f"{what} was stopped after {time_limit:g} s; --time-limit gives it longer."
+            ) from None
+        finally:
+            # Also after Ctrl-C.
+            process.kill()
+            process.wait()
+        answer.seek(0)
+        if process.returncode == 0 and (text := answer.read()):
+            return _answer(json.loads(text), what)
+        log.seek(0)
+        lines = log.read().decode("utf-8", "replace").strip().splitlines()
     said = " / ".join(line.strip() for line in lines[-_LAST_LINES:])
     raise RunError(f"{what} {_end(process.returncode)}{f': {said}' if said else '.'}")
 
@@ -78,6 +94,7 @@ def call(
 def main() -> None:
     """What the child runs: the task comes on standard input, the answer goes to a file."""
     task = json.loads(sys.stdin.buffer.read())
+    _die_with(task["parent"])
     module, name = task["function"].split(":")
     try:
         value = getattr(importlib.import_module(module), name)(**task["arguments"])
@@ -86,10 +103,19 @@ def main() -> None:
         answer = {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
         answer = {"error": "", "message": one_line(error)}
-    Path(task["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+    with os.fdopen(task["answer"], "wb") as file:
+        file.write(json.dumps(answer).encode())
     sys.stdout.flush()
     # Libraries that crash while they are unloaded have done their work.
     os._exit(0)
+
+
+def _die_with(parent: int) -> None:
+    """Has Linux kill this process when its parent dies; other systems let it live on."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _answer(answer: dict[str, Any], what: str) -> Any:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ssae_tf.errors import RunError
 from ssae_tf.files import write_text
+from ssae_tf.run_folder import SUMS_FILE
 from ssae_tf.schemas import is_inside
 
-SUMS_FILE = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 # What loaders read. Other people's files beside an artefact are let be, and so is an engine that
 # `trtexec` has added: a runtime for it asks for it by name.

@@ -11,7 +11,6 @@ from ssae_tf.export.names import SIGNATURES
 from ssae_tf.export.tensorrt import MODULES
 from ssae_tf.schemas import STRICT, Area, Count, Level, Sha256
 
-METADATA_FILE = "metadata.json"
 SCHEMA_VERSION = 2
 
 _Size = Annotated[list[Area], Field(min_length=2, max_length=2)]

@@ -22,15 +22,15 @@ from ssae_tf import config as config_module
 from ssae_tf import workflow
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import PictureCache
-from ssae_tf.detector import WEIGHTS_FILE, Detector, load_network
+from ssae_tf.detector import Detector, load_network
 from ssae_tf.models.gated import Blend
 from ssae_tf.models.keras_defaults import keras_defaults
 from ssae_tf.models.weights import save_weights
 from ssae_tf.progress import Reporter
 from ssae_tf.run_data import run_split, tested_category
+from ssae_tf.run_folder import WEIGHTS_FILE
 from ssae_tf.training.loop import Trainer
 
-ABLATION_FILE = "ablation.json"
 FIGURES = (
     "image_auroc",
     "pixel_auroc",

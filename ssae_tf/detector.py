@@ -14,10 +14,20 @@ from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import resize
 from ssae_tf.errors import ConfigError, RunError
-from ssae_tf.files import atomic, write_json, write_text
+from ssae_tf.files import as_json, atomic, write_json, write_text
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
 from ssae_tf.result import Result, as_unit, judged
+from ssae_tf.run_folder import (
+    CALIBRATION_FILE,
+    CONFIG_FILE,
+    WEIGHTING_FILE,
+    WEIGHTS_FILE,
+    claim,
+    current,
+    read_whole,
+    write_together,
+)
 from ssae_tf.schemas import CalibrationFile, check_rule, read
 from ssae_tf.scoring import inspect, respond
 from ssae_tf.tensor_ops import next_multiple
@@ -25,10 +35,6 @@ from ssae_tf.tiles import receptive_reach, tiled
 
 # Of calibration.json.
 SCHEMA_VERSION = 1
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "weights.npz"
-CALIBRATION_FILE = "calibration.json"
-WEIGHTING_FILE = "weighting.npz"
 _WEIGHTS = "weights"
 _SMALLEST_TILE = 64
 
@@ -140,8 +146,12 @@ class Detector:
             ConfigError: config.json is not valid.
         """
         folder = Path(run)
+        return read_whole(folder, lambda: cls._read(folder))
+
+    @classmethod
+    def _read(cls, folder: Path) -> Detector:
         config = run_config(folder)
-        calibration = Calibration.read(folder / CALIBRATION_FILE)
+        calibration = Calibration.read(current(folder, CALIBRATION_FILE))
         weights = None
         if config.scoring.normalize == "location":
             _check_there(folder, WEIGHTING_FILE)
@@ -156,10 +166,13 @@ class Detector:
             folder: made if it does not exist.
 
         Raises:
-            RunError: not calibrated, or the folder can't be written to.
+            RunError: not calibrated, or the folder can't be written to, or holds anything else.
         """
         folder = Path(folder)
         calibration = self._calibrated()
+        claim(folder)
+        # Not with other weights.
+        (folder / CALIBRATION_FILE).unlink(missing_ok=True)
         save_weights(self.model, folder / WEIGHTS_FILE)
         write_text(folder / CONFIG_FILE, config_module.to_json(self.config))
         if self.weights is not None:
@@ -167,6 +180,19 @@ class Detector:
                 save_arrays(temporary, {_WEIGHTS: self.weights})
         # Last, because a run counts as finished when it is there.
         write_json(folder / CALIBRATION_FILE, calibration.to_dict())
+
+    def save_calibration(self, folder: Path) -> None:
+        """Writes settings and threshold into the run that all else came from, both or none.
+
+        Args:
+            folder: of the run, whose lock this process holds (`run_folder.writing`).
+
+        Raises:
+            RunError: not calibrated, or the folder can't be written to.
+        """
+        calibration = as_json(self._calibrated().to_dict())
+        settings = config_module.to_json(self.config)
+        write_together(folder, {CONFIG_FILE: settings, CALIBRATION_FILE: calibration})
 
     def predict(
         self,
@@ -309,7 +335,7 @@ def run_config(folder: Path) -> RunConfig:
         raise RunError(f"{folder}: no such run folder.")
     _check_there(folder, CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE)
     try:
-        return config_module.load(folder / CONFIG_FILE)
+        return config_module.load(current(folder, CONFIG_FILE))
     except ConfigError as error:
         if "Unknown setting" not in str(error):
             raise

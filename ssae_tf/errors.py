@@ -32,6 +32,10 @@ class RunError(SsaeError):
     """A run folder is missing, incomplete, or would be overwritten."""
 
 
+class WriteError(RunError):
+    """A file can't be written: the disk is full or read-only, or permissions are missing."""
+
+
 class MissingExtraError(SsaeError, ImportError):
     """An optional dependency is absent; the message gives the pip line that gets it."""
 

@@ -13,10 +13,8 @@ from ssae_tf.data.mvtec import Category, Sample, load_category
 from ssae_tf.data.split import Split, data_hash
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.progress import Reporter
+from ssae_tf.run_folder import ENVIRONMENT_FILE, SPLIT_FILE
 from ssae_tf.schemas import EnvironmentFile, SplitFile, read
-
-SPLIT_FILE = "split.json"
-ENVIRONMENT_FILE = "environment.json"
 
 
 def own_data(folder: Path) -> Path:

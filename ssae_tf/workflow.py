@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
 import os
 import shlex
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,12 @@ from ssae_tf.data.kinds import GOOD
 from ssae_tf.data.mvtec import Category, Sample, load_category, read_sample_mask
 from ssae_tf.data.pipeline import CropSampler
 from ssae_tf.data.split import Split, data_hash, split_names, split_normal
-from ssae_tf.detector import (
-    CALIBRATION_FILE,
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    Calibration,
-    Detector,
-    load_network,
-)
-from ssae_tf.errors import DataError, InputError, RunError, one_line
+from ssae_tf.detector import Calibration, Detector, load_network, run_config
+from ssae_tf.errors import DataError, InputError, RunError, WriteError, one_line
 from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
-from ssae_tf.files import check_can_be_made, read_json, write_json, write_text
+from ssae_tf.files import not_written, read_json, write_json, write_text
 from ssae_tf.machine import machine
 from ssae_tf.models.weights import save_weights
 from ssae_tf.per_image import apply_to, each, of_images
@@ -46,8 +39,6 @@ from ssae_tf.progress import Reporter, duration
 from ssae_tf.residual_normalization import location_weights
 from ssae_tf.result import Result
 from ssae_tf.run_data import (
-    ENVIRONMENT_FILE,
-    SPLIT_FILE,
     calibration_samples,
     category_at,
     is_own,
@@ -56,13 +47,24 @@ from ssae_tf.run_data import (
     tested_category,
     told,
 )
+from ssae_tf.run_folder import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    METRICS_FILE,
+    SHEETS_FOLDER,
+    SPLIT_FILE,
+    WEIGHTS_FILE,
+    beside,
+    has_checkpoint,
+    is_finished,
+    read_mark,
+    writing,
+)
+from ssae_tf.run_making import Begun, begun, finish, taken_up
 from ssae_tf.threshold import calibrate as threshold_of
 from ssae_tf.threshold import default_min_area, image_score
-from ssae_tf.training.loop import STATE_FILE, Trainer
+from ssae_tf.training.loop import Trainer, TrainingInterrupted
 from ssae_tf.training.step import corruption_seed
-
-METRICS_FILE = "metrics.json"
-SHEETS_FOLDER = "sheets"
 
 # Enough for every place, and no long wait.
 _WEIGHTING_PICTURES = 40
@@ -107,7 +109,7 @@ def fit(
         config: all settings; None for the default preset.
         minutes: that training should take, turned into a number of steps at the start; None for
             the number in `config`.
-        overwrite: replace an existing run folder.
+        overwrite: replace an existing run, which stays as it is until the new one is complete.
         reporter: where progress goes; None for stderr.
 
     Returns:
@@ -115,8 +117,8 @@ def fit(
 
     Raises:
         DataError: pictures are missing or unusable.
-        RunError: `out` exists, or can't be written to.
-        TrainingInterrupted: Ctrl-C; `resume` goes on.
+        RunError: `out` exists, can't be written to or replaced, or another process is in it.
+        TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP; `resume` goes on.
 
     Example:
         >>> import ssae_tf
@@ -134,16 +136,16 @@ def fit(
     config = config or config_module.preset(config_module.DEFAULT_PRESET, found.name)
     config = dataclasses.replace(config, category=found.name)
     folder = Path(out) if out is not None else Path("runs") / found.name
-    _check_free(folder, overwrite)
-    usable, split, trainer = _prepare(found, config, reporter)
-    seconds = trainer.fit_to_time(None if minutes is None else 60.0 * minutes)
-    _announce(trainer.config, seconds, minutes, reporter)
-
-    _clear(folder)
-    write_text(folder / CONFIG_FILE, config_module.to_json(trainer.config))
-    write_json(folder / SPLIT_FILE, split_names(split))
-    write_json(folder / ENVIRONMENT_FILE, _environment(found, Path(data)))
-    return _finish(trainer, folder, usable, split, reporter, go_on=False)
+    request = {
+        "data": str(Path(data).resolve()),
+        "category": category,
+        "minutes": minutes,
+        "config": config_module.to_dict(config),
+    }
+    if overwrite and has_checkpoint(beside(folder)[0]):
+        reporter.warn(f"{beside(folder)[0]} was interrupted, and is begun anew.")
+    with begun(folder, request, Path(data), overwrite=overwrite) as one:
+        return _train(one, found, config, request, reporter)
 
 
 def resume(
@@ -152,7 +154,7 @@ def resume(
     """Goes on with a training that was interrupted.
 
     Args:
-        folder: the run folder.
+        folder: the run folder; where the training was to replace a run, the folder of that one.
         data: where the run's images are now, which is recorded; None for where they were.
         reporter: where progress goes; None for stderr.
 
@@ -164,23 +166,44 @@ def resume(
         DataError: pictures are missing or unusable.
     """
     reporter = reporter or Reporter()
-    folder = Path(folder)
-    if not (folder / "checkpoints" / STATE_FILE).is_file():
-        raise RunError(f"{folder}: has no checkpoints/{STATE_FILE} to go on from.")
-    config = config_module.load(folder / CONFIG_FILE)
-    found = category_at(data, folder, config) if data else own_category(folder, config)
-    if not is_own(found, folder):
-        raise RunError(
-            f"{data or own_data(folder)}: the pictures are not those that {folder} was started "
-            "with; expected files of the same names and sizes."
-        )
-    usable, split, trainer = _prepare(found, config, reporter)
+    with taken_up(Path(folder)) as one:
+        if one.place == one.folder and is_finished(one.place):
+            reporter.say(f"{one.folder}: is finished, nothing is left to do.")
+            return _finished(one.folder)
+        if not has_checkpoint(one.place):
+            return _train_anew(one, data, reporter)
+        config = config_module.load(one.place / CONFIG_FILE)
+        found = category_at(data, one.place, config) if data else own_category(one.place, config)
+        if not is_own(found, one.place):
+            raise RunError(
+                f"{data or own_data(one.place)}: the images are not those that {folder} was "
+                "started with; expected files of the same names and sizes."
+            )
+        usable, split, trainer = _prepare(found, config, reporter)
+        if data is not None:
+            _record_place(one.place, data, reporter)
+        return _finish(trainer, one, usable, split, reporter, go_on=True)
+
+
+def _train_anew(one: Begun, data: str | Path | None, reporter: Reporter) -> Fitted:
+    """Trains what was stopped before its first checkpoint, as it was asked for."""
+    mark = read_mark(one.place)
+    assert mark is not None
+    assert mark.request is not None
+    request = dict(mark.request)
     if data is not None:
-        environment = read_json(folder / ENVIRONMENT_FILE)
-        environment["data"] = str(Path(data).resolve())
-        write_json(folder / ENVIRONMENT_FILE, environment)
-        reporter.say(f"Data: {environment['data']}, which {ENVIRONMENT_FILE} names from now on.")
-    return _finish(trainer, folder, usable, split, reporter, go_on=True)
+        request["data"] = str(Path(data).resolve())
+    found = load_category(request["data"], request["category"])
+    config = config_module.from_dict(request["config"])
+    return _train(one, found, config, request, reporter)
+
+
+def _record_place(folder: Path, data: str | Path, reporter: Reporter) -> None:
+    """Has environment.json name the new place of a run's images."""
+    environment = read_json(folder / ENVIRONMENT_FILE)
+    environment["data"] = str(Path(data).resolve())
+    write_json(folder / ENVIRONMENT_FILE, environment)
+    reporter.say(f"Data: {environment['data']}, which {ENVIRONMENT_FILE} names from now on.")
 
 
 def calibrate(
@@ -191,7 +214,7 @@ def calibrate(
     without: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> Detector:
-    """Sets a run's threshold anew and writes calibration.json, without training.
+    """Sets a run's threshold anew, without training: config.json and calibration.json, or none.
 
     A metrics.json of before is left as it is: `evaluate` makes a new one.
 
@@ -211,13 +234,16 @@ def calibrate(
     """
     reporter = reporter or Reporter()
     folder = Path(run)
-    detector = Detector.load(folder)
-    if min_area is not None:
-        changed = config_module.override(detector.config, {"min_area": min_area})
-        detector = detector.replace(config=changed)
-    samples = _left_out(calibration_samples(folder, detector.config, data, reporter), without)
-    detector = calibrated(detector, samples, reporter)
-    detector.save(folder)
+    # Says what is wrong with a folder before a lock is put into it.
+    run_config(folder)
+    with writing(folder, "ssae-tf calibrate"):
+        detector = Detector.load(folder)
+        if min_area is not None:
+            changed = config_module.override(detector.config, {"min_area": min_area})
+            detector = detector.replace(config=changed)
+        samples = _left_out(calibration_samples(folder, detector.config, data, reporter), without)
+        detector = calibrated(detector, samples, reporter)
+        detector.save_calibration(folder)
     if (folder / METRICS_FILE).is_file():
         reporter.say(
             f"{folder / METRICS_FILE} is still that of the threshold before: "
@@ -423,25 +449,70 @@ def decoded(
         )
 
 
+def _train(
+    one: Begun, found: Category, config: RunConfig, request: dict[str, Any], reporter: Reporter
+) -> Fitted:
+    """Trains from the first step, into a folder that has its mark."""
+    usable, split, trainer = _prepare(found, config, reporter)
+    minutes = request["minutes"]
+    seconds = trainer.fit_to_time(None if minutes is None else 60.0 * minutes)
+    _announce(trainer.config, seconds, minutes, reporter)
+    write_text(one.place / CONFIG_FILE, config_module.to_json(trainer.config))
+    write_json(one.place / SPLIT_FILE, split_names(split))
+    write_json(one.place / ENVIRONMENT_FILE, _environment(found, Path(request["data"])))
+    return _finish(trainer, one, usable, split, reporter, go_on=False)
+
+
 def _finish(
     trainer: Trainer,
-    folder: Path,
+    one: Begun,
     found: Category,
     split: Split,
     reporter: Reporter,
     *,
     go_on: bool,
 ) -> Fitted:
-    """Trains, calibrates and evaluates into an existing run folder."""
-    save_weights(trainer.train(folder, resume=go_on), folder / WEIGHTS_FILE)
-    # The network as it will be loaded: without dead taps.
-    model = load_network(trainer.config, folder / WEIGHTS_FILE)
-    detector = build_detector(model, trainer.config, split, reporter)
-    detector.save(folder)
-    metrics = None
-    if found.test:
-        metrics = _evaluate(detector, found, folder, reporter)
-    return Fitted(folder, detector, metrics)
+    """Trains, calibrates and evaluates into an existing run folder, and gives it its name."""
+    one.kept = True
+    with _told_how_to_go_on(one, reporter):
+        save_weights(trainer.train(one.place, resume=go_on), one.place / WEIGHTS_FILE)
+        # The network as it will be loaded: without dead taps.
+        model = load_network(trainer.config, one.place / WEIGHTS_FILE)
+        detector = build_detector(model, trainer.config, split, reporter)
+        detector.save(one.place)
+        metrics = None
+        if found.test:
+            metrics = _evaluate(detector, found, one.place, reporter)
+        finish(one)
+    return Fitted(one.folder, detector, metrics)
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(one: Begun, reporter: Reporter) -> Iterator[None]:
+    """Says what is kept, and the name to go on with, however training ends before its end."""
+    go_on = f"ssae-tf fit --resume {one.folder}"
+    try:
+        yield
+    except TrainingInterrupted as error:
+        # A run that replaces another is not known by the name of the folder it is made in.
+        text = str(error).replace(f"ssae-tf fit --resume {one.place}", go_on)
+        if one.place != one.folder:
+            text = text.replace(f"{one.place}.", f"{one.place}, and {one.folder} is as it was.")
+        raise TrainingInterrupted(text, error.number) from None
+    except KeyboardInterrupt:
+        reporter.warn(f"Stopped before the end; {one.place} is kept. Go on with: {go_on}")
+        raise
+    except (WriteError, OSError) as error:
+        if isinstance(error, OSError):
+            error = not_written(Path(error.filename or one.place), error)
+        text = str(error).rstrip(".")
+        raise WriteError(f"{text}; {one.place} is kept as it is, and `{go_on}` goes on.") from None
+
+
+def _finished(folder: Path) -> Fitted:
+    """What `fit` returned of a run when it was finished."""
+    path = folder / METRICS_FILE
+    return Fitted(folder, Detector.load(folder), read_json(path) if path.is_file() else None)
 
 
 def build_detector(
@@ -686,34 +757,6 @@ def _write_sheets(
                 write_sheet(path, rows, f"{found.name}: {kind}", threshold=threshold)
             except Exception as error:
                 reporter.warn(f"{path}: the sheet can't be drawn ({one_line(error)}).")
-
-
-def _check_free(folder: Path, overwrite: bool) -> None:
-    """Refuses a run folder that can't be made, or that holds something to keep."""
-    if folder.exists():
-        is_run = (folder / CONFIG_FILE).is_file()
-        if not folder.is_dir() or (any(folder.iterdir()) and not is_run):
-            raise RunError(f"{folder}: exists and is no run folder; choose another with --out.")
-        if is_run and not overwrite:
-            unfinished = not (folder / CALIBRATION_FILE).is_file()
-            can_go_on = unfinished and (folder / "checkpoints" / STATE_FILE).is_file()
-            hint = f", `ssae-tf fit --resume {folder}` goes on with it" if can_go_on else ""
-            raise RunError(
-                f"{folder}: exists; --overwrite replaces it, --out chooses another{hint}."
-            )
-    check_can_be_made(folder)
-
-
-def _clear(folder: Path) -> None:
-    """Empties a folder if there is one; the folder itself may be a mount point or a link."""
-    try:
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-    except OSError as error:
-        raise RunError(f"{folder}: can't be emptied ({error.strerror}).") from None
 
 
 def _announce(config: RunConfig, seconds: float, minutes: float | None, reporter: Reporter) -> None:

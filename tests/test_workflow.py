@@ -31,10 +31,13 @@ from ssae_tf.data.mvtec import Sample, load_category
 from ssae_tf.data.split import Split
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
+from ssae_tf.files import not_written
 from ssae_tf.progress import Reporter
 from ssae_tf.residual_normalization import location_weights
 from ssae_tf.run_data import run_split
+from ssae_tf.run_folder import writing
 from ssae_tf.threshold import default_min_area
+from ssae_tf.training.loop import TrainingInterrupted
 from stand_ins import Listener, grey_network, put_grey_network
 
 FIGURES = {
@@ -151,6 +154,7 @@ def test_a_run_holds_what_the_contract_says(run_folder: Path) -> None:
         "environment.json",
         "history.csv",
         "metrics.json",
+        "ssae_tf.json",
         "split.json",
         "weights.npz",
         "checkpoints/best.npz",
@@ -387,11 +391,7 @@ def test_overwrite_replaces_all_of_it(
 ) -> None:
     run = fit().folder
     (run / "sheets" / "old.png").write_bytes(b"")
-    (run / "old.txt").write_bytes(b"")
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "kept").write_bytes(b"")
-    (run / "link").symlink_to(elsewhere)
+    (run / "ablation.json").write_bytes(b"")
     shutil.rmtree(root / "tile" / "test")
     fit(overwrite=True)
     names = {path.name for path in run.iterdir()}
@@ -400,22 +400,110 @@ def test_overwrite_replaces_all_of_it(
         "config.json",
         "environment.json",
         "split.json",
+        "ssae_tf.json",
         "weights.npz",
     }
-    assert (elsewhere / "kept").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "run"}
 
 
-def test_a_run_that_can_not_be_removed_is_named(
-    fit: Callable[..., workflow.Fitted], monkeypatch: pytest.MonkeyPatch
+def test_the_old_run_stays_until_the_new_one_is_complete(
+    fit: Callable[..., workflow.Fitted],
+    config: RunConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    listener: Listener,
 ) -> None:
     run = fit().folder
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    new = tmp_path / ".run.new"
 
-    def busy(path: Path) -> None:
-        raise OSError(16, "Device or resource busy")
+    def stop(self: Stub, folder: Path, *, resume: bool = False) -> None:
+        assert folder == new
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "state.npz").write_bytes(b"")
+        raise TrainingInterrupted(
+            f"Interrupted; everything is saved in {folder}. Go on with: "
+            f"ssae-tf fit --resume {folder}",
+            15,
+        )
 
-    monkeypatch.setattr(workflow.shutil, "rmtree", busy)
-    with pytest.raises(RunError, match=rf"{run}: can't be emptied \(Device or resource busy\)\.$"):
-        fit(overwrite=True)
+    changed = config_module.override(config, {"training.seed": 5})
+    with monkeypatch.context() as patch:
+        patch.setattr(Stub, "train", stop)
+        with pytest.raises(TrainingInterrupted) as caught:
+            fit(config=changed, overwrite=True)
+    assert caught.value.number == 15
+    assert str(caught.value) == (
+        f"Interrupted; everything is saved in {new}, and {run} is as it was. Go on with: "
+        f"ssae-tf fit --resume {run}"
+    )
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    with pytest.raises(RunError, match=f"`ssae-tf fit --resume {run}` goes on with it"):
+        fit()
+    fitted = workflow.resume(run, reporter=listener)
+    assert (Stub.last.resumed, fitted.folder) == (True, run)
+    assert config_module.load(run / "config.json").training.seed == 5
+    assert not new.exists()
+    listener.said.clear()
+    again = workflow.resume(run, reporter=listener)
+    assert listener.said == [f"{run}: is finished, nothing is left to do."]
+    assert again.metrics == fitted.metrics
+
+
+def test_a_training_that_had_not_begun_is_begun_anew(
+    fit: Callable[..., workflow.Fitted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PowerCutError(BaseException):
+        """Ends everything without tidying up."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stub, "train", stop)
+        with pytest.raises(PowerCutError):
+            fit(minutes=0.5)
+    fitted = workflow.resume(tmp_path / "run", reporter=Listener())
+    # With the same command's settings.
+    assert (Stub.last.resumed, Stub.last.seconds) == (False, 30.0)
+    assert fitted.metrics == _json(tmp_path / "run" / "metrics.json")
+
+
+@pytest.mark.parametrize("is_ours", [False, True])
+def test_a_full_disk_says_what_is_kept(
+    is_ours: bool,
+    fit: Callable[..., workflow.Fitted],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = tmp_path / "run"
+
+    def full(*_: object, **__: object) -> None:
+        path = run / "checkpoints" / "state.npz"
+        error = OSError(28, "No space left on device", str(path))
+        raise not_written(path, error) if is_ours else error
+
+    monkeypatch.setattr(Stub, "train", full)
+    with pytest.raises(RunError) as caught:
+        fit()
+    assert str(caught.value) == (
+        f"{run}/checkpoints/state.npz: can't be written (No space left on device); {run} is kept "
+        f"as it is, and `ssae-tf fit --resume {run}` goes on."
+    )
+
+
+def test_calibrate_waits_for_no_other_writer(
+    fit: Callable[..., workflow.Fitted], listener: Listener
+) -> None:
+    run = fit().folder
+    with (
+        writing(run, "ssae-tf evaluate"),
+        pytest.raises(RunError, match=r"run: `ssae-tf evaluate` \(process \d+, since"),
+    ):
+        workflow.calibrate(run, min_area=5, reporter=listener)
+    # Reading goes on.
+    with writing(run, "ssae-tf calibrate"):
+        Detector.load(run)
 
 
 def test_overwrite_fails_before_anything_is_lost(

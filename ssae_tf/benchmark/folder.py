@@ -7,26 +7,21 @@ index.html, and benchmark.json, which also marks the folder as a benchmark's.
 from __future__ import annotations
 
 import enum
-import shutil
 from pathlib import Path
 from typing import Any
 
 from ssae_tf import config as config_module
+from ssae_tf import run_folder as run_folder_module
 from ssae_tf.benchmark.methods import Method
 from ssae_tf.benchmark.results import Budget
 from ssae_tf.config import RunConfig, Stage
 from ssae_tf.data.mvtec import Category
 from ssae_tf.data.split import data_hash
-from ssae_tf.detector import CONFIG_FILE
 from ssae_tf.errors import RunError, SsaeError
 from ssae_tf.files import read_json
-from ssae_tf.run_data import ENVIRONMENT_FILE
-from ssae_tf.training.loop import STATE_FILE
-from ssae_tf.workflow import METRICS_FILE
+from ssae_tf.run_folder import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, has_checkpoint
 
 RECORD_FILE = "benchmark.json"
-
-_STATE = f"checkpoints/{STATE_FILE}"
 
 
 class State(enum.Enum):
@@ -103,7 +98,7 @@ def difference(
         The rest of a sentence that begins with "was made"; None for a run that fits, and where
         nothing was trained yet.
     """
-    if not any((folder / name).is_file() for name in (METRICS_FILE, _STATE)):
+    if not ((folder / METRICS_FILE).is_file() or has_checkpoint(folder)):
         return None
     if wanted is None:
         return f"with another budget than --minutes {minutes:g}"
@@ -160,7 +155,7 @@ def state(folder: Path, data: Path) -> State:
     """
     if (folder / METRICS_FILE).is_file():
         return State.DONE
-    if not (folder / _STATE).is_file():
+    if not has_checkpoint(folder):
         return State.NEW
     # A run looks for its pictures where they were; when they have moved it begins anew.
     is_here = _environment(folder).get("data") == str(data.resolve())
@@ -168,12 +163,15 @@ def state(folder: Path, data: Path) -> State:
 
 
 def remove(folder: Path) -> None:
-    """Deletes a run folder.
+    """Deletes a run.
 
     Raises:
-        RunError: it can't be deleted.
+        RunError: it can't be deleted, or holds what is not of a run.
     """
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise RunError(f"{folder}: can't be deleted ({error.strerror}).") from None
+    others = run_folder_module.contents(folder)[1]
+    if others:
+        raise RunError(
+            f"{folder / others[0]}: is none of the files of a run, so {folder} is not deleted; "
+            "move it away, or choose another --out."
+        )
+    run_folder_module.remove(folder)

@@ -8,24 +8,21 @@ that are still to come.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
 from ssae_tf.errors import SsaeError, one_line
 from ssae_tf.progress import Reporter
+from ssae_tf.signals import noticed
 from ssae_tf.streams import stderr_held_back
 
 _CODE = (
@@ -133,13 +130,13 @@ def do_apart(job: Job, reporter: Reporter) -> dict[str, Any]:
         # Ctrl-C comes to this process alone, which passes it on: once, not twice.
         start_new_session=True,
     )
-    with process, _passing_on(process) as interrupted:
+    with process, noticed(process.send_signal) as interrupted:
         assert process.stdout is not None
         lines = process.stdout.read().splitlines()
         code = process.wait()
     if code or not lines:
-        if interrupted.is_set():
-            raise TrainingInterrupted("Interrupted.")
+        if interrupted.number:
+            raise TrainingInterrupted("Interrupted.", interrupted.number)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         raise UnforeseenError(
             f"Its process {how}" + (", perhaps for want of memory." if code == -9 else ".")
@@ -148,7 +145,7 @@ def do_apart(job: Job, reporter: Reporter) -> dict[str, Any]:
     if answer["kind"] == "metrics":
         return answer["metrics"]
     if answer["kind"] == "interrupted":
-        raise TrainingInterrupted(answer["message"])
+        raise TrainingInterrupted(answer["message"], interrupted.number)
     if answer["kind"] == "expected":
         raise SsaeError(answer["message"])
     raise UnforeseenError(answer["message"], answer["details"])
@@ -204,22 +201,3 @@ def _end_with_parent() -> None:
     while os.read(0, 1):
         pass
     os._exit(1)
-
-
-@contextlib.contextmanager
-def _passing_on(process: subprocess.Popen[str]) -> Iterator[threading.Event]:
-    """Passes Ctrl-C on to a process; gives an event that says whether there was one."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        event.set()
-        process.send_signal(signal.SIGINT)
-
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, previous)

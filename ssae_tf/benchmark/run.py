@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ssae_tf import workflow
 from ssae_tf.benchmark import folder as folder_module
 from ssae_tf.benchmark.folder import RECORD_FILE, State, run_folder
 from ssae_tf.benchmark.job import Job, UnforeseenError, do, do_apart
@@ -22,10 +21,10 @@ from ssae_tf.benchmark.plan import Plan
 from ssae_tf.benchmark.results import Budget, Outcome, Results
 from ssae_tf.benchmark.writing import write_tables
 from ssae_tf.data.mvtec import Category, load_category
-from ssae_tf.detector import CONFIG_FILE
 from ssae_tf.errors import DataError, RunError, SsaeError
 from ssae_tf.files import read_json, write_json
 from ssae_tf.progress import Reporter
+from ssae_tf.run_folder import CONFIG_FILE, METRICS_FILE, SHEETS_FOLDER
 from ssae_tf.training.loop import TrainingInterrupted
 
 
@@ -155,7 +154,7 @@ class _Benchmark:
             return Outcome(error=str(error))
         except UnforeseenError as error:
             return Outcome(error=str(error), traceback=error.details)
-        sheets = sorted((folder / workflow.SHEETS_FOLDER).glob("*.png"))
+        sheets = sorted((folder / SHEETS_FOLDER).glob("*.png"))
         return Outcome(metrics, sheets=tuple(s.relative_to(self.out).as_posix() for s in sheets))
 
     def _metrics(self, method: Method, category: str, folder: Path) -> dict[str, Any]:
@@ -167,9 +166,9 @@ class _Benchmark:
         state = folder_module.state(folder, self.plan.data)
         if state is State.DONE:
             self.reporter.say(f"{folder}: is there already, not trained again.")
-            metrics = read_json(folder / workflow.METRICS_FILE)
+            metrics = read_json(folder / METRICS_FILE)
             if not isinstance(metrics, dict) or "n_test" not in metrics:
-                raise RunError(f"{folder / workflow.METRICS_FILE}: holds no metrics.")
+                raise RunError(f"{folder / METRICS_FILE}: holds no metrics.")
             return metrics
         if state is State.UNFINISHED:
             self.reporter.say(f"{folder}: was interrupted, training goes on.")

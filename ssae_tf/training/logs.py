@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.errors import RunError
+from ssae_tf.errors import RunError, one_line
 from ssae_tf.files import atomic
 
 
@@ -73,10 +75,20 @@ def write_history(path: Path, rows: list[HistoryRow]) -> None:
 
 
 class TensorBoard:
-    """Scalars and picture sheets under one folder."""
+    """Scalars and image sheets under one folder; training goes on where it can't be written."""
 
-    def __init__(self, folder: Path) -> None:
-        self._writer = tf.summary.create_file_writer(str(folder))
+    def __init__(self, folder: Path, warn: Callable[[str], None] = warnings.warn) -> None:
+        """Makes the folder.
+
+        Args:
+            folder: of the logs.
+            warn: told once what is wrong, if anything is.
+        """
+        self._folder = folder
+        self._warn = warn
+        self._writer: Any = None
+        with self._writable():
+            self._writer = tf.summary.create_file_writer(str(folder))
 
     def scalars(self, row: HistoryRow) -> None:
         """The numbers of an evaluation, in groups that share a chart page."""
@@ -93,10 +105,11 @@ class TensorBoard:
             "error_inside/select_training_mode": row.inside_training,
             "learning_rate": row.learning_rate,
         }
-        with self._writer.as_default(row.step):
-            for name, value in groups.items():
-                tf.summary.scalar(name, value)
-        self._writer.flush()
+        if self._writer is not None:
+            with self._writable(), self._writer.as_default(row.step):
+                for name, value in groups.items():
+                    tf.summary.scalar(name, value)
+                self._writer.flush()
 
     def sheet(
         self, step: int, x_hat: np.ndarray, reconstruction: np.ndarray, maps: np.ndarray
@@ -108,16 +121,31 @@ class TensorBoard:
             x_hat, reconstruction: (B, H, W, 3) float32 in [0, 1].
             maps: (B, H, W) float32, at least 0.
         """
+        if self._writer is None:
+            return
         grey = maps / max(float(maps.max()), np.finfo(np.float32).tiny)
         columns = (x_hat, reconstruction, np.repeat(grey[..., None], 3, axis=-1))
         rows = np.concatenate(columns, axis=2)
-        with self._writer.as_default(step):
+        with self._writable(), self._writer.as_default(step):
             tf.summary.image("select", np.concatenate(list(rows), axis=0)[None])
-        self._writer.flush()
+            self._writer.flush()
 
     def close(self) -> None:
         """Writes out what is still buffered."""
-        self._writer.close()
+        if self._writer is not None:
+            with self._writable():
+                self._writer.close()
+
+    @contextlib.contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            self._writer = None
+            self._warn(
+                f"{self._folder}: no more logs for TensorBoard, they can't be written "
+                f"({one_line(error)}); training goes on."
+            )
 
 
 def _parse_row(record: dict[str, str]) -> HistoryRow:

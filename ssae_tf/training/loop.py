@@ -9,12 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +24,15 @@ from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.keras_defaults import keras_defaults
 from ssae_tf.models.weights import load_weights, save_weights
 from ssae_tf.progress import Reporter, Task
+from ssae_tf.run_folder import (
+    BEST_FILE,
+    CHECKPOINTS_FOLDER,
+    HISTORY_FILE,
+    LOGS_FOLDER,
+    STATE_FILE,
+)
 from ssae_tf.scoring import anomaly_map
+from ssae_tf.signals import noticed
 from ssae_tf.training import normalization
 from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
 from ssae_tf.training.logs import HistoryRow, TensorBoard, read_history, write_history
@@ -47,13 +52,20 @@ _TIMED_STEPS = 3
 # Evaluations without a better one after which a training by objective (2) or (3) ends.
 _PATIENCE = 3
 
-STATE_FILE = "state.npz"
-BEST_FILE = "best.npz"
-HISTORY_FILE = "history.csv"
+# Seconds of training that a killed process loses at most.
+_SAVED_EVERY = 300.0
 
 
 class TrainingInterrupted(SsaeError):
-    """Ctrl-C, after everything was saved."""
+    """Ctrl-C, SIGTERM or SIGHUP, after everything was saved.
+
+    Attributes:
+        number: of the signal; 0 where it is not known.
+    """
+
+    def __init__(self, message: str, number: int = 0) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 class TrainingDiverged(SsaeError):
@@ -111,10 +123,10 @@ class Trainer:
         """Trains, or goes on.
 
         At the evaluation steps the statistics of batch normalisation are estimated anew, the model
-        is judged on *select*, kept if it is the best so far, and the state of the training saved;
-        training then goes on as if nothing had happened. By objectives (2) and (3), which may learn
-        to find the training corruption alone, it ends when three evaluations in a row found unseen
-        corruption worse than one before.
+        is judged on *select*, kept if it is the best so far, and the state of the training saved,
+        as it is every five minutes; training then goes on as if nothing had happened. By objectives
+        (2) and (3), which may learn to find the training corruption alone, it ends when three
+        evaluations in a row found unseen corruption worse than one before.
 
         Args:
             folder: the run folder: `checkpoints/`, `logs/` and `history.csv` are written there.
@@ -124,25 +136,26 @@ class Trainer:
             The network of the best checkpoint, batch statistics re-estimated.
 
         Raises:
-            TrainingInterrupted: Ctrl-C; the state is saved.
+            TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP; the state is saved.
             TrainingDiverged: loss or errors are not finite; nothing is saved since the last
                 evaluation.
-            RunError: nothing usable to resume from.
+            RunError: nothing usable to resume from, or the disk is full.
         """
-        checkpoints = folder / "checkpoints"
+        checkpoints = folder / CHECKPOINTS_FOLDER
         done = Progress()
         if resume:
             done = load_state(checkpoints / STATE_FILE, self.model, self._optimizer)
         history = read_history(folder / HISTORY_FILE, done.step) if resume else []
         judge = Judge(self.model, self._batches.judged(self._last_stage), self.config)
-        start = time.monotonic() - done.seconds
+        saved = time.monotonic()
+        start = saved - done.seconds
         total = self.config.training.steps
         judged_at = set(evaluation_steps(self.config.training))
         recent: list[list[float]] = []
         description = f"Training {self.config.category}".rstrip()
         with (
-            contextlib.closing(TensorBoard(folder / "logs")) as board,
-            _interruption() as interrupted,
+            contextlib.closing(TensorBoard(folder / LOGS_FOLDER, self.reporter.warn)) as board,
+            noticed() as interrupted,
             self.reporter.task(description, total, done.step) as task,
         ):
             # One that had ended early, and was killed before its threshold, trains no further.
@@ -159,13 +172,17 @@ class Trainer:
                     best = min(done.best_criterion, row.criterion)
                     done = Progress(done.step, best, time.monotonic() - start)
                     write_history(folder / HISTORY_FILE, history)
+                is_late = time.monotonic() - saved >= _SAVED_EVERY
+                if done.step in judged_at or is_late or interrupted.number:
                     self._save(checkpoints, done)
-                    self.reporter.say(_line(row, total))
-                if interrupted.is_set():
-                    self._save(checkpoints, done)
+                    saved = time.monotonic()
+                if done.step in judged_at:
+                    self.reporter.say(_line(history[-1], total))
+                if interrupted.number:
                     raise TrainingInterrupted(
                         f"Interrupted after step {done.step} of {total}; everything is saved in "
-                        f"{folder}. Go on with: ssae-tf fit --resume {folder}"
+                        f"{folder}. Go on with: ssae-tf fit --resume {folder}",
+                        interrupted.number,
                     )
                 if done.step in judged_at and self._gets_worse(history):
                     self.reporter.say(_ended_early(history, total))
@@ -309,24 +326,3 @@ def _line(row: HistoryRow, total: int) -> str:
         f"({row.inside_training:.4f}), held-out AUROC {row.held_out_auroc:.3f}"
         + (", kept" if row.best else "")
     )
-
-
-@contextlib.contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """Turns the first Ctrl-C into an event that is looked at between steps."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        # A second Ctrl-C stops at once.
-        signal.signal(signal.SIGINT, previous)
-        event.set()
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, previous)

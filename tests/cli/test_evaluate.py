@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ssae_tf.run_folder import writing
 
 Invoke = Callable[..., Any]
 SHEETS = ["crack.png", "good.png", "missing_grain.png", "stain.png"]
@@ -179,3 +182,14 @@ def test_an_unreadable_picture(invoke: Invoke, run_folder: Path, other: Path) ->
     done = invoke("evaluate", run_folder, "--data", other, "--category", "slate")
     assert (done.code, done.out, len(done.err)) == (1, [], 1)
     assert "001.png: the file is empty" in done.error
+
+
+def test_not_beside_another_writer(invoke: Invoke, run_folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    before = (run / "metrics.json").stat().st_mtime_ns
+    with writing(run, "ssae-tf calibrate"):
+        done = invoke("evaluate", run)
+    assert (done.code, done.out, len(done.err)) == (1, [], 1)
+    assert done.error.startswith(f"Error: {run}: `ssae-tf calibrate` (process {os.getpid()}, since")
+    assert (run / "metrics.json").stat().st_mtime_ns == before
+    assert not (run / ".lock").exists()

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -153,6 +154,17 @@ def test_interruption(probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
     probe(_raise(KeyboardInterrupt()))
     assert run(["probe"]) == ExitCode.INTERRUPTED
     assert capsys.readouterr().err.strip() == "Interrupted."
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_other_signals_end_as_ctrl_c_does(
+    number: int, code: int, probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+    probe(lambda: signal.raise_signal(number))
+    assert run(["probe"]) == code
+    assert capsys.readouterr().err.strip() == "Interrupted."
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize(

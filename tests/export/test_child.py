@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,9 @@ def _functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "    print('one\\ntwo\\nthree\\nfour', file=sys.stderr, flush=True)\n"
         "    os._exit(code)\n"
         "def sleep(): time.sleep(60)\n"
+        "def tell_and_sleep(path):\n"
+        "    open(path, 'w').write(str(os.getpid()))\n"
+        "    time.sleep(300)\n"
         "def refuse(): raise DataError('no such picture.')\n"
         "def fail(): raise ValueError('many\\nlines')\n"
     )
@@ -74,6 +79,44 @@ def test_errors_arrive_as_what_they_are() -> None:
         child.call(f"{HERE}:missing")
     with pytest.raises(RunError, match="failed: ModuleNotFoundError"):
         child.call("no_such_module:function")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_it_dies_with_its_parent_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    started = tmp_path / "started"
+    call = f"child.call('{HERE}:tell_and_sleep', path={str(started)!r})"
+    code = f"from ssae_tf.export import child; {call}"
+    folders = [str(Path(child.__file__).parents[1]), *sys.path]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, folders)]),
+            "TMPDIR": str(tmp_path / "temporary"),
+        },
+    )
+    assert _comes(lambda: started.is_file() and started.read_text() != "")
+    number = int(started.read_text())
+    parent.send_signal(getattr(signal, name))
+    parent.wait()
+    assert _comes(lambda: not _lives(number))
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def _comes(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 120
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def _lives(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_interruption_ends_the_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
 from ssae_tf.config import RunConfig, from_dict
-from ssae_tf.detector import Detector
+from ssae_tf.detector import Calibration, Detector
 from ssae_tf.errors import RunError
 from ssae_tf.export.place import choose_place, put, working_folder
+from ssae_tf.run_folder import Mark, write_mark
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +25,13 @@ def detector() -> Detector:
     return Detector(model, from_dict({"category": "tile"}))
 
 
-def _artefact(folder: Path) -> Path:
+def _artefact(folder: Path, *files: str) -> Path:
+    """A folder with the record of an export, and the files that it tells of."""
     folder.mkdir(parents=True)
-    (folder / "metadata.json").write_text("{}")
+    for name in (*files, "parity.json"):
+        (folder / name).write_text(name)
+    record = {"kind": "ssae_tf artefact", "files": dict.fromkeys(files, "")}
+    (folder / "metadata.json").write_text(json.dumps(record))
     return folder
 
 
@@ -113,8 +120,7 @@ def test_the_working_folder_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_place_is_taken_over_whole(tmp_path: Path) -> None:
-    place = _artefact(tmp_path / "place")
-    (place / "old").write_text("")
+    place = _artefact(tmp_path / "place", "before")
     with working_folder(place) as scratch:
         result = scratch / "artefact"
         result.mkdir()
@@ -125,3 +131,103 @@ def test_a_place_is_taken_over_whole(tmp_path: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     assert place.stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("what", ["notes.txt", "variables/notes.txt", "link"])
+def test_what_was_not_exported_is_never_deleted(
+    what: str, detector: Detector, tmp_path: Path
+) -> None:
+    artefact = _artefact(tmp_path / "artefact", "model.onnx")
+    if what == "link":
+        (artefact / what).symlink_to(tmp_path)
+    else:
+        (artefact / what).parent.mkdir(exist_ok=True)
+        (artefact / what).write_text("mine")
+    with pytest.raises(RunError, match=rf"{what}: was not exported, so .*artefact is not replaced"):
+        choose_place(tmp_path, detector, "onnx", "float32", artefact, True)
+    with working_folder(artefact) as scratch:
+        new = _artefact(scratch / "artefact", "model.onnx")
+        with pytest.raises(RunError, match="was not exported"):
+            put(new, artefact)
+    assert (artefact / what).exists()
+
+
+def test_a_record_of_somebody_else_makes_no_artefact(detector: Detector, tmp_path: Path) -> None:
+    (tmp_path / "metadata.json").write_text('{"title": "thesis"}')
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match="exists and is no artefact"):
+            choose_place(tmp_path, detector, "onnx", "float32", tmp_path, overwrite)
+    with pytest.raises(RunError, match="is no artefact, so it is not replaced"):
+        put(tmp_path / "new", tmp_path)
+
+
+def test_an_artefact_of_before_the_mark_is_known(detector: Detector, tmp_path: Path) -> None:
+    artefact = _artefact(tmp_path / "artefact", "model.onnx")
+    keys = ("schema_version", "format", "runtime", "run_hash", "parity")
+    record = {**dict.fromkeys(keys, 1), "files": {"model.onnx": ""}}
+    (artefact / "metadata.json").write_text(json.dumps(record))
+    assert choose_place(tmp_path, detector, "onnx", "float32", artefact, True) == artefact
+
+
+def test_no_version_goes_into_a_run(detector: Detector, tmp_path: Path) -> None:
+    detector = detector.replace(calibration=Calibration(0.5, 1, (0.5,)))
+    detector.save(tmp_path / "run")
+    with pytest.raises(RunError, match="run: is a run, not a folder for artefacts"):
+        choose_place(tmp_path / "run", detector, "savedmodel", "float32", tmp_path / "run", False)
+
+
+def test_a_link_is_not_replaced(detector: Detector, tmp_path: Path) -> None:
+    _artefact(tmp_path / "artefact")
+    (tmp_path / "link").symlink_to(tmp_path / "artefact")
+    with pytest.raises(RunError, match="link: is a link, whose place"):
+        choose_place(tmp_path, detector, "onnx", "float32", tmp_path / "link", True)
+
+
+def test_one_export_at_a_time(tmp_path: Path) -> None:
+    with (
+        working_folder(tmp_path / "place"),
+        pytest.raises(RunError, match=rf"`ssae-tf export` \(process {os.getpid()}, since 2"),
+        working_folder(tmp_path / "place"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_dead_export_left_is_swept(tmp_path: Path) -> None:
+    working = tmp_path / ".place.new"
+    (working / "saved_model").mkdir(parents=True)
+    with pytest.raises(RunError, match=r"\.place\.new: is in the way of an export"):
+        working_folder(tmp_path / "place").__enter__()
+    assert (working / "saved_model").is_dir()
+    write_mark(working, Mark("export"))
+    with working_folder(tmp_path / "place") as scratch:
+        assert not (scratch / "saved_model").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["onnx", "savedmodel"])
+def test_an_artefact_that_lost_its_place_gets_it_back(
+    name: str, detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    place = _artefact(out / "1" if name == "savedmodel" else out, "model")
+    working = place.with_name(f".{place.name}.new")
+    _artefact(working / "artefact", "model")
+    write_mark(working, Mark("export"))
+    # Killed between two renames, on a file system that exchanges no names.
+    place.rename(working / "old")
+    with pytest.raises(RunError, match="exists; --overwrite") if name == "onnx" else nullcontext():
+        choose_place(tmp_path, detector, name, "float32", out, False)
+    assert (place / "model").is_file()
+
+
+def test_names_are_exchanged_or_renamed_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for can_exchange in (True, False):
+        if not can_exchange:
+            monkeypatch.setattr("ssae_tf.files.exchange", lambda *_: False)
+        place = _artefact(tmp_path / str(can_exchange), "before")
+        with working_folder(place) as scratch:
+            put(_artefact(scratch / "artefact", "after"), place)
+        assert {path.name for path in place.iterdir()} == {"after", "metadata.json", "parity.json"}

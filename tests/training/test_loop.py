@@ -35,23 +35,24 @@ STAGED = {
 }
 
 
-def press_and_wait():
+def press_and_wait(number):
     """Presses Ctrl-C, and waits for the handler: two that come close together may count as one."""
-    handler = signal.getsignal(signal.SIGINT)
-    signal.raise_signal(signal.SIGINT)
+    handler = signal.getsignal(number)
+    signal.raise_signal(number)
     deadline = time.monotonic() + 5.0
     # The first press puts the handler of before back; the second one leaves by an exception.
-    while signal.getsignal(signal.SIGINT) is handler and time.monotonic() < deadline:
+    while signal.getsignal(number) is handler and time.monotonic() < deadline:
         time.sleep(0.001)
 
 
 class Interrupting(Reporter):
     """Presses Ctrl-C after a number of steps of training."""
 
-    def __init__(self, after, times=1):
+    def __init__(self, after, times=1, number=signal.SIGINT):
         super().__init__(quiet=True)
         self.after = after
         self.times = times
+        self.number = number
 
     def task(self, description, total, done=0):
         outer = self
@@ -62,7 +63,7 @@ class Interrupting(Reporter):
                 outer.after -= 1
                 if outer.after == 0:
                     for _ in range(outer.times):
-                        press_and_wait()
+                        press_and_wait(outer.number)
 
         return Pressed(self, description, total, done)
 
@@ -141,6 +142,32 @@ class TestInterruption:
             "state.npz",
             "best.npz",
         }
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_other_signals_save_as_well(self, number, trainer, tmp_path):
+        before = signal.getsignal(number)
+        with pytest.raises(TrainingInterrupted, match="after step 1 of 2; everything") as caught:
+            trainer(reporter=Interrupting(1, number=number)).train(tmp_path)
+        assert caught.value.number == number
+        assert signal.getsignal(number) is before
+        assert final(tmp_path)["step"] == 1
+
+    def test_a_state_is_saved_in_time(self, trainer, tmp_path, monkeypatch):
+        monkeypatch.setattr(loop, "_SAVED_EVERY", 0.0)
+        seen = []
+
+        class Looking(Reporter):
+            def task(self, description, total, done=0):
+                class Looked(Task):
+                    def advance(self, note=""):
+                        path = tmp_path / "checkpoints" / "state.npz"
+                        seen.append(int(final(tmp_path)["step"]) if path.is_file() else 0)
+
+                return Looked(self, description, total, done)
+
+        stages = [{"size": 16, "batch_size": 2, "steps": 4}]
+        trainer({"training.stages": stages}, Looking(quiet=True)).train(tmp_path)
+        assert seen == [0, 1, 2, 3]
 
     def test_a_second_ctrl_c_stops_at_once(self, trainer, tmp_path):
         before = signal.getsignal(signal.SIGINT)
@@ -329,6 +356,16 @@ class TestWhatItLeaves:
             )
             assert f"{row.outside:.4f} (training mode {row.outside_training:.4f})" in line
             assert line.endswith(", kept") == row.best
+
+    def test_logs_that_can_not_be_written_are_a_warning(self, trainer, tmp_path):
+        (tmp_path / "logs").write_text("in the way")
+        console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
+        trainer({"training.evaluations": 2}, Reporter(console=console)).train(tmp_path)
+        assert final(tmp_path)["step"] == 2
+        lines = console.file.getvalue().splitlines()
+        (warning,) = [line for line in lines if line.startswith("Warning: ")]
+        assert warning.startswith(f"Warning: {tmp_path / 'logs'}: no more logs for TensorBoard")
+        assert warning.endswith("training goes on.")
 
     def test_tensorboard(self, staged):
         found = {}
