@@ -33,8 +33,10 @@ from ssae_tf.detector import (
     load_network,
 )
 from ssae_tf.errors import DataError, RunError
+from ssae_tf.evaluation.gallery import Gallery
 from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
+from ssae_tf.evaluation.report import Measured
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
 from ssae_tf.files import check_can_be_made, read_json, write_json, write_text
 from ssae_tf.machine import machine
@@ -42,14 +44,15 @@ from ssae_tf.models.weights import save_weights
 from ssae_tf.per_image import apply_to, each, of_images
 from ssae_tf.progress import Reporter, duration
 from ssae_tf.residual_normalization import location_weights
+from ssae_tf.run_folder import ENVIRONMENT_FILE as ENVIRONMENT_FILE
+from ssae_tf.run_folder import SPLIT_FILE
+from ssae_tf.run_report import gallery_for, write_results
 from ssae_tf.threshold import calibrate as threshold_of
 from ssae_tf.threshold import default_min_area, image_score
 from ssae_tf.training.loop import STATE_FILE, Trainer
 from ssae_tf.training.step import corruption_seed
 
-SPLIT_FILE = "split.json"
 METRICS_FILE = "metrics.json"
-ENVIRONMENT_FILE = "environment.json"
 SHEETS_FOLDER = "sheets"
 
 # Enough for every place, and no long wait.
@@ -208,8 +211,8 @@ def evaluate(
         run: a finished run folder, or a detector (then `data` is needed).
         data: a root in MVTec AD layout; None for the one the run was trained on.
         category: None for the run's own.
-        sheets: folder for a sheet of the best, median and worst pictures of each kind; None for
-            none.
+        sheets: folder for a sheet of the best, median and worst pictures of each kind, beside
+            which report.html and verdicts.csv are put; None for none.
         reporter: where progress goes; None for stderr.
 
     Returns:
@@ -227,7 +230,8 @@ def evaluate(
         detector = Detector.load(run)
         data = data or recorded(Path(run) / ENVIRONMENT_FILE, "data")
     found = category_to_test(data, category or detector.config.category or None, reporter)
-    return _evaluate(detector, found, None if sheets is None else Path(sheets), reporter)
+    folder = None if isinstance(run, Detector) else Path(run)
+    return _evaluate(detector, found, None if sheets is None else Path(sheets), reporter, folder)
 
 
 def preview(
@@ -402,8 +406,10 @@ def _finish(
     detector.save(folder)
     metrics = None
     if found.test:
-        metrics = _evaluate(detector, found, folder / SHEETS_FOLDER, reporter)
+        metrics = _evaluate(detector, found, folder / SHEETS_FOLDER, reporter, folder)
         write_json(folder / METRICS_FILE, metrics)
+    else:
+        write_results(folder, detector, found, reporter, run=folder)
     return Fitted(folder, detector, metrics)
 
 
@@ -530,13 +536,21 @@ def _not_calibrated_with(split: Split) -> list[Sample]:
 
 
 def _evaluate(
-    detector: Detector, found: Category, sheets: Path | None, reporter: Reporter
+    detector: Detector,
+    found: Category,
+    sheets: Path | None,
+    reporter: Reporter,
+    run: Path | None,
 ) -> dict[str, Any]:
-    """metrics.json's content for the test pictures; sheets as well if asked for."""
-    metrics, verdicts = measure_test_set(detector, found, reporter)
+    """metrics.json's content for the test pictures; sheets and a report as well if asked for."""
+    gallery = gallery_for(detector)
+    metrics, evaluation = measure_test_set(detector, found, reporter, gallery)
     metrics["projection"] = _projection(detector, found, reporter)
     if sheets is not None:
-        _write_sheets(detector, found, verdicts, sheets, reporter)
+        _write_sheets(detector, found, evaluation.verdicts, sheets, reporter, gallery)
+        tested = Measured(evaluation.verdicts, metrics, evaluation.overlap_curve, str(found.root))
+        out = sheets.parent
+        write_results(out, detector, found, reporter, run=run, tested=tested, gallery=gallery)
     return metrics
 
 
@@ -555,9 +569,11 @@ def category_to_test(data: str | Path, category: str | None, reporter: Reporter)
 
 
 def measure_test_set(
-    detector: Detector, found: Category, reporter: Reporter
-) -> tuple[dict[str, Any], list[Verdict]]:
-    """`Evaluation.metrics` of a calibrated detector for the test images, and what it says of each.
+    detector: Detector, found: Category, reporter: Reporter, gallery: Gallery | None = None
+) -> tuple[dict[str, Any], Evaluation]:
+    """`Evaluation.metrics` of a calibrated detector for the test images, and the evaluation.
+
+    Images with a wrong verdict are added to a gallery, if there is one.
 
     Raises:
         DataError: an image can't be used and is not to be left out, or none can.
@@ -565,9 +581,17 @@ def measure_test_set(
     calibration = detector.calibration
     assert calibration is not None
     evaluation = Evaluation()
+
+    def measured(sample: Sample) -> PictureResult:
+        inspected = detector.predict(sample.path)
+        result = _measured(inspected, sample, found.root)
+        if gallery is not None:
+            gallery.add_if_wrong(result, inspected.picture, inspected.reconstruction)
+        return result
+
     with reporter.task("Evaluating", len(found.test)) as task:
         skipped = apply_to(
-            lambda sample: _measured(detector.predict(sample.path), sample, found.root),
+            measured,
             found.test,
             task,
             detector.config.data.skip_unreadable,
@@ -577,7 +601,7 @@ def measure_test_set(
         raise DataError(f"{found.root}: none of its {len(found.test)} test pictures can be used.")
     _warn_of_skipped(skipped, reporter)
     metrics = evaluation.metrics(calibration.threshold, calibration.min_area)
-    return metrics, evaluation.verdicts
+    return metrics, evaluation
 
 
 def _projection(detector: Detector, found: Category, reporter: Reporter) -> dict[str, Any]:
@@ -603,6 +627,8 @@ def _measured(inspected: Result, sample: Sample, root: Path) -> PictureResult:
         anomaly_map=inspected.anomaly_map,
         predicted_mask=inspected.mask,
         true_mask=read_sample_mask(sample, (height, width)),
+        defects=len(inspected.defects),
+        area=sum(defect.area for defect in inspected.defects),
     )
 
 
@@ -612,8 +638,12 @@ def _write_sheets(
     verdicts: Sequence[Verdict],
     folder: Path,
     reporter: Reporter,
+    gallery: Gallery,
 ) -> None:
-    """One sheet for each kind: the best, median and worst judged pictures."""
+    """One sheet for each kind: the best, median and worst judged pictures.
+
+    The median one of each kind is added to the gallery.
+    """
     assert detector.calibration is not None
     kinds = sorted({verdict.kind for verdict in verdicts})
     picked = {kind: pick_rows([v for v in verdicts if v.kind == kind]) for kind in kinds}
@@ -621,6 +651,7 @@ def _write_sheets(
     with reporter.task("Drawing sheets", sum(map(len, picked.values()))) as task:
         for kind, choices in picked.items():
             rows = []
+            median = choices[len(choices) // 2]
             for label, verdict in choices:
                 # Pictures and maps of the whole test set would not fit in memory.
                 sample = samples[verdict.path]
@@ -628,6 +659,8 @@ def _write_sheets(
                 assert again.reconstruction is not None
                 result = _measured(again, sample, found.root)
                 rows.append(SheetRow(label, result, again.picture, again.reconstruction))
+                if verdict is median[1]:
+                    gallery.add("typical", result, again.picture, again.reconstruction)
                 task.advance()
             write_sheet(
                 folder / f"{kind}.png",

@@ -54,6 +54,7 @@ RULES = {
     "ssae_tf.errors": Rule(_ours(), frozenset()),
     "ssae_tf.config": Rule(_ours(), frozenset({"pydantic"})),
     "ssae_tf.files": Rule(_ours(), frozenset()),
+    "ssae_tf.run_folder": Rule(_ours(), frozenset()),
     "ssae_tf.machine": Rule(_ours(), frozenset({"tensorflow"})),
     "ssae_tf.progress": Rule(_ours(), frozenset({"rich"})),
     "ssae_tf.streams": Rule(_ours(), frozenset()),
@@ -64,6 +65,9 @@ RULES = {
     "ssae_tf.conformal": Rule(_ours(), ARRAYS),
     "ssae_tf.threshold": Rule(_ours(), ARRAYS),
     "ssae_tf.evaluation.metrics": Rule(_ours("threshold"), ARRAYS),
+    "ssae_tf.evaluation.report": Rule(
+        _ours("conformal", "evaluation", "files"), ARRAYS | {"jinja2"}
+    ),
     "ssae_tf.evaluation.projection": Rule(_ours("corruption"), TENSORS | ARRAYS),
     "ssae_tf.training": Rule(
         _ours(
@@ -189,6 +193,7 @@ def test_imports_keep_to_the_rules(module: str) -> None:
         ("ssae_tf.answer", "from ssae_tf.scoring import respond"),
         ("ssae_tf.scoring", "from ssae_tf.models.gated import gated"),
         ("ssae_tf.evaluation.metrics", "from tensorflow import keras"),
+        ("ssae_tf.evaluation.report", "from ssae_tf.detector import Detector"),
         ("ssae_tf.config", "import numpy"),
         ("ssae_tf.errors", "import ssae_tf.data.sample"),
         ("ssae_tf.training.loop", "import ssae_tf.evaluation.tables"),

@@ -1,0 +1,10 @@
+"""The files of a run folder, by name."""
+
+CONFIG_FILE = "config.json"
+CALIBRATION_FILE = "calibration.json"
+METRICS_FILE = "metrics.json"
+SPLIT_FILE = "split.json"
+ENVIRONMENT_FILE = "environment.json"
+ABLATION_FILE = "ablation.json"
+REPORT_FILE = "report.html"
+VERDICTS_FILE = "verdicts.csv"
