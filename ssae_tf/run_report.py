@@ -27,8 +27,8 @@ from ssae_tf.run_folder import (
     VERDICTS_FILE,
 )
 
-# Inspected again, an image has its score but for rounding.
-_SAME_SCORE = 1e-3
+# Inspected again, maybe under another TensorFlow, an image has its score but for rounding.
+_SAME_SCORE = 0.01
 
 
 def gallery_for(detector: Detector) -> Gallery:
@@ -126,7 +126,7 @@ def _calibrated(
 def _add(gallery: Gallery, detector: Detector, path: Path, name: str, score: float) -> bool:
     """Adds a calibration image; False where its score is not the recorded one."""
     inspected = detector.predict(path)
-    if not math.isclose(inspected.score, score, rel_tol=_SAME_SCORE, abs_tol=_SAME_SCORE):
+    if not math.isclose(inspected.score, score, rel_tol=_SAME_SCORE, abs_tol=1e-6):
         return False
     result = PictureResult(
         name,

@@ -129,10 +129,11 @@ def thumbnail(
     panels = [_panel("image", as_rgb(image))]
     if reconstruction is not None:
         panels.append(_panel("as it should look", as_rgb(reconstruction)))
-    panels.append(_panel("map", overlay(map_, fit_into(result.predicted_mask, _SIDE, _SIDE))))
+    mask = fit_into(result.predicted_mask, _SIDE, _SIDE)
+    panels.append(_panel("map with outlines", overlay(map_, mask)))
     if result.is_defective:
-        mask = result.true_mask
-        panels.append(Panel("no mask") if mask is None else _panel("truth", mask))
+        truth = result.true_mask
+        panels.append(Panel("no mask") if truth is None else _panel("truth", truth))
     return Thumbnail(result.path, result.kind, result.score, result.is_anomalous, tuple(panels))
 
 

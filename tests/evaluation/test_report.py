@@ -269,7 +269,7 @@ def test_a_thumbnail_shows_the_image():
     image = np.zeros((300, 600, 3), np.float32)
     image[:, :300] = (1.0, 0.0, 0.0)
     made = thumbnail(result("good", 0.1, shape=(300, 600)), image, None, THRESHOLD)
-    assert [panel.caption for panel in made.panels] == ["image", "map"]
+    assert [panel.caption for panel in made.panels] == ["image", "map with outlines"]
     panel = made.panels[0]
     data = base64.b64decode(panel.uri.removeprefix("data:image/jpeg;base64,"))
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
