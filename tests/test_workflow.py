@@ -801,12 +801,11 @@ def test_the_report_knows_when_the_run_was_calibrated_on_other_images(
 ) -> None:
     run = fit().folder
     other = tmp_path / "other"
-    other.mkdir()
     for index in range(3):
         _write(other / f"{index}.png", np.full((64, 64, 3), 10 * index, np.uint8))
     workflow.calibrate(run, data=other, reporter=Listener())
-    workflow.evaluate(run, sheets=tmp_path / "out" / "sheets", reporter=Listener())
-    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    workflow.evaluate(run, sheets=tmp_path / "sheets", reporter=Listener())
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "images that the run keeps no list of" in page
 
 
