@@ -47,7 +47,8 @@ def command(
     """Measure a run on its test pictures.
 
     RUN is a run folder, by default the newest under runs/. Prints a table with a row per kind of
-    defect, and writes metrics.json and a sheet per kind with the best, median and worst pictures.
+    defect, and writes metrics.json, a sheet per kind with the best, median and worst pictures,
+    report.html, a page about all of it, and verdicts.csv, a line per image.
     With --data or --category they go to --out: those in the run folder are of the run's own data.
 
     A line below the table says how well the network repairs synthetic anomalies, and what else it
@@ -59,7 +60,7 @@ def command(
 
     from ssae_tf import workflow
     from ssae_tf.detector import run_config
-    from ssae_tf.run_folder import SHEETS_FOLDER, writing
+    from ssae_tf.run_folder import REPORT_FILE, SHEETS_FOLDER, writing
     from ssae_tf.training.threads import use_cores
 
     use_cores()
@@ -78,6 +79,7 @@ def command(
     if out is not None:
         sheets = out / SHEETS_FOLDER
         report.say(f"Sheets of the best, median and worst pictures: {sheets}")
+        report.say(f"Report: {sheets.with_name(REPORT_FILE)}")
 
 
 def _ablate(

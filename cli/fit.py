@@ -62,6 +62,7 @@ def command(
 
     from ssae_tf import workflow
     from ssae_tf.data.mvtec import load_category
+    from ssae_tf.run_folder import REPORT_FILE
     from ssae_tf.training.loop import TrainingInterrupted
     from ssae_tf.training.threads import use_cores
 
@@ -87,6 +88,8 @@ def command(
     if fitted.metrics is not None:
         options.print_metrics(fitted.metrics)
         report.say(f"Sheets of the best, median and worst pictures: {fitted.folder / 'sheets'}")
+    if (fitted.folder / REPORT_FILE).is_file():
+        report.say(f"Report: {fitted.folder / REPORT_FILE}")
     options.print_path(fitted.folder)
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "fit": ("ssae_tf.cli.fit", "Train, calibrate and evaluate a detector."),
     "calibrate": ("ssae_tf.cli.calibrate", "Set a run's threshold anew, without training."),
     "evaluate": ("ssae_tf.cli.evaluate", "Measure a run on its test pictures."),
+    "compare": ("ssae_tf.cli.compare", "Show runs side by side."),
     "predict": ("ssae_tf.cli.predict", "Inspect pictures: one JSON line each."),
     "export": ("ssae_tf.cli.export", "Make an artefact that runs without this package."),
     "latency": ("ssae_tf.cli.latency", "Time one picture, part by part."),

@@ -37,6 +37,8 @@ WEIGHTS_FILE = "weights.npz"
 WEIGHTING_FILE = "weighting.npz"
 CALIBRATION_FILE = "calibration.json"
 METRICS_FILE = "metrics.json"
+VERDICTS_FILE = "verdicts.csv"
+REPORT_FILE = "report.html"
 ABLATION_FILE = "ablation.json"
 HISTORY_FILE = "history.csv"
 CHECKPOINTS_FOLDER = "checkpoints"
@@ -58,7 +60,7 @@ _PENDING_FOLDER = "recalibrated"
 _HALF_FOLDER = f".{_PENDING_FOLDER}"
 _FILES = (
     *(CONFIG_FILE, SPLIT_FILE, ENVIRONMENT_FILE, WEIGHTS_FILE, WEIGHTING_FILE, CALIBRATION_FILE),
-    *(METRICS_FILE, ABLATION_FILE, HISTORY_FILE, LOCK_FILE, MARK_FILE),
+    *(METRICS_FILE, VERDICTS_FILE, REPORT_FILE, ABLATION_FILE, HISTORY_FILE, LOCK_FILE, MARK_FILE),
     *(f"{CHECKPOINTS_FOLDER}/{name}" for name in (STATE_FILE, BEST_FILE)),
     *(f"{folder}/{n}" for folder in (_PENDING_FOLDER, _HALF_FOLDER) for n in _PENDING_FILES),
 )

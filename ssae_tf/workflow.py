@@ -28,8 +28,10 @@ from ssae_tf.data.pipeline import CropSampler
 from ssae_tf.data.split import Split, data_hash, split_names, split_normal
 from ssae_tf.detector import Calibration, Detector, load_network, run_config
 from ssae_tf.errors import DataError, InputError, RunError, WriteError, one_line
+from ssae_tf.evaluation.gallery import Gallery
 from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
+from ssae_tf.evaluation.report import Measured
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_grid, write_sheet
 from ssae_tf.files import not_written, read_json, write_json, write_text
 from ssae_tf.machine import machine
@@ -61,6 +63,7 @@ from ssae_tf.run_folder import (
     writing,
 )
 from ssae_tf.run_making import Begun, begun, finish, taken_up
+from ssae_tf.run_report import gallery_for, write_results
 from ssae_tf.threshold import calibrate as threshold_of
 from ssae_tf.threshold import default_min_area, image_score
 from ssae_tf.training.loop import Trainer, TrainingInterrupted
@@ -266,8 +269,8 @@ def evaluate(
         run: a finished run folder, or a detector (then `data` is needed).
         data: a root in MVTec AD layout; None for the one the run was trained on.
         category: None for the run's own.
-        out: folder for metrics.json and sheets of the best, median and worst images of each kind;
-            None for none.
+        out: folder for metrics.json, verdicts.csv, report.html, and sheets of the best, median and
+            worst images of each kind; None for none.
         reporter: where progress goes; None for stderr.
 
     Returns:
@@ -286,7 +289,8 @@ def evaluate(
         detector = Detector.load(run)
         found = tested_category(Path(run), detector.config, data, category)
     check_test_set(found, reporter)
-    return _evaluate(detector, found, None if out is None else Path(out), reporter)
+    folder = None if isinstance(run, Detector) else Path(run)
+    return _evaluate(detector, found, None if out is None else Path(out), reporter, folder)
 
 
 def preview(
@@ -482,7 +486,9 @@ def _finish(
         detector.save(one.place)
         metrics = None
         if found.test:
-            metrics = _evaluate(detector, found, one.place, reporter)
+            metrics = _evaluate(detector, found, one.place, reporter, one.place)
+        else:
+            write_results(one.place, detector, found, reporter, run=one.place)
         finish(one)
     return Fitted(one.folder, detector, metrics)
 
@@ -653,14 +659,22 @@ def _not_calibrated_with(split: Split) -> list[Sample]:
 
 
 def _evaluate(
-    detector: Detector, found: Category, out: Path | None, reporter: Reporter
+    detector: Detector,
+    found: Category,
+    out: Path | None,
+    reporter: Reporter,
+    run: Path | None,
 ) -> dict[str, Any]:
     """metrics.json's content for the test images; written to a folder, with sheets, if given."""
-    metrics, verdicts = measure_test_set(detector, found, reporter)
+    gallery = gallery_for(detector)
+    metrics, evaluation = measure_test_set(detector, found, reporter, gallery)
     metrics["projection"] = _projection(detector, found, reporter)
     if out is not None:
         write_json(out / METRICS_FILE, metrics)
-        _write_sheets(detector, found, verdicts, out / SHEETS_FOLDER, reporter)
+        verdicts = evaluation.verdicts
+        _write_sheets(detector, found, verdicts, out / SHEETS_FOLDER, reporter, gallery)
+        tested = Measured(verdicts, metrics, evaluation.overlap_curve, str(found.root))
+        write_results(out, detector, found, reporter, run=run, tested=tested, gallery=gallery)
     return metrics
 
 
@@ -676,9 +690,11 @@ def check_test_set(found: Category, reporter: Reporter) -> None:
 
 
 def measure_test_set(
-    detector: Detector, found: Category, reporter: Reporter
-) -> tuple[dict[str, Any], list[Verdict]]:
-    """`Evaluation.metrics` of a calibrated detector for the test images, and what it says of each.
+    detector: Detector, found: Category, reporter: Reporter, gallery: Gallery | None = None
+) -> tuple[dict[str, Any], Evaluation]:
+    """`Evaluation.metrics` of a calibrated detector for the test images, and the evaluation.
+
+    Images with a wrong verdict are added to a gallery, if there is one.
 
     Raises:
         DataError: an image can't be used and is not to be left out, or none can.
@@ -686,9 +702,17 @@ def measure_test_set(
     calibration = detector.calibration
     assert calibration is not None
     evaluation = Evaluation()
+
+    def measured(sample: Sample) -> PictureResult:
+        inspected = detector.predict(sample.path)
+        result = _measured(inspected, sample, found.root)
+        if gallery is not None:
+            gallery.add_if_wrong(result, inspected.picture, inspected.reconstruction)
+        return result
+
     with reporter.task("Evaluating", len(found.test)) as task:
         skipped = apply_to(
-            lambda sample: _measured(detector.predict(sample.path), sample, found.root),
+            measured,
             found.test,
             task,
             detector.config.data.skip_unreadable,
@@ -698,7 +722,7 @@ def measure_test_set(
         raise DataError(f"{found.root}: none of its {len(found.test)} test pictures can be used.")
     _warn_of_skipped(skipped, reporter)
     metrics = evaluation.metrics(calibration.threshold, calibration.min_area)
-    return metrics, evaluation.verdicts
+    return metrics, evaluation
 
 
 def _projection(detector: Detector, found: Category, reporter: Reporter) -> dict[str, Any]:
@@ -724,6 +748,8 @@ def _measured(inspected: Result, sample: Sample, root: Path) -> PictureResult:
         anomaly_map=inspected.anomaly_map,
         predicted_mask=inspected.mask,
         true_mask=read_sample_mask(sample, (height, width)),
+        defects=len(inspected.defects),
+        area=sum(defect.area for defect in inspected.defects),
     )
 
 
@@ -733,8 +759,12 @@ def _write_sheets(
     verdicts: Sequence[Verdict],
     folder: Path,
     reporter: Reporter,
+    gallery: Gallery,
 ) -> None:
-    """One sheet for each kind: the best, median and worst judged images; a warning if it fails."""
+    """One sheet for each kind: the best, median and worst judged images; a warning if it fails.
+
+    The median one of each kind is added to the gallery.
+    """
     assert detector.calibration is not None
     kinds = sorted({verdict.kind for verdict in verdicts})
     picked = {kind: pick_rows([v for v in verdicts if v.kind == kind]) for kind in kinds}
@@ -744,7 +774,7 @@ def _write_sheets(
             path = folder / f"{kind}.png"
             # The figures are there already, and no sheet is worth losing what comes after it.
             try:
-                rows = []
+                rows, median = [], choices[len(choices) // 2]
                 for label, verdict in choices:
                     # Images and maps of the whole test set would not fit in memory.
                     sample = samples[verdict.path]
@@ -752,6 +782,8 @@ def _write_sheets(
                     assert again.reconstruction is not None
                     result = _measured(again, sample, found.root)
                     rows.append(SheetRow(label, result, again.picture, again.reconstruction))
+                    if verdict is median[1]:
+                        gallery.add("typical", result, again.picture, again.reconstruction)
                     task.advance()
                 threshold = detector.calibration.threshold
                 write_sheet(path, rows, f"{found.name}: {kind}", threshold=threshold)

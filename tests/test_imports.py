@@ -72,6 +72,9 @@ RULES = {
     "ssae_tf.conformal": Rule(_ours(), ARRAYS),
     "ssae_tf.threshold": Rule(_ours(), ARRAYS),
     "ssae_tf.evaluation.metrics": Rule(_ours("threshold"), ARRAYS),
+    "ssae_tf.evaluation.report": Rule(
+        _ours("conformal", "evaluation", "files"), ARRAYS | {"jinja2"}
+    ),
     "ssae_tf.evaluation.projection": Rule(_ours("corruption"), TENSORS | ARRAYS),
     "ssae_tf.training": Rule(
         _ours(
@@ -200,6 +203,7 @@ def test_imports_keep_to_the_rules(module: str) -> None:
         ("ssae_tf.answer", "from ssae_tf.scoring import respond"),
         ("ssae_tf.scoring", "from ssae_tf.models.gated import gated"),
         ("ssae_tf.evaluation.metrics", "from tensorflow import keras"),
+        ("ssae_tf.evaluation.report", "from ssae_tf.detector import Detector"),
         ("ssae_tf.config", "import numpy"),
         ("ssae_tf.errors", "import ssae_tf.data.sample"),
         ("ssae_tf.training.loop", "import ssae_tf.evaluation.tables"),

@@ -23,8 +23,9 @@ import pytest
 import tensorflow as tf
 
 from ssae_tf import config as config_module
-from ssae_tf import per_image, workflow
+from ssae_tf import per_image, run_report, workflow
 from ssae_tf.config import RunConfig, from_dict
+from ssae_tf.conformal import FalseAlarmRate
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import Sample, load_category
@@ -159,6 +160,8 @@ def test_a_run_holds_what_the_contract_says(run_folder: Path) -> None:
         "weights.npz",
         "checkpoints/best.npz",
         "checkpoints/state.npz",
+        "report.html",
+        "verdicts.csv",
         "weighting.npz",
         *(f"sheets/{kind}.png" for kind in kinds),
     }
@@ -399,6 +402,7 @@ def test_overwrite_replaces_all_of_it(
         "calibration.json",
         "config.json",
         "environment.json",
+        "report.html",
         "split.json",
         "ssae_tf.json",
         "weights.npz",
@@ -927,6 +931,55 @@ def test_names_that_are_not_utf_8_end_nothing(
     assert workflow.calibrate(fitted.folder, reporter=Listener()).calibration == (
         fitted.detector.calibration
     )
+
+
+def test_a_report_that_can_not_be_made_is_a_warning(
+    fit: Callable[..., workflow.Fitted], monkeypatch: pytest.MonkeyPatch, listener: Listener
+) -> None:
+    def full(*_: object) -> None:
+        raise ValueError("no room")
+
+    monkeypatch.setattr(run_report, "write_report", full)
+    run = fit().folder
+    assert listener.warned[-1] == (
+        f"Without report.html: {run / 'report.html'}: ValueError: no room"
+    )
+    assert _json(run / "metrics.json")["n_test"] == 8
+    assert not (run / "report.html").exists()
+    assert (run / "verdicts.csv").read_text().count("\n") == 9
+
+
+def test_a_report_without_test_images_has_the_promise(
+    fit: Callable[..., workflow.Fitted], root: Path
+) -> None:
+    run = fit(data=root / "tile" / "train" / "good").folder
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert FalseAlarmRate(3).sentence() in page
+    # The highest of the calibration images, each with its map.
+    assert page.count("data:image/jpeg") == 3 * 3
+    assert not (run / "verdicts.csv").exists()
+
+
+def test_the_report_promises_nothing_where_training_has_seen_the_calibration_images(
+    fit: Callable[..., workflow.Fitted], root: Path
+) -> None:
+    for path in sorted((root / "tile" / "train" / "good").iterdir())[5:]:
+        path.unlink()
+    page = (fit().folder / "report.html").read_text(encoding="utf-8")
+    assert "No promise can be made: of the 5 good images" in page
+
+
+def test_the_report_knows_when_the_run_was_calibrated_on_other_images(
+    fit: Callable[..., workflow.Fitted], root: Path, tmp_path: Path
+) -> None:
+    run = fit().folder
+    other = tmp_path / "other"
+    for index in range(3):
+        _write(other / f"{index}.png", np.full((64, 64, 3), 10 * index, np.uint8))
+    workflow.calibrate(run, data=other, reporter=Listener())
+    workflow.evaluate(run, out=tmp_path, reporter=Listener())
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "images that the run keeps no list of" in page
 
 
 def test_pictures_side_by_side_give_the_same(

@@ -20,6 +20,8 @@ from ssae_tf.errors import InputError
 AUPRO_FPR_LIMIT = 0.3
 """False-positive rate up to which the per-region overlap is integrated."""
 
+# Levels of the curve, enough to draw it.
+_CURVE = 61
 # Negative pixels that are sorted and packed together: 64 MiB as float32.
 _BLOCK = 2**24
 # Positive pixels that are ranked together; each takes some 80 bytes meanwhile.
@@ -110,6 +112,7 @@ class PixelAccumulator:
         self._counts = np.zeros(3, np.int64)
         # AUROC and AUPRO by the limit of the latter.
         self._figures: dict[float, tuple[float, float] | None] = {}
+        self._curve: np.ndarray | None = None
 
     def add(
         self, anomaly_map: np.ndarray, true_mask: np.ndarray, predicted_mask: np.ndarray
@@ -142,7 +145,7 @@ class PixelAccumulator:
         self._sizes.append(np.bincount(inside).astype(np.uint32)[inside])
         self._regions += regions - 1
         self._counts += _confusion(truth, predicted)
-        self._figures = {}
+        self._figures, self._curve = {}, None
 
     @classmethod
     def merge(cls, *parts: PixelAccumulator) -> PixelAccumulator:
@@ -185,6 +188,21 @@ class PixelAccumulator:
         found = self._areas(limit)
         return None if found is None else found[1]
 
+    def overlap_curve(self) -> np.ndarray | None:
+        """The curve under which `aupro` is the area, to draw it.
+
+        Returns:
+            (61, 2) float64: false-positive rates from 0 to `AUPRO_FPR_LIMIT` in equal steps, and
+            the per-region overlap at each; None where `aupro` is.
+        """
+        if self._curve is None:
+            levels = np.linspace(0, AUPRO_FPR_LIMIT, _CURVE)
+            overlap = np.zeros(_CURVE)
+            # One ranking, the part that takes time, serves the curve and the areas.
+            self._figures[AUPRO_FPR_LIMIT] = self._ranked(AUPRO_FPR_LIMIT, levels, overlap)
+            self._curve = np.stack([levels, np.minimum(overlap, 1)], axis=1)
+        return None if self._figures[AUPRO_FPR_LIMIT] is None else self._curve
+
     def f1(self) -> float | None:
         """Pixel F1 of the predicted masks (Table 4), counts summed over the test set."""
         return f1_from_counts(*self._counts.tolist())
@@ -195,19 +213,24 @@ class PixelAccumulator:
             self._figures[limit] = self._ranked(limit)
         return self._figures[limit]
 
-    def _ranked(self, limit: float) -> tuple[float, float] | None:
+    def _ranked(
+        self, limit: float, levels: np.ndarray | None = None, overlap: np.ndarray | None = None
+    ) -> tuple[float, float] | None:
+        """The areas of `_areas`; the overlap at some false-positive rates is added to an array."""
         self._sort()
         pixels = sum(values.size for values in self._positive)
         if not self._blocks or not pixels:
             return None
-        area = overlap = 0.0
+        area = regions = 0.0
         for positive, sizes in self._parts():
             rates = _false_positive_rates(positive, self._blocks)
             area += float(_areas(*rates, 1.0).sum())
             weights = 1 / sizes / self._regions
-            overlap += float(np.dot(weights, _areas(*rates, limit)))
+            regions += float(np.dot(weights, _areas(*rates, limit)))
+            if levels is not None and overlap is not None:
+                overlap += _counted(weights, *rates, levels)
         # Weights that add up to 1 + 2e-16 would give a perfect detector more than 1.
-        return min(1.0, area / pixels), min(1.0, overlap / limit)
+        return min(1.0, area / pixels), min(1.0, regions / limit)
 
     def _parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Values of defective pixels and areas of their regions, of some pictures at a time."""
@@ -308,6 +331,26 @@ def _areas(start: np.ndarray, end: np.ndarray, limit: float) -> np.ndarray:
     areas = limit - (start + end) / 2
     areas[cut] = np.maximum(limit - start[cut], 0) ** 2 / (2 * (end[cut] - start[cut]).clip(1e-300))
     return areas
+
+
+def _counted(
+    weights: np.ndarray, start: np.ndarray, end: np.ndarray, levels: np.ndarray
+) -> np.ndarray:
+    """Weight of the positives that count at some false-positive rates; see `_areas`.
+
+    Args:
+        weights, start, end: (P,).
+        levels: (L,) ascending.
+
+    Returns:
+        (L,) float64.
+    """
+    counted = np.empty(levels.size)
+    for index, level in enumerate(levels):
+        (tied,) = np.nonzero((start < level) & (level < end))
+        shares = (level - start[tied]) / (end[tied] - start[tied])
+        counted[index] = weights[end <= level].sum() + np.dot(weights[tied], shares)
+    return counted
 
 
 def _confusion(truth: np.ndarray, judged: np.ndarray) -> tuple[int, int, int]:

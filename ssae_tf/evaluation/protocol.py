@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,16 @@ class Verdict:
         kind: "good" or the defect kind (the test folder's name).
         score: image score, in the map's unit.
         is_anomalous: the verdict at the calibrated threshold.
+        defects: how many were found.
+        area: of all of them, pixels.
     """
 
     path: str
     kind: str
     score: float
     is_anomalous: bool
+    defects: int = field(default=0, kw_only=True)
+    area: int = field(default=0, kw_only=True)
 
     @property
     def is_defective(self) -> bool:
@@ -64,10 +68,12 @@ class Evaluation:
 
     Attributes:
         verdicts: of the pictures, in the order they came.
+        overlap_curve: of all of them, once `metrics` was called; see `PixelAccumulator`.
     """
 
     def __init__(self) -> None:
         self.verdicts: list[Verdict] = []
+        self.overlap_curve: np.ndarray | None = None
         self._pixels: dict[str, PixelAccumulator] = {GOOD: PixelAccumulator()}
         self._without_mask: Counter[str] = Counter()
 
@@ -86,7 +92,16 @@ class Evaluation:
         else:
             pixels.add(result.anomaly_map, mask, result.predicted_mask)
         self._pixels[result.kind] = pixels
-        self.verdicts.append(Verdict(result.path, result.kind, result.score, result.is_anomalous))
+        self.verdicts.append(
+            Verdict(
+                result.path,
+                result.kind,
+                result.score,
+                result.is_anomalous,
+                defects=result.defects,
+                area=result.area,
+            )
+        )
 
     def metrics(self, threshold: float, min_area: int) -> dict[str, Any]:
         """The content of `metrics.json`: all pictures, and each defect kind against the good ones.
@@ -112,17 +127,25 @@ class Evaluation:
         if not self.verdicts:
             raise InputError("Expected the results of at least one test picture. Received none.")
         kinds = sorted(self._pixels)
+        pixels = self._merged(kinds)
+        self.overlap_curve = pixels.overlap_curve()
         return {
             "schema_version": SCHEMA_VERSION,
-            **self._figures(kinds),
+            **self._figures(kinds, pixels),
             "threshold": float(threshold),
             "min_area": int(min_area),
-            "kinds": {kind: self._figures([GOOD, kind]) for kind in kinds if kind != GOOD},
+            "kinds": {
+                kind: self._figures([GOOD, kind], self._merged([GOOD, kind]))
+                for kind in kinds
+                if kind != GOOD
+            },
         }
 
-    def _figures(self, kinds: Sequence[str]) -> dict[str, Any]:
+    def _merged(self, kinds: Sequence[str]) -> PixelAccumulator:
+        return PixelAccumulator.merge(*(self._pixels[kind] for kind in kinds))
+
+    def _figures(self, kinds: Sequence[str], pixels: PixelAccumulator) -> dict[str, Any]:
         chosen = [verdict for verdict in self.verdicts if verdict.kind in kinds]
-        pixels = PixelAccumulator.merge(*(self._pixels[kind] for kind in kinds))
         labels = [verdict.is_defective for verdict in chosen]
         verdicts = [verdict.is_anomalous for verdict in chosen]
         tpr, tnr = tpr_tnr(labels, verdicts)

@@ -119,7 +119,7 @@ def overlay(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Raises:
         InputError: picture and mask differ in size.
     """
-    drawn = _rgb(picture).copy()
+    drawn = as_rgb(picture).copy()
     mask = np.asarray(mask, dtype=bool)
     if drawn.shape[:2] != mask.shape:
         raise InputError(
@@ -261,11 +261,11 @@ class _Page:
             axes.set_facecolor("0.94")
             axes.text(0.5, 0.5, "no mask", ha="center", va="center", size=9, color="0.4")
             return
-        # A mask is scaled before it becomes a picture: see _fit.
-        picture = picture if picture.dtype == bool else _rgb(picture)
-        shown = _rgb(_fit(picture, _CELL * _DPI, height * _DPI))
+        # A mask is scaled before it becomes a picture: see fit_into.
+        picture = picture if picture.dtype == bool else as_rgb(picture)
+        shown = as_rgb(fit_into(picture, _CELL * _DPI, height * _DPI))
         if outline is not None:
-            shown = overlay(shown, _fit(outline, _CELL * _DPI, height * _DPI))
+            shown = overlay(shown, fit_into(outline, _CELL * _DPI, height * _DPI))
         # Already at the size on paper: interpolation here would blur it a second time.
         axes.imshow(shown, interpolation="nearest")
 
@@ -326,8 +326,8 @@ def _label(row: SheetRow) -> tuple[str, list[str], str]:
     return row.label, lines, "#008030" if right else "#c00000"
 
 
-def _fit(array: np.ndarray, width: float, height: float) -> np.ndarray:
-    """A picture or a bool mask scaled into a box, proportions kept."""
+def fit_into(array: np.ndarray, width: float, height: float) -> np.ndarray:
+    """An image or a bool mask scaled into a box of so many pixels, proportions kept."""
     scale = min(width / array.shape[1], height / array.shape[0])
     size = max(1, round(array.shape[1] * scale)), max(1, round(array.shape[0] * scale))
     if array.dtype == bool:
@@ -341,8 +341,12 @@ def _fit(array: np.ndarray, width: float, height: float) -> np.ndarray:
     return cv2.resize(array, size, interpolation=method)
 
 
-def _rgb(picture: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 from colour or grey, float in [0, 1], uint8 or bool."""
+def as_rgb(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 from colour or grey, float in [0, 1], uint8 or bool.
+
+    Raises:
+        ValueError: another shape.
+    """
     array = np.asarray(picture)
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -33,7 +34,8 @@ def _empty_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_copy(run_folder: Path, tmp_path: Path) -> Path:
     """A copy of the shared run without its evaluation."""
     copy = shutil.copytree(run_folder, tmp_path / "copy")
-    (copy / "metrics.json").unlink()
+    for name in ("metrics.json", "report.html", "verdicts.csv"):
+        (copy / name).unlink()
     shutil.rmtree(copy / "sheets")
     return copy
 
@@ -58,7 +60,10 @@ def test_json(invoke: Invoke, run_copy: Path, run_folder: Path) -> None:
     assert metrics == json.loads((run_folder / "metrics.json").read_text())
     assert metrics == json.loads((run_copy / "metrics.json").read_text())
     assert _sheets(run_copy) == SHEETS
-    assert done.err == [f"Sheets of the best, median and worst pictures: {run_copy / 'sheets'}"]
+    assert done.err == [
+        f"Sheets of the best, median and worst pictures: {run_copy / 'sheets'}",
+        f"Report: {run_copy / 'report.html'}",
+    ]
 
 
 def test_table(invoke: Invoke, run_copy: Path) -> None:
@@ -125,10 +130,16 @@ def test_ablation_with_other_data(
 def test_out(invoke: Invoke, run_copy: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     done = invoke("evaluate", run_copy, "--out", out, "--json")
-    assert json.loads((out / "metrics.json").read_text()) == json.loads("\n".join(done.out))
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics == json.loads("\n".join(done.out))
+    rows = list(csv.DictReader((out / "verdicts.csv").read_text().splitlines()))
+    found = [row["is_anomalous"] == "true" for row in rows if row["truth"] == "true"]
+    assert sum(found) / len(found) == metrics["tpr"]
+    assert len(rows) == metrics["n_test"]
+    assert f"On {metrics['n_test']} test images it found" in (out / "report.html").read_text()
     assert _sheets(out) == SHEETS
-    assert not (run_copy / "metrics.json").exists()
-    assert not (run_copy / "sheets").exists()
+    for name in ("metrics.json", "sheets", "report.html", "verdicts.csv"):
+        assert not (run_copy / name).exists()
 
 
 def test_other_data_leave_the_runs_own_figures(

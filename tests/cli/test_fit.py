@@ -40,7 +40,8 @@ def test_results_on_stdout_and_the_rest_on_stderr(fitted: Any, run_folder: Path)
     assert said[1].startswith("Training takes about ")
     assert any(line.startswith("step 6/6: select loss ") for line in said)
     assert any(line.startswith("Threshold ") for line in said)
-    assert said[-1] == f"Sheets of the best, median and worst pictures: {run_folder / 'sheets'}"
+    assert said[-2] == f"Sheets of the best, median and worst pictures: {run_folder / 'sheets'}"
+    assert said[-1] == f"Report: {run_folder / 'report.html'}"
 
 
 def test_arguments_arrive(invoke: Invoke, fits: Fits, sample_root: Path, tmp_path: Path) -> None:

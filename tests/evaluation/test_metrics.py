@@ -44,7 +44,17 @@ def flat(pictures, index):
 
 
 def brute_force_aupro(pictures, limit):
-    """Area under the polygon of (FPR, PRO) at every threshold, one region at a time."""
+    """Area under the polygon of `brute_force_curve`."""
+    fpr, pro = brute_force_curve(pictures)
+    end = np.argmax(fpr >= limit)  # The first point there: the curve may rise vertically from it.
+    share = (limit - fpr[end - 1]) / (fpr[end] - fpr[end - 1])
+    x = np.append(fpr[:end], limit)
+    y = np.append(pro[:end], pro[end - 1] + share * (pro[end] - pro[end - 1]))
+    return np.sum(np.diff(x) * (y[:-1] + y[1:]) / 2) / limit
+
+
+def brute_force_curve(pictures):
+    """FPR and PRO at every threshold, one region at a time."""
     regions = []
     for anomaly_map, truth, _ in pictures:
         labels, count = ndimage.label(truth, np.ones((3, 3)))
@@ -53,11 +63,7 @@ def brute_force_aupro(pictures, limit):
     levels = np.unique(flat(pictures, 0))[::-1]
     fpr = np.array([0, *((normal >= t).mean() for t in levels)])
     pro = np.array([0, *(np.mean([(r >= t).mean() for r in regions]) for t in levels)])
-    end = np.argmax(fpr >= limit)  # The first point there: the curve may rise vertically from it.
-    share = (limit - fpr[end - 1]) / (fpr[end] - fpr[end - 1])
-    x = np.append(fpr[:end], limit)
-    y = np.append(pro[:end], pro[end - 1] + share * (pro[end] - pro[end - 1]))
-    return np.sum(np.diff(x) * (y[:-1] + y[1:]) / 2) / limit
+    return fpr, pro
 
 
 @pytest.mark.parametrize("levels", [None, 3])
@@ -168,6 +174,41 @@ def test_aupro_interpolates_inside_a_tie_at_the_limit():
     assert pixels.aupro(0.3) == pytest.approx(0.15)
     assert pixels.aupro(1.0) == pytest.approx(0.5)
     assert pixels.auroc() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("levels", [None, 10, 1])
+def test_overlap_curve_equals_brute_force(levels):
+    pictures = random_pictures(4, levels=levels)
+    curve = accumulate(pictures).overlap_curve()
+    fpr, pro = brute_force_curve(pictures)
+    for level, overlap in curve[1:]:
+        # Where the curve rises vertically its upper end counts.
+        last = np.searchsorted(fpr, level, side="right")
+        known = fpr[:last], pro[:last]
+        if last < len(fpr):
+            known = fpr[: last + 1], pro[: last + 1]
+        assert overlap == pytest.approx(np.interp(level, *known), abs=1e-9)
+    assert (curve[0, 0], curve[-1, 0]) == (0, pytest.approx(0.3))
+
+
+def test_the_overlap_curve_changes_no_figure():
+    pictures = random_pictures(5)
+    before, after = accumulate(pictures), accumulate(pictures)
+    after.overlap_curve()
+    assert (after.auroc(), after.aupro()) == (before.auroc(), before.aupro())
+    after.add(*pictures[0])
+    twice = accumulate([*pictures, pictures[0]])
+    np.testing.assert_array_equal(after.overlap_curve(), twice.overlap_curve())
+
+
+def test_a_perfect_map_has_the_whole_overlap_at_once():
+    truth = np.zeros((6, 6), bool)
+    truth[2:4, 2] = True
+    curve = accumulate([(truth.astype(np.float32), truth, truth)]).overlap_curve()
+    np.testing.assert_array_equal(curve[:, 1], 1)
+    assert (
+        accumulate([(np.zeros((6, 6), np.float32), truth & False, truth)]).overlap_curve() is None
+    )
 
 
 def test_diagonal_pixels_are_one_region():

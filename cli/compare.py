@@ -1,0 +1,71 @@
+"""`ssae-tf compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ssae_tf.cli import options
+
+if TYPE_CHECKING:
+    from ssae_tf.evaluation.comparison import Run
+
+
+@click.command("compare", epilog="Example: ssae-tf compare runs/tile runs/best --out both.html")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="HTML file to write the same to. [default: none]",
+)
+@options.quiet
+def command(runs: tuple[Path, ...], out: Path | None, quiet: bool) -> None:
+    """Show runs side by side.
+
+    Prints the figures of metrics.json, and the settings in which the RUNS differ. Nothing is
+    measured anew: `evaluate` does that.
+    """
+    report = options.reporter(quiet)
+
+    from ssae_tf.evaluation.comparison import compare, tables, write_comparison
+
+    comparison = compare([_read(run) for run in runs])
+    for table in tables(comparison):
+        options.print_table(table)
+    for note in comparison.notes:
+        report.warn(note)
+    if out is not None:
+        write_comparison(out, comparison)
+        report.say(f"Page: {out}")
+
+
+def _read(folder: Path) -> Run:
+    """The records of a finished run.
+
+    Raises:
+        RunError: no such folder, or its records can't be read.
+    """
+    from ssae_tf.errors import RunError
+    from ssae_tf.evaluation.comparison import Run
+    from ssae_tf.files import read_json
+    from ssae_tf.run_folder import CALIBRATION_FILE, CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE
+
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such run folder.")
+    required = (CONFIG_FILE, CALIBRATION_FILE)
+    files = {name: folder / name for name in (*required, METRICS_FILE, ENVIRONMENT_FILE)}
+    found = {
+        name: read_json(path) for name, path in files.items() if name in required or path.is_file()
+    }
+    for name, value in found.items():
+        if not isinstance(value, dict):
+            raise RunError(f"{folder / name}: expected a JSON object.")
+    return Run(
+        str(folder),
+        found[CONFIG_FILE],
+        found.get(METRICS_FILE),
+        found[CALIBRATION_FILE],
+        found.get(ENVIRONMENT_FILE, {}).get("data_hash", ""),
+    )
