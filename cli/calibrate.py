@@ -9,12 +9,32 @@ import click
 from ssae_tf.cli import options
 
 
+def _share(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """A number between 0 and 1, written as it is or in percent."""
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / (100.0 if value.endswith("%") else 1.0)
+    except ValueError:
+        share = -1.0
+    if not 0.0 < share < 1.0:
+        raise click.BadParameter(f"expected a share such as 1% or 0.01, received {value!r}.")
+    return share
+
+
 @click.command("calibrate", epilog="Example: ssae-tf calibrate runs/tile --min-area 40")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--min-area",
     type=click.IntRange(min=1),
     help="Pixels a defect must have. [default: the run's setting]",
+)
+@click.option(
+    "--max-false-alarms",
+    callback=_share,
+    metavar="RATE",
+    help="Accepted share of good parts rejected, such as 1% or 0.01; refused where so few "
+    "calibration images can't promise it. [default: the least that they can]",
 )
 @click.option(
     "--data",
@@ -30,13 +50,18 @@ from ssae_tf.cli import options
 )
 @options.quiet
 def command(
-    run: Path | None, min_area: int | None, data: Path | None, without: tuple[str, ...], quiet: bool
+    run: Path | None,
+    min_area: int | None,
+    max_false_alarms: float | None,
+    data: Path | None,
+    without: tuple[str, ...],
+    quiet: bool,
 ) -> None:
     """Set a run's threshold anew, without training.
 
     RUN is a run folder, by default the newest under runs/. The threshold is the highest score of
-    normal pictures, and of a gate at least one half; no defect is needed. Those that it comes from
-    are named: look at them.
+    normal images, or with --max-false-alarms the one that promises this rate; no defect is needed.
+    Those that it comes from are named: look at them.
     """
     report = options.reporter(quiet)
     folder = options.resolve_run(run, report)
@@ -46,7 +71,12 @@ def command(
 
     use_cores()
     detector = workflow.calibrate(
-        folder, data=data, min_area=min_area, without=without, reporter=report
+        folder,
+        data=data,
+        min_area=min_area,
+        max_false_alarms=max_false_alarms,
+        without=without,
+        reporter=report,
     )
     assert detector.calibration is not None
     click.echo(f"threshold {detector.calibration.threshold!r}")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from ssae_tf.export.formats import FORMATS
 from ssae_tf.export.names import SIGNATURES
 from ssae_tf.export.tensorrt import MODULES
-from ssae_tf.schemas import STRICT, Area, Count, Level, Sha256
+from ssae_tf.schemas import STRICT, Area, Count, FalseAlarms, Level, Sha256
 
 SCHEMA_VERSION = 2
 
@@ -93,6 +93,7 @@ class Metadata(BaseModel):
     threshold: Level
     min_area: Area
     outline: Level | None
+    false_alarms: FalseAlarms | None = None
     category: str
     run_hash: Sha256
     files: dict[str, Sha256]

@@ -162,6 +162,7 @@ ROWS = (
         {"scoring.outline": None},
     ),
     Row("no_smoothing", "the map not smoothed", {"scoring.smoothing_sigma": 0.0}),
+    Row("no_min_area", "a single pixel is a defect", {"min_area": 1}),
 )
 
 

@@ -272,9 +272,10 @@ class ScoringConfig:
             0.8 % of the training pictures' shorter side (of the inspection size, where there is
             one); `fit` writes the number.
         normalize: "location" divides the map by its level at each place in normal pictures.
-        outline: of a gate: the level of the map at which defects end, and below which no
-            calibration sets the threshold. At ½ the network takes a pixel for normal and for
-            corrupted alike. None is the threshold, wherever it lies.
+        outline: of a gate: the level of the map at which defects end where the threshold is higher,
+            and the lowest threshold where training has seen some of the calibration images. At ½
+            the network takes a pixel for normal and for corrupted alike. None is the threshold,
+            wherever it lies.
     """
 
     inspection_size: InspectionSize = None

@@ -68,6 +68,21 @@ class FalseAlarmRate:
         return f"{text}."
 
 
+def no_promise(images: int, seen: int) -> str:
+    """Why nothing is promised where training has seen some of the calibration images.
+
+    Args:
+        images: n, the calibration images.
+        seen: how many of them training has seen.
+    """
+    return (
+        f"No promise can be made: of the {_images(images)} that the threshold comes from, training "
+        f"has seen {seen} too, because there were few. Such images score lower than new ones will, "
+        "so that more good parts will be rejected than their number says. More good images, or "
+        "some in validation/good, allow a promise."
+    )
+
+
 def images_needed(rate: float) -> int:
     """Calibration images from which on a rate of false alarms can be promised: n + 1 ≥ 1 / rate."""
     return max(1, math.ceil(1.0 / rate - 1e-9) - 1)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
+from ssae_tf.conformal import FalseAlarmRate
 from ssae_tf.data.cache import resize
 from ssae_tf.errors import ConfigError, RunError
 from ssae_tf.files import as_json, atomic, write_json, write_text
@@ -47,13 +48,16 @@ class Calibration:
         threshold: in units of the anomaly map; a picture is anomalous when its score is
             strictly greater.
         min_area: pixels of the input picture that a defect must have.
-        scores: image scores of the normal pictures that the threshold comes from: their maximum,
-            or `ScoringConfig.outline` where that is higher.
+        scores: image scores of the normal images that the threshold comes from: one of the highest,
+            or `ScoringConfig.outline` where training has seen some of them and that is higher.
+        false_alarms: how many good images it rejects; None where no promise can be made, because
+            training has seen some of these images, or of runs made before there was one.
     """
 
     threshold: float
     min_area: int
     scores: tuple[float, ...]
+    false_alarms: FalseAlarmRate | None = None
 
     def __post_init__(self) -> None:
         check_rule(self.threshold, self.min_area)
@@ -66,6 +70,7 @@ class Calibration:
             "threshold": self.threshold,
             "n_calibration": len(self.scores),
             "scores": list(self.scores),
+            "false_alarms": self.false_alarms and self.false_alarms.to_dict(),
         }
 
     @classmethod
@@ -81,7 +86,10 @@ class Calibration:
                 f"{path}: expected as many `scores` as `n_calibration` says, "
                 f"{found.n_calibration}. Received: {len(found.scores)}."
             )
-        return cls(found.threshold, found.min_area, tuple(found.scores))
+        promised = None
+        if found.false_alarms is not None:
+            promised = FalseAlarmRate(found.false_alarms.images, found.false_alarms.rank)
+        return cls(found.threshold, found.min_area, tuple(found.scores), promised)
 
 
 @dataclasses.dataclass(frozen=True)

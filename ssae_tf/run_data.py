@@ -110,6 +110,22 @@ def calibration_samples(
     return run_split(folder, config, data)[1].calibrate
 
 
+def training_samples(
+    folder: Path, config: RunConfig, data: str | Path | None
+) -> tuple[Sample, ...]:
+    """The images that a run was trained on; none where they are not to be found any more.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        data: where to look for them first.
+    """
+    try:
+        return run_split(folder, config, data)[1].train
+    except DataError:
+        return ()
+
+
 def run_split(
     folder: Path, config: RunConfig, data: str | Path | None = None
 ) -> tuple[Category, Split]:

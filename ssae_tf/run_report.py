@@ -110,18 +110,20 @@ def _calibrated(
     """Where the threshold comes from; the images with the highest scores go to the gallery."""
     assert detector.calibration is not None
     scores = detector.calibration.scores
+    promised = detector.calibration.false_alarms
+    rank = promised.rank if promised else 1
     split = {} if run is None else _json(run / SPLIT_FILE)
     names = split.get("calibrate", [])
     # `calibrate` may have taken other images since, or left some out.
     if len(names) != len(scores):
-        return Calibrated(scores, None)
+        return Calibrated(scores, None, rank)
     highest = sorted(zip(scores, names, strict=True), reverse=True)[: LIMITS["calibration"]]
     with contextlib.suppress(SsaeError):
         root = load_category(records["data"], detector.config.category).root
         for score, name in highest:
             if not _add(gallery, detector, root / name, name, score):
-                return Calibrated(scores, None)
-    return Calibrated(scores, len(set(names) & set(split.get("train", []))))
+                return Calibrated(scores, None, rank)
+    return Calibrated(scores, len(set(names) & set(split.get("train", []))), rank)
 
 
 def _add(gallery: Gallery, detector: Detector, path: Path, name: str, score: float) -> bool:

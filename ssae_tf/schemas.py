@@ -24,6 +24,7 @@ Level = Annotated[float, Field(ge=0.0)]
 Area = Annotated[int, Field(ge=1, le=2**31 - 1)]
 # Of something that is counted.
 Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -60,6 +61,18 @@ class AreaRule(BaseModel):
     outline: Level | None = None
 
 
+class FalseAlarms(BaseModel):
+    """`ssae_tf.conformal.FalseAlarmRate`."""
+
+    model_config = STRICT
+
+    images: Annotated[int, Field(ge=1)]
+    rank: Annotated[int, Field(ge=1)]
+    expected: Share
+    bound: Share
+    confidence: Share
+
+
 class CalibrationFile(BaseModel):
     """calibration.json."""
 
@@ -70,6 +83,8 @@ class CalibrationFile(BaseModel):
     threshold: Level
     n_calibration: Count
     scores: list[float]
+    # Files of before have none.
+    false_alarms: FalseAlarms | None = None
 
 
 class SplitFile(BaseModel):

@@ -94,12 +94,13 @@ def image_score(anomaly_map: np.ndarray, min_area: int) -> float:
     return float(between[first])
 
 
-def calibrate(scores: Iterable[float], lowest: float = 0.0) -> float:
-    """Threshold from normal pictures: the largest of their image scores (section 4.2).
+def calibrate(scores: Iterable[float], lowest: float = 0.0, rank: int = 1) -> float:
+    """Threshold from normal images: the largest of their image scores (section 4.2).
 
     Args:
         scores: image scores of pictures known to be good and not used for training.
-        lowest: the threshold is no lower, however clean these pictures are.
+        lowest: the threshold is no lower, however clean these images are.
+        rank: k, to take the k-th largest instead.
 
     Raises:
         InputError: there is no score, or one of them is not finite.
@@ -109,7 +110,7 @@ def calibrate(scores: Iterable[float], lowest: float = 0.0) -> float:
         raise InputError("Expected the scores of at least one normal picture. Received none.")
     if not np.isfinite(values).all():
         raise InputError(f"Expected finite scores. Received: {values}.")
-    return max(*values, _finite(lowest, "lowest"))
+    return max(sorted(values, reverse=True)[rank - 1], _finite(lowest, "lowest"))
 
 
 def float32_below(threshold: float) -> np.float32:

@@ -19,6 +19,7 @@ import tensorflow as tf
 from ssae_tf import __version__
 from ssae_tf import config as config_module
 from ssae_tf.config import DOWNSAMPLING, RunConfig
+from ssae_tf.conformal import FalseAlarmRate, no_promise, rank_for
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.images import image_size
@@ -27,7 +28,7 @@ from ssae_tf.data.mvtec import Category, Sample, load_category, read_sample_mask
 from ssae_tf.data.pipeline import CropSampler
 from ssae_tf.data.split import Split, data_hash, split_names, split_normal
 from ssae_tf.detector import Calibration, Detector, load_network, run_config
-from ssae_tf.errors import DataError, InputError, RunError, WriteError, one_line
+from ssae_tf.errors import ConfigError, DataError, InputError, RunError, WriteError, one_line
 from ssae_tf.evaluation.gallery import Gallery
 from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
@@ -48,6 +49,7 @@ from ssae_tf.run_data import (
     own_data,
     tested_category,
     told,
+    training_samples,
 )
 from ssae_tf.run_folder import (
     CONFIG_FILE,
@@ -214,6 +216,7 @@ def calibrate(
     *,
     data: str | Path | None = None,
     min_area: int | None = None,
+    max_false_alarms: float | None = None,
     without: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> Detector:
@@ -226,6 +229,8 @@ def calibrate(
         data: a folder of good images to calibrate on, or where the run's own images are now; None
             for the run's own where they were.
         min_area: pixels that a defect must have; None for the run's own setting.
+        max_false_alarms: accepted share of good images rejected, 0 to 1; None for the least that
+            so many calibration images allow.
         without: file names of pictures to leave out, because they turned out not to be good ones.
         reporter: where progress goes; None for stderr.
 
@@ -245,7 +250,13 @@ def calibrate(
             changed = config_module.override(detector.config, {"min_area": min_area})
             detector = detector.replace(config=changed)
         samples = _left_out(calibration_samples(folder, detector.config, data, reporter), without)
-        detector = calibrated(detector, samples, reporter)
+        detector = calibrated(
+            detector,
+            samples,
+            reporter,
+            seen=training_samples(folder, detector.config, data),
+            max_false_alarms=max_false_alarms,
+        )
         detector.save_calibration(folder)
     if (folder / METRICS_FILE).is_file():
         reporter.say(
@@ -541,11 +552,32 @@ def build_detector(
     detector = Detector(model, config)
     if config.scoring.normalize == "location":
         detector = normalized(detector, split, reporter)
-    return calibrated(detector, split.calibrate, reporter)
+    return calibrated(detector, split.calibrate, reporter, seen=split.train)
 
 
-def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter) -> Detector:
-    """The same detector with the threshold of some normal pictures."""
+def calibrated(
+    detector: Detector,
+    samples: Sequence[Sample],
+    reporter: Reporter,
+    *,
+    seen: Sequence[Sample] = (),
+    max_false_alarms: float | None = None,
+) -> Detector:
+    """The same detector with the threshold of some normal images.
+
+    Args:
+        detector: any; its calibration is not looked at.
+        samples: the images.
+        reporter: where progress goes, and what the threshold promises.
+        seen: images of training. If some of these are among the others, which score lower for it,
+            the threshold is no lower than `ScoringConfig.outline`, and nothing is promised.
+        max_false_alarms: accepted share of good images rejected, on average; None for the least
+            that so many images allow: the threshold is their maximum.
+
+    Raises:
+        DataError: none of the images can be read.
+        ConfigError: so few images, or images of training, can't promise `max_false_alarms`.
+    """
     usable, maps, skipped = of_images(
         lambda picture: detector.inspect(picture)[1],
         samples,
@@ -563,14 +595,24 @@ def calibrated(detector: Detector, samples: Sequence[Sample], reporter: Reporter
     sigma *= max(height / inspected[0], width / inspected[1])
     min_area = detector.config.min_area or default_min_area(height, width, sigma)
     scores = tuple(image_score(map_, min(min_area, map_.size)) for map_ in maps)
-    threshold = threshold_of(scores, detector.config.scoring.outline or 0.0)
-    calibration = Calibration(threshold, min_area, scores)
-    source = f" from {len(scores)} normal pictures"
+    places = {sample.path.resolve() for sample in seen}
+    known = sum(sample.path.resolve() in places for sample in usable)
+    if known and max_false_alarms is not None:
+        raise ConfigError(
+            f"Training has seen {known} of the {len(usable)} calibration images, so that they can "
+            "promise no rate of false alarms: calibrate with --data on good images it has not."
+        )
+    rank = 1 if max_false_alarms is None else rank_for(len(scores), max_false_alarms)
+    lowest = detector.config.scoring.outline if known else None
+    threshold = threshold_of(scores, lowest or 0.0, rank)
+    promised = None if known else FalseAlarmRate(len(scores), rank)
+    source = f"from {len(scores)} normal images"
     if threshold > max(scores):
-        source = f", the lowest for a gate: all {len(scores)} normal pictures are below"
-    reporter.say(f"Threshold {threshold:.4g}{source}, min_area {min_area} pixels.")
+        source = f"the lowest where training has seen some of the {len(scores)} normal images"
+    reporter.say(f"Threshold {threshold:.4g}, {source}; min_area {min_area} pixels.")
     reporter.say(_highest(scores, _names(usable)))
-    return detector.replace(calibration=calibration)
+    reporter.say(promised.sentence() if promised else no_promise(len(scores), known))
+    return detector.replace(calibration=Calibration(threshold, min_area, scores, promised))
 
 
 def _left_out(samples: Sequence[Sample], without: Sequence[str]) -> Sequence[Sample]:

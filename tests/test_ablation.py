@@ -69,19 +69,20 @@ def test_names_are_unique() -> None:
 def test_the_named_rows_are_always_there() -> None:
     assert [row.name for row in ROWS if row.always] == ALWAYS
     # The paper's settings but for the smoothing.
-    assert _names(PLAIN) == [*ALWAYS, "no_smoothing"]
+    assert _names(PLAIN) == [*ALWAYS, "no_smoothing", "no_min_area"]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_row_changes_settings_that_leave_the_weights_alone(row: Row) -> None:
     changed = row.config(QUICK)
-    assert dataclasses.replace(changed, scoring=QUICK.scoring) == QUICK
+    kept = dataclasses.replace(changed, scoring=QUICK.scoring, min_area=QUICK.min_area)
+    assert kept == QUICK
     assert row.sentence
     assert row.sentence[-1] != "."
 
 
 def test_every_row_leaves_something_out_of_the_quick_preset_or_is_not_there() -> None:
-    assert _names(QUICK) == [*ALWAYS, "no_outline", "no_smoothing"]
+    assert _names(QUICK) == [*ALWAYS, "no_outline", "no_smoothing", "no_min_area"]
     kept = [row for row in rows_for(QUICK) if row.name != "network"]
     assert len({(row.config(QUICK), row.network) for row in kept}) == len(kept)
 
@@ -92,6 +93,7 @@ def test_every_row_leaves_something_out_of_the_quick_preset_or_is_not_there() ->
         ("no_normalization", "scoring.normalize", "none"),
         ("no_outline", "scoring.outline", None),
         ("no_smoothing", "scoring.smoothing_sigma", 0.0),
+        ("no_min_area", "min_area", 1),
     ],
 )
 def test_what_a_run_has_not_can_not_be_left_out(name: str, setting: str, value: Any) -> None:
@@ -171,7 +173,7 @@ def test_the_command_prints_what_it_writes(ablated: tuple[Path, str]) -> None:
 
 
 def test_a_run_has_the_named_rows_and_those_of_its_parts(rows: dict[str, Any]) -> None:
-    further = ["no_normalization", "no_smoothing"]
+    further = ["no_normalization", "no_smoothing", "no_min_area"]
     assert list(rows) == [*ALWAYS, *further]
     for figures in rows.values():
         assert tuple(figures) == FIGURES

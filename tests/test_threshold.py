@@ -318,3 +318,9 @@ def test_levels_that_nothing_exceeds_are_refused(level):
 def test_arguments_of_other_types_are_refused(map_, min_area):
     with pytest.raises(InputError, match="Expected"):
         image_score(map_, min_area)
+
+
+def test_threshold_of_a_rank_is_the_kth_largest_score() -> None:
+    scores = [0.3, 0.9, 0.1, 0.5]
+    assert [calibrate(scores, rank=k) for k in (1, 2, 4)] == [0.9, 0.5, 0.1]
+    assert calibrate(scores, lowest=0.6, rank=2) == 0.6

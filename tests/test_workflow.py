@@ -1007,6 +1007,30 @@ def test_pictures_side_by_side_give_the_same(
     assert again.calibration.scores == pytest.approx(scores, rel=1e-5)
 
 
+def test_a_gate_has_a_lowest_threshold_where_training_has_seen_the_images(tmp_path: Path) -> None:
+    """Of a network whose gate is the red channel."""
+    inputs = tf.keras.Input((None, None, 3))
+    outputs = tf.keras.layers.Lambda(lambda x: tf.concat([x, x[..., :1], x], axis=-1))(inputs)
+    config = config_module.override(
+        config_module.preset("quick"),
+        {"model.standardize": False, "scoring.smoothing_sigma": 0.0, "min_area": 1},
+    )
+    detector = Detector(tf.keras.Model(inputs, outputs), config)
+    samples = [Sample(tmp_path / f"{number}.png", "good") for number in range(3)]
+    for number, sample in enumerate(samples):
+        _write(sample.path, np.full((32, 32, 3), 20 * number, np.uint8))
+    unseen, seen = (
+        workflow.calibrated(detector, samples, Listener(), seen=samples[:count]).calibration
+        for count in (0, 1)
+    )
+    assert unseen is not None
+    assert seen is not None
+    assert unseen.threshold == pytest.approx(40 / 255)
+    assert unseen.false_alarms == FalseAlarmRate(3)
+    assert (seen.threshold, seen.false_alarms) == (0.5, None)
+    assert seen.scores == unseen.scores
+
+
 def test_results_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slowly they are kept: those of a whole test set would not fit in memory."""
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
-from ssae_tf.conformal import CONFIDENCE, FalseAlarmRate
+from ssae_tf.conformal import CONFIDENCE, FalseAlarmRate, no_promise
 from ssae_tf.evaluation.charts import histogram, polyline
 from ssae_tf.evaluation.gallery import Gallery, Thumbnail
 from ssae_tf.evaluation.metrics import AUPRO_FPR_LIMIT
@@ -49,10 +49,12 @@ class Calibrated:
         scores: of the good images it was set on.
         seen: how many of these images training has seen too; None where the run keeps no list of
             them, because it was calibrated anew on others.
+        rank: k, the threshold is the k-th highest of the scores, or higher.
     """
 
     scores: Sequence[float]
     seen: int | None
+    rank: int = 1
 
 
 @dataclass(frozen=True)
@@ -145,19 +147,14 @@ def verdict(verdicts: Sequence[Verdict]) -> str:
 def promise(calibrated: Calibrated) -> str:
     """How many good parts will be rejected, or why that can't be said."""
     images, seen = len(calibrated.scores), calibrated.seen
-    sentence = FalseAlarmRate(images).sentence()
+    sentence = FalseAlarmRate(images, calibrated.rank).sentence()
     if seen is None:
         return (
             "The threshold was set anew, on images that the run keeps no list of. If training has "
             f"seen none of them: {sentence[0].lower()}{sentence[1:]}"
         )
     if seen:
-        return (
-            f"No promise can be made: of the {_counted(images, 'good image')} that the threshold "
-            f"comes from, training has seen {seen} too, because there were few. Such images score "
-            "lower than new ones will, so that more good parts will be rejected than their number "
-            "says. More good images, or some in validation/good, allow a promise."
-        )
+        return no_promise(images, seen)
     return sentence
 
 

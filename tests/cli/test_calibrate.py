@@ -128,3 +128,55 @@ def test_an_unfinished_run(invoke: Invoke, run_copy: Path) -> None:
     assert done.err == [
         f"Error: {run_copy}: has no calibration.json, so this is no finished run of `ssae-tf fit`."
     ]
+
+
+@pytest.fixture
+def dozen(tmp_path: Path) -> Path:
+    """Twelve good images that no run has seen."""
+    folder = tmp_path / "dozen"
+    folder.mkdir()
+    for number in range(12):
+        pixels = np.full((24, 24, 3), 20 * number, np.uint8)
+        assert cv2.imwrite(str(folder / f"{number}.png"), pixels)
+    return folder
+
+
+@pytest.mark.parametrize("rate", ["20%", "0.2"])
+def test_a_rate_of_false_alarms_takes_the_rank_that_promises_it(
+    invoke: Invoke, run_copy: Path, dozen: Path, rate: str
+) -> None:
+    done = invoke("calibrate", run_copy, "--data", dozen, "--max-false-alarms", rate)
+    after = _calibration(run_copy)
+    # Two of thirteen are within 20 %, three are not.
+    assert after["false_alarms"]["rank"] == 2
+    assert after["false_alarms"]["expected"] == 2 / 13
+    assert after["threshold"] == sorted(after["scores"])[-2]
+    assert done.err[2].startswith("From 12 good images: expect about 1 in 6 good parts ")
+
+
+def test_a_rate_that_needs_more_images_is_refused_with_their_number(
+    invoke: Invoke, run_copy: Path, dozen: Path
+) -> None:
+    before = (run_copy / "calibration.json").read_bytes()
+    done = invoke("calibrate", run_copy, "--data", dozen, "--max-false-alarms", "1%")
+    assert done.code == 1
+    assert "99 are needed" in done.error
+    assert (run_copy / "calibration.json").read_bytes() == before
+
+
+def test_images_of_training_promise_nothing(invoke: Invoke, run_copy: Path) -> None:
+    data = json.loads((run_copy / "environment.json").read_text())["data"]
+    good = Path(data) / "tile" / "train" / "good"
+    done = invoke("calibrate", run_copy, "--data", good)
+    assert _calibration(run_copy)["false_alarms"] is None
+    assert done.err[2].startswith("No promise can be made: of the ")
+    done = invoke("calibrate", run_copy, "--data", good, "--max-false-alarms", "50%")
+    assert done.code == 1
+    assert done.error.startswith("Error: Training has seen ")
+
+
+@pytest.mark.parametrize("rate", ["0", "100%", "-1%", "2", "few", "nan", ""])
+def test_what_is_no_rate_is_a_usage_error(invoke: Invoke, run_copy: Path, rate: str) -> None:
+    done = invoke("calibrate", run_copy, "--max-false-alarms", rate)
+    assert done.code == 2
+    assert "expected a share such as 1% or 0.01" in done.error
