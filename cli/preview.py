@@ -32,10 +32,10 @@ def command(
     report = options.reporter(quiet)
     root = options.resolve_data(data, report)
 
-    from ssae_tf import workflow
     from ssae_tf.data.mvtec import load_category
+    from ssae_tf.preview import preview
 
     name = load_category(root, category).name
     config = options.build_config(settings, name, report)
-    path = workflow.preview(root, category, config, out, rows, reporter=report)
+    path = preview(root, category, config, out, rows, reporter=report)
     options.print_path(path)

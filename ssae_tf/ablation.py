@@ -19,13 +19,15 @@ from typing import Any
 import tensorflow as tf
 
 from ssae_tf import config as config_module
-from ssae_tf import workflow
+from ssae_tf.calibration import build_detector
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.detector import Detector, load_network
+from ssae_tf.evaluation.run import check_test_set, measure_test_set
 from ssae_tf.models.gated import Blend
 from ssae_tf.models.keras_defaults import keras_defaults
 from ssae_tf.models.weights import save_weights
+from ssae_tf.preparation import decoded
 from ssae_tf.progress import Reporter
 from ssae_tf.run_data import run_split, tested_category
 from ssae_tf.run_folder import WEIGHTS_FILE
@@ -69,7 +71,7 @@ class Source:
         """The images to train on and to select with, decoded."""
         parts = {"train": self.split.train, "select": self.split.select}
         config, reporter = self.detector.config, self.reporter
-        train, select = (workflow.decoded(parts[n], config, n, reporter) for n in parts)
+        train, select = (decoded(parts[n], config, n, reporter) for n in parts)
         return train, select
 
     def build(self, config: RunConfig, network: Network | None = None) -> Detector:
@@ -80,7 +82,7 @@ class Source:
             network: makes what stands in the network's place; None for the run's own.
         """
         model = self.detector.model if network is None else network(self, config)
-        return workflow.build_detector(model, config, self.split, self.reporter)
+        return build_detector(model, config, self.split, self.reporter)
 
 
 Network = Callable[[Source, RunConfig], tf.keras.Model]
@@ -198,7 +200,7 @@ def ablate(
     source = Source(Path(run), reporter, data)
     own = source.detector.config
     tested = tested_category(Path(run), own, data, category)
-    workflow.check_test_set(tested, reporter)
+    check_test_set(tested, reporter)
     # Where a run has few parts, several rows are the same detector.
     done: dict[tuple[RunConfig, Network | None], dict[str, float | None]] = {}
     results = {}
@@ -208,7 +210,7 @@ def ablate(
             reporter.say(f"{row.name}: {row.sentence}.")
             with _retracing_not_told():
                 detector = source.detector if key == (own, None) else source.build(*key)
-                metrics, _ = workflow.measure_test_set(detector, tested, reporter)
+                metrics, _ = measure_test_set(detector, tested, reporter)
             done[key] = {name: metrics[name] for name in FIGURES}
         results[row.name] = done[key]
     return results

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ssae_tf import detector, workflow
+from ssae_tf.evaluation import run as evaluation_run
 from ssae_tf.progress import Reporter
 
 
@@ -60,7 +61,7 @@ def put_grey_network(monkeypatch: pytest.MonkeyPatch, trainer: type) -> tf.keras
         path.write_bytes(b"")
 
     model, gated = grey_network(), half_open_network()
-    monkeypatch.setattr(workflow, "write_sheet", write_sheet)
+    monkeypatch.setattr(evaluation_run, "write_sheet", write_sheet)
     monkeypatch.setattr(workflow, "Trainer", trainer)
     for module in (workflow, detector):
         monkeypatch.setattr(

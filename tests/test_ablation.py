@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssae_tf import ablation, workflow
+from ssae_tf import ablation
 from ssae_tf import config as config_module
 from ssae_tf.ablation import FIGURES, ROWS, Row, Source, ablate, identity, rows_for, untrained
 from ssae_tf.cli.main import run
@@ -24,6 +24,7 @@ from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import load_category
 from ssae_tf.detector import Detector
 from ssae_tf.errors import ConfigError, DataError
+from ssae_tf.evaluation.run import measure_test_set
 from ssae_tf.models.autoencoder import autoencoder
 from stand_ins import Listener
 
@@ -133,7 +134,7 @@ def test_the_identity_tells_nothing_apart_by_the_papers_map(source: Source) -> N
     config = BY_NAME["paper_map"].config(source.detector.config)
     detector = source.build(config, identity)
     found = load_category(source.split.root.parent, "tile")
-    metrics, _ = workflow.measure_test_set(detector, found, Listener())
+    metrics, _ = measure_test_set(detector, found, Listener())
     assert metrics["image_auroc"] == metrics["pixel_auroc"] == 0.5
     assert (metrics["tpr"], metrics["tnr"]) == (0.0, 1.0)
 
@@ -205,7 +206,7 @@ def test_rows_that_do_not_differ_are_measured_once(
         measured.append(detector)
         return dict.fromkeys(FIGURES, 0.5), []
 
-    monkeypatch.setattr(workflow, "measure_test_set", measure)
+    monkeypatch.setattr(ablation, "measure_test_set", measure)
     chosen = (BY_NAME["as_shipped"], BY_NAME["network"])
     listener = Listener()
     assert list(ablate(run_folder, rows=chosen, reporter=listener)) == ["as_shipped", "network"]

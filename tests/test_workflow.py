@@ -22,8 +22,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ssae_tf import calibration as calibration_module
 from ssae_tf import config as config_module
 from ssae_tf import per_image, run_report, workflow
+from ssae_tf import preview as preview_module
 from ssae_tf.config import RunConfig, from_dict
 from ssae_tf.conformal import FalseAlarmRate
 from ssae_tf.data.cache import PictureCache
@@ -32,6 +34,7 @@ from ssae_tf.data.mvtec import Sample, load_category
 from ssae_tf.data.split import Split
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
+from ssae_tf.evaluation import run as evaluation_run
 from ssae_tf.files import not_written
 from ssae_tf.progress import Reporter
 from ssae_tf.residual_normalization import location_weights
@@ -225,14 +228,14 @@ def test_weights_only_where_they_are_asked_for(
     monkeypatch: pytest.MonkeyPatch,
     normalize: str,
 ) -> None:
-    monkeypatch.setattr(workflow, "_WEIGHTING_PICTURES", 4)
+    monkeypatch.setattr(calibration_module, "_WEIGHTING_PICTURES", 4)
     seen: list[Any] = []
 
     def weights(maps: list[Any], **symmetries: bool) -> np.ndarray:
         seen.append(len(maps))
         return np.full((2, 2), 1.5, np.float32)
 
-    monkeypatch.setattr(workflow, "location_weights", weights)
+    monkeypatch.setattr(calibration_module, "location_weights", weights)
     plain = fit(config=config_module.override(config, {"scoring.normalize": "none"}))
     changes = {"scoring.normalize": normalize}
     fitted = fit(config=config_module.override(config, changes), overwrite=True)
@@ -247,7 +250,7 @@ def test_weights_only_where_they_are_asked_for(
 def test_with_few_pictures_the_threshold_is_that_of_one_nothing_was_fitted_to() -> None:
     samples = [Sample(Path(f"{index}.png"), "good") for index in range(4)]
     train, select = tuple(samples[:3]), tuple(samples[3:])
-    used = workflow._not_calibrated_with
+    used = calibration_module._not_calibrated_with
     assert used(Split(train, select, tuple(samples))) == list(train)
     # With parts of their own, and with so few that each is in every part.
     assert used(Split(train[:2], select, train[2:])) == [*select, *train[:2]]
@@ -586,7 +589,7 @@ def test_a_place_that_can_not_be_written_is_named_before_training(
     def read_no_picture(*_: object) -> None:
         raise AssertionError("the pictures were read first")
 
-    monkeypatch.setattr(workflow, "_prepare", read_no_picture)
+    monkeypatch.setattr(workflow, "prepare", read_no_picture)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"run: can't be made, .*file is a file\.$"):
         fit(out=tmp_path / "file" / "deep" / "run")
@@ -884,7 +887,7 @@ def test_a_sheet_that_fails_costs_no_figures(
     listener: Listener,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drawn = workflow.write_sheet
+    drawn = evaluation_run.write_sheet
     kept = []
 
     def write_sheet(path: Path, *arguments: Any, **options: Any) -> None:
@@ -893,7 +896,7 @@ def test_a_sheet_that_fails_costs_no_figures(
             raise ValueError("no\nroom")
         drawn(path, *arguments, **options)
 
-    monkeypatch.setattr(workflow, "write_sheet", write_sheet)
+    monkeypatch.setattr(evaluation_run, "write_sheet", write_sheet)
     fitted = fit()
     assert kept == [True] * 4
     assert fitted.metrics == _json(fitted.folder / "metrics.json")
@@ -1000,7 +1003,7 @@ def test_pictures_side_by_side_give_the_same(
     assert len(seen) == 3
     scores = _json(run_folder / "calibration.json")["scores"]
     detector = Detector.load(run_folder)
-    again = workflow.calibrated(
+    again = calibration_module.calibrated(
         detector, run_split(run_folder, detector.config)[1].calibrate, Listener()
     )
     assert again.calibration is not None
@@ -1020,7 +1023,9 @@ def test_a_gate_has_a_lowest_threshold_where_training_has_seen_the_images(tmp_pa
     for number, sample in enumerate(samples):
         _write(sample.path, np.full((32, 32, 3), 20 * number, np.uint8))
     unseen, seen = (
-        workflow.calibrated(detector, samples, Listener(), seen=samples[:count]).calibration
+        calibration_module.calibrated(
+            detector, samples, Listener(), seen=samples[:count]
+        ).calibration
         for count in (0, 1)
     )
     assert unseen is not None
@@ -1291,10 +1296,10 @@ def test_preview_shows_pictures_as_training_corrupts_them(
     def draw(path: Path, columns: dict[str, Any]) -> None:
         drawn.update(columns, path=path)
 
-    monkeypatch.setattr(workflow, "write_grid", draw)
+    monkeypatch.setattr(preview_module, "write_grid", draw)
     stage = {"size": 32, "batch_size": 1, "steps": 1}
     config = from_dict({"data": {"sampling": sampling}, "training": {"stages": [stage]}})
-    path = workflow.preview(
+    path = preview_module.preview(
         sample_root, "tile", config, tmp_path / "out", rows=3, reporter=Listener()
     )
     assert path == drawn.pop("path") == tmp_path / "out" / "preview.png"
@@ -1315,5 +1320,5 @@ def test_preview_shows_pictures_as_training_corrupts_them(
 
 def test_preview_needs_pictures(sample_root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no category 'slate'"):
-        workflow.preview(sample_root, "slate", RunConfig(), tmp_path / "out")
+        preview_module.preview(sample_root, "slate", RunConfig(), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from ssae_tf import config as config_module
 from ssae_tf import detector as detector_module
-from ssae_tf import workflow
 from ssae_tf.benchmark.methods import METHODS, corruption_study
 from ssae_tf.benchmark.plan import Plan
 from ssae_tf.benchmark.results import Results
@@ -25,6 +24,7 @@ from ssae_tf.benchmark.run import run
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.errors import ConfigError, RunError
+from ssae_tf.evaluation import run as evaluation_run
 from ssae_tf.progress import Reporter
 from ssae_tf.training.loop import TrainingDiverged, TrainingInterrupted
 from ssae_tf.training.schedule import with_steps
@@ -99,7 +99,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     compile_ = detector_module._compiled
     monkeypatch.setattr(detector_module, "_compiled", compiled)
     # A third of a run's time, which no benchmark looks at; the real training has it.
-    monkeypatch.setattr(workflow, "_projection", lambda *_: {})
+    monkeypatch.setattr(evaluation_run, "_projection", lambda *_: {})
     return machine
 
 

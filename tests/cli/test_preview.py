@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ssae_tf import workflow
+from ssae_tf import preview as preview_module
 
 Invoke = Callable[..., Any]
 STAGES = 'training.stages=[{"size": 32, "batch_size": 1, "steps": 1}]'
@@ -53,7 +53,7 @@ def test_arguments_arrive(
         calls.append((*arguments, reporter.quiet))
         return tmp_path / "preview.png"
 
-    monkeypatch.setattr(workflow, "preview", preview)
+    monkeypatch.setattr(preview_module, "preview", preview)
     done = invoke("preview", "--data", sample_root, "--out", tmp_path)
     assert "--preset paper" in done.error
     invoke(

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ssae_tf import calibration, workflow
 from ssae_tf import detector as detector_module
-from ssae_tf import workflow
 from ssae_tf.config import RunConfig
 from ssae_tf.data.split import split_normal
 from ssae_tf.detector import Calibration, Detector
-from ssae_tf.files import atomic, write_text
+from ssae_tf.files import atomic, write_json, write_text
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
+from ssae_tf.preparation import Prepared
 
 
 def network(config: RunConfig, weights: Path | None = None) -> tf.keras.Model:
@@ -61,22 +62,31 @@ def put(change: Callable[[Any, str, Any], None]) -> None:
         change: `setattr`, or that of a test that takes it back.
     """
 
-    def prepare(found: Any, config: RunConfig, reporter: Any) -> Any:
-        return found, split_normal(found, 0, 0.1, 0.25), Trainer(config)
+    def prepare(found: Any, config: RunConfig, reporter: Any) -> Prepared:
+        nothing: Any = None
+        return Prepared(found, split_normal(found, 0, 0.1, 0.25), nothing, nothing, config)
 
-    def calibrated(detector: Detector, *_: Any) -> Detector:
+    def calibrated(detector: Detector, *_: Any, **__: Any) -> Detector:
         area = detector.config.min_area or 1
         threshold = float(detector.config.training.seed)
         return detector.replace(calibration=Calibration(threshold, area, (threshold,)))
 
-    def evaluate(detector: Detector, found: Any, sheets: Path, reporter: Any) -> dict[str, Any]:
-        sheets.mkdir(exist_ok=True)
-        (sheets / "good.png").write_bytes(b"a sheet")
-        return {"threshold": float(detector.config.training.seed)}
+    def evaluate(
+        detector: Detector, found: Any, out: Path, reporter: Any, run: Any
+    ) -> dict[str, Any]:
+        metrics = {"threshold": float(detector.config.training.seed)}
+        write_json(out / "metrics.json", metrics)
+        (out / "sheets").mkdir(exist_ok=True)
+        (out / "sheets" / "good.png").write_bytes(b"a sheet")
+        write_text(out / "verdicts.csv", "path\n")
+        write_text(out / "report.html", "<!doctype html>\n")
+        return metrics
 
-    change(workflow, "_prepare", prepare)
-    change(workflow, "calibrated", calibrated)
-    change(workflow, "_evaluate", evaluate)
+    change(workflow, "prepare", prepare)
+    change(workflow, "Trainer", lambda train, select, config, reporter: Trainer(config))
+    for module in (workflow, calibration):
+        change(module, "calibrated", calibrated)
+    change(workflow, "evaluate_detector", evaluate)
     for module in (workflow, detector_module):
         change(module, "load_network", network)
 

@@ -1,0 +1,189 @@
+"""What is estimated from normal images: the threshold, and the weights of residuals by location."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf.config import RunConfig
+from ssae_tf.conformal import FalseAlarmRate, no_promise, rank_for
+from ssae_tf.data.mvtec import Sample
+from ssae_tf.data.split import Split
+from ssae_tf.detector import Calibration, Detector
+from ssae_tf.errors import ConfigError, DataError
+from ssae_tf.per_image import of_images, warn_of_skipped
+from ssae_tf.progress import Reporter
+from ssae_tf.residual_normalization import location_weights
+from ssae_tf.threshold import calibrate as threshold_of
+from ssae_tf.threshold import default_min_area, image_score
+
+# Enough for every place, and no long wait.
+_WEIGHTING_PICTURES = 40
+# Of calibration: how many are named, and from how many on a tenth of them says something.
+_HIGHEST_NAMED, _FEWEST_FOR_SHARES = 3, 10
+
+
+def build_detector(
+    model: tf.keras.Model,
+    config: RunConfig,
+    split: Split,
+    reporter: Reporter,
+) -> Detector:
+    """A detector around a network, with all that is estimated from normal images.
+
+    Args:
+        model: F.
+        config: which parts the detector has.
+        split: the images of the run.
+        reporter: where progress goes.
+
+    Returns:
+        The detector with its weights, if it has any, and its threshold.
+    """
+    detector = Detector(model, config)
+    if config.scoring.normalize == "location":
+        detector = normalized(detector, split, reporter)
+    return calibrated(detector, split.calibrate, reporter, seen=split.train)
+
+
+def calibrated(
+    detector: Detector,
+    samples: Sequence[Sample],
+    reporter: Reporter,
+    *,
+    seen: Sequence[Sample] = (),
+    max_false_alarms: float | None = None,
+) -> Detector:
+    """The same detector with the threshold of some normal images.
+
+    Args:
+        detector: any; its calibration is not looked at.
+        samples: the images.
+        reporter: where progress goes, and what the threshold promises.
+        seen: images of training. If some of these are among the others, which score lower for it,
+            the threshold is no lower than `ScoringConfig.outline`, and nothing is promised.
+        max_false_alarms: accepted share of good images rejected, on average; None for the least
+            that so many images allow: the threshold is their maximum.
+
+    Raises:
+        DataError: none of the images can be read.
+        ConfigError: so few images, or images of training, can't promise `max_false_alarms`.
+    """
+    usable, maps, skipped = of_images(
+        lambda picture: detector.inspect(picture)[1],
+        samples,
+        detector.config.data,
+        "Calibrating",
+        reporter,
+    )
+    if not maps:
+        raise DataError(f"None of the {len(samples)} calibration pictures can be read.")
+    warn_of_skipped(skipped, reporter)
+    height, width = (round(side) for side in np.median([map_.shape for map_ in maps], axis=0))
+    # The map is smoothed at the inspection size, and min_area counts pixels of the picture.
+    inspected = detector.inspection_size or (height, width)
+    sigma = detector.config.scoring.sigma
+    sigma *= max(height / inspected[0], width / inspected[1])
+    min_area = detector.config.min_area or default_min_area(height, width, sigma)
+    scores = tuple(image_score(map_, min(min_area, map_.size)) for map_ in maps)
+    places = {sample.path.resolve() for sample in seen}
+    known = sum(sample.path.resolve() in places for sample in usable)
+    if known and max_false_alarms is not None:
+        raise ConfigError(
+            f"Training has seen {known} of the {len(usable)} calibration images, so that they can "
+            "promise no rate of false alarms: calibrate with --data on good images it has not."
+        )
+    rank = 1 if max_false_alarms is None else rank_for(len(scores), max_false_alarms)
+    lowest = detector.config.scoring.outline if known else None
+    threshold = threshold_of(scores, lowest or 0.0, rank)
+    promised = None if known else FalseAlarmRate(len(scores), rank)
+    source = f"from {len(scores)} normal images"
+    if threshold > max(scores):
+        source = f"the lowest where training has seen some of the {len(scores)} normal images"
+    reporter.say(f"Threshold {threshold:.4g}, {source}; min_area {min_area} pixels.")
+    reporter.say(_highest(scores, _names(usable)))
+    reporter.say(promised.sentence() if promised else no_promise(len(scores), known))
+    return detector.replace(calibration=Calibration(threshold, min_area, scores, promised))
+
+
+def left_out(samples: Sequence[Sample], without: Sequence[str]) -> Sequence[Sample]:
+    """Calibration pictures without some of them.
+
+    Raises:
+        DataError: a name is none of theirs or that of several, or no picture is left.
+    """
+    named = set()
+    for name in without:
+        parts = Path(name).parts
+        matches = [sample for sample in samples if sample.path.parts[-len(parts) :] == parts]
+        if not matches:
+            raise DataError(f"{name}: no calibration picture has this file name.")
+        if len(matches) > 1:
+            both = ", ".join(f"{sample.path.parent.name}/{name}" for sample in matches[:2])
+            raise DataError(f"{name}: expected the name of one calibration image, found {both}.")
+        named.update(matches)
+    kept = [sample for sample in samples if sample not in named]
+    if not kept:
+        raise DataError("All calibration pictures are left out: a threshold needs one at least.")
+    return kept
+
+
+def _names(samples: Sequence[Sample]) -> list[str]:
+    """Names that tell images apart: of their files, or with the folders in which they differ."""
+    names = [sample.path.name for sample in samples]
+    if len(set(names)) == len(names):
+        return names
+    root = os.path.commonpath([sample.path.parent for sample in samples])
+    return [sample.path.relative_to(root).as_posix() for sample in samples]
+
+
+def _highest(scores: Sequence[float], names: Sequence[str]) -> str:
+    """Which pictures a threshold comes from, and how far they are above the others."""
+    ranked = sorted(zip(scores, names, strict=True), reverse=True)
+    shown = ", ".join(f"{name} {score:.4g}" for score, name in ranked[:_HIGHEST_NAMED])
+    line = f"Highest: {shown}"
+    if len(scores) >= _FEWEST_FOR_SHARES:
+        line += f"; nine in ten have at most {np.quantile(scores, 0.9, method='higher'):.4g}"
+    return f"{line}."
+
+
+def normalized(detector: Detector, split: Split, reporter: Reporter) -> Detector:
+    """The same detector with weights by location, from pictures that set no threshold.
+
+    Those that training has seen will do: locations are compared with each other.
+
+    Args:
+        detector: any; its weights are not looked at.
+        split: the pictures of the run.
+        reporter: where progress goes.
+    """
+    settings = detector.config.data
+    plain = detector.replace(weights=None)
+    _, maps, _ = of_images(
+        lambda picture: plain.inspect(picture)[1],
+        _not_calibrated_with(split)[:_WEIGHTING_PICTURES],
+        settings,
+        "Looking at normal pictures",
+        reporter,
+    )
+    weights = location_weights(
+        maps,
+        left_right=settings.flip_horizontal,
+        top_bottom=settings.flip_vertical,
+        turned=settings.rotate,
+    )
+    return detector.replace(weights=weights)
+
+
+def _not_calibrated_with(split: Split) -> list[Sample]:
+    """Normal pictures whose scores may get used to, those unseen by training first.
+
+    Where there are too few for parts of their own, those are left out that training left out too:
+    the highest score makes the threshold, which is then that of a picture nothing was fitted to.
+    """
+    kept = set(split.select) & set(split.calibrate) - set(split.train)
+    return [one for one in dict.fromkeys((*split.select, *split.train)) if one not in kept]

@@ -1,0 +1,165 @@
+"""Measuring a detector on the test images of a category: figures, sheets, report (section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ssae_tf.data.kinds import GOOD
+from ssae_tf.data.mvtec import Category, Sample, read_sample_mask
+from ssae_tf.detector import Detector
+from ssae_tf.errors import DataError, one_line
+from ssae_tf.evaluation.gallery import Gallery
+from ssae_tf.evaluation.projection import error_sums, projection_figures
+from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
+from ssae_tf.evaluation.report import Measured
+from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_sheet
+from ssae_tf.files import write_json
+from ssae_tf.per_image import apply_to, of_images, warn_of_skipped
+from ssae_tf.progress import Reporter
+from ssae_tf.result import Result
+from ssae_tf.run_data import told
+from ssae_tf.run_folder import METRICS_FILE, SHEETS_FOLDER
+from ssae_tf.run_report import gallery_for, write_results
+
+_PROJECTION_IMAGES = 40
+
+
+def evaluate_detector(
+    detector: Detector,
+    found: Category,
+    out: Path | None,
+    reporter: Reporter,
+    run: Path | None,
+) -> dict[str, Any]:
+    """metrics.json's content for the test images; written to a folder, with sheets, if given."""
+    gallery = gallery_for(detector)
+    metrics, evaluation = measure_test_set(detector, found, reporter, gallery)
+    metrics["projection"] = _projection(detector, found, reporter)
+    if out is not None:
+        write_json(out / METRICS_FILE, metrics)
+        verdicts = evaluation.verdicts
+        _write_sheets(detector, found, verdicts, out / SHEETS_FOLDER, reporter, gallery)
+        tested = Measured(verdicts, metrics, evaluation.overlap_curve, str(found.root))
+        write_results(out, detector, found, reporter, run=run, tested=tested, gallery=gallery)
+    return metrics
+
+
+def check_test_set(found: Category, reporter: Reporter) -> None:
+    """Passes on the warnings of a category that a detector is measured on.
+
+    Raises:
+        DataError: it has no test images.
+    """
+    if not found.test:
+        raise DataError(f"{found.root}: has no test pictures (test/<kind>/*).")
+    told(found, reporter)
+
+
+def measure_test_set(
+    detector: Detector, found: Category, reporter: Reporter, gallery: Gallery | None = None
+) -> tuple[dict[str, Any], Evaluation]:
+    """`Evaluation.metrics` of a calibrated detector for the test images, and the evaluation.
+
+    Images with a wrong verdict are added to a gallery, if there is one.
+
+    Raises:
+        DataError: an image can't be used and is not to be left out, or none can.
+    """
+    calibration = detector.calibration
+    assert calibration is not None
+    evaluation = Evaluation()
+
+    def measured(sample: Sample) -> PictureResult:
+        inspected = detector.predict(sample.path)
+        result = _measured(inspected, sample, found.root)
+        if gallery is not None:
+            gallery.add_if_wrong(result, inspected.picture, inspected.reconstruction)
+        return result
+
+    with reporter.task("Evaluating", len(found.test)) as task:
+        skipped = apply_to(
+            measured,
+            found.test,
+            task,
+            detector.config.data.skip_unreadable,
+            evaluation.add,
+        )
+    if not evaluation.verdicts:
+        raise DataError(f"{found.root}: none of its {len(found.test)} test pictures can be used.")
+    warn_of_skipped(skipped, reporter)
+    metrics = evaluation.metrics(calibration.threshold, calibration.min_area)
+    return metrics, evaluation
+
+
+def _projection(detector: Detector, found: Category, reporter: Reporter) -> dict[str, Any]:
+    """`projection_figures` of the normal test images, as they are inspected."""
+    good = [sample for sample in found.test if sample.kind == GOOD]
+    _, sums, _ = of_images(
+        lambda picture: error_sums(detector.reconstruct, detector.as_inspected(picture)),
+        _spread(good, _PROJECTION_IMAGES),
+        detector.config.data,
+        "Repairing synthetic anomalies",
+        reporter,
+    )
+    return projection_figures(sums)
+
+
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """At most so many samples, evenly spread over all."""
+    count = min(len(samples), count)
+    return [samples[len(samples) * index // count] for index in range(count)]
+
+
+def _measured(inspected: Result, sample: Sample, root: Path) -> PictureResult:
+    height, width = inspected.mask.shape
+    return PictureResult(
+        path=str(sample.path.relative_to(root)),
+        kind=sample.kind,
+        score=inspected.score,
+        is_anomalous=inspected.is_anomalous,
+        anomaly_map=inspected.anomaly_map,
+        predicted_mask=inspected.mask,
+        true_mask=read_sample_mask(sample, (height, width)),
+        defects=len(inspected.defects),
+        area=sum(defect.area for defect in inspected.defects),
+    )
+
+
+def _write_sheets(
+    detector: Detector,
+    found: Category,
+    verdicts: Sequence[Verdict],
+    folder: Path,
+    reporter: Reporter,
+    gallery: Gallery,
+) -> None:
+    """One sheet for each kind: the best, median and worst judged images; a warning if it fails.
+
+    The median one of each kind is added to the gallery.
+    """
+    assert detector.calibration is not None
+    kinds = sorted({verdict.kind for verdict in verdicts})
+    picked = {kind: pick_rows([v for v in verdicts if v.kind == kind]) for kind in kinds}
+    samples = {str(sample.path.relative_to(found.root)): sample for sample in found.test}
+    with reporter.task("Drawing sheets", sum(map(len, picked.values()))) as task:
+        for kind, choices in picked.items():
+            path = folder / f"{kind}.png"
+            # The figures are there already, and no sheet is worth losing what comes after it.
+            try:
+                rows, median = [], choices[len(choices) // 2]
+                for label, verdict in choices:
+                    # Images and maps of the whole test set would not fit in memory.
+                    sample = samples[verdict.path]
+                    again = detector.predict(sample.path)
+                    assert again.reconstruction is not None
+                    result = _measured(again, sample, found.root)
+                    rows.append(SheetRow(label, result, again.picture, again.reconstruction))
+                    if verdict is median[1]:
+                        gallery.add("typical", result, again.picture, again.reconstruction)
+                    task.advance()
+                threshold = detector.calibration.threshold
+                write_sheet(path, rows, f"{found.name}: {kind}", threshold=threshold)
+            except Exception as error:
+                reporter.warn(f"{path}: the sheet can't be drawn ({one_line(error)}).")

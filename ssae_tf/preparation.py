@@ -1,0 +1,136 @@
+"""From a folder to what training takes: images split, checked and decoded."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+
+import numpy as np
+
+from ssae_tf import config as config_module
+from ssae_tf.config import DOWNSAMPLING, RunConfig
+from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.images import image_size
+from ssae_tf.data.mvtec import Category, Sample, read_sample_mask
+from ssae_tf.data.split import Split, split_normal
+from ssae_tf.errors import DataError
+from ssae_tf.per_image import each, warn_of_skipped
+from ssae_tf.progress import Reporter
+from ssae_tf.run_data import told
+
+# From how many warnings about a folder on a look at the whole of it helps more.
+_MANY_WARNINGS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What training takes.
+
+    Attributes:
+        found: the category without the images that are left out.
+        split: its parts, likewise.
+        train, select: the decoded images of these parts.
+        config: the settings, with what waited for the size of the images.
+    """
+
+    found: Category
+    split: Split
+    train: PictureCache
+    select: PictureCache
+    config: RunConfig
+
+
+def prepare(found: Category, config: RunConfig, reporter: Reporter) -> Prepared:
+    """Splits, checks and decodes the images of a category.
+
+    Raises:
+        DataError: one of the pictures or masks can't be used, and is not to be left out.
+    """
+    told(found, reporter)
+    settings = config.data
+    split = split_normal(
+        found,
+        config.training.seed,
+        settings.select_fraction,
+        settings.calibrate_fraction,
+        settings.group,
+    )
+    for note in split.notes:
+        reporter.warn(note)
+    if len(found.warnings) >= _MANY_WARNINGS:
+        reporter.say(f"`ssae-tf check {shlex.quote(str(found.root))}` says what to do about them.")
+
+    caches = {
+        name: decoded(getattr(split, name), config, name, reporter) for name in ("train", "select")
+    }
+    # What only the end needs is looked at as well: hours of training should not end in an error.
+    late = {"calibration": split.calibrate, "test": found.test}
+    checked = {name: _checked(late[name], config, name, reporter) for name in late}
+    warn_of_skipped(
+        [message for cache in caches.values() for message in cache.skipped]
+        + [message for _, messages in checked.values() for message in messages],
+        reporter,
+    )
+    found = dataclasses.replace(found, test=checked["test"][0])
+    split = dataclasses.replace(
+        split,
+        train=tuple(caches["train"].samples),
+        select=tuple(caches["select"].samples),
+        calibrate=checked["calibration"][0],
+    )
+    if not split.calibrate:
+        raise DataError(f"{found.root}: none of the calibration pictures can be used.")
+    pictures = caches["train"].pictures
+    place = "in memory" if caches["train"].location == "memory" else "on disk"
+    good = len({*split.train, *split.select, *split.calibrate})
+    reporter.say(
+        f"{found.name}: {good} good pictures ({len(split.train)} train, "
+        f"{len(split.select)} select, {len(split.calibrate)} calibrate), {len(found.test)} test; "
+        f"decoded pictures are kept {place}."
+    )
+    largest = max(stage.size for stage in config.training.stages)
+    small = sum(min(picture.shape[:2]) < largest for picture in pictures)
+    if small and settings.sampling == "crop":
+        reporter.say(
+            f"{small} of {len(pictures)} training pictures are smaller than crops of {largest}²: "
+            "they are continued by reflection."
+        )
+    config = config_module.resolve(config, _side(config, pictures))
+    return Prepared(found, split, caches["train"], caches["select"], config)
+
+
+def _side(config: RunConfig, pictures: Sequence[np.ndarray]) -> float:
+    """Shorter side of a typical picture as the network will see it, pixels."""
+    size = config.inspection_size
+    return float(np.median([min(size or picture.shape[:2]) for picture in pictures]))
+
+
+def _checked(
+    samples: Sequence[Sample], config: RunConfig, name: str, reporter: Reporter
+) -> tuple[tuple[Sample, ...], list[str]]:
+    """The samples whose picture and mask can be used, and sentences about the others."""
+
+    def check(sample: Sample) -> Sample:
+        read_sample_mask(sample, image_size(sample.path))
+        return sample
+
+    with reporter.task(f"Checking {name} pictures", len(samples)) as task:
+        usable, messages = each(check, samples, task, config.data.skip_unreadable)
+    return tuple(usable), messages
+
+
+def decoded(
+    samples: Sequence[Sample], config: RunConfig, name: str, reporter: Reporter
+) -> PictureCache:
+    """The images of one part of a split, decoded; `name` is the part's, for progress."""
+    settings = config.data
+    with reporter.task(f"Reading {name} pictures", len(samples)) as task:
+        return PictureCache(
+            samples,
+            white_level=settings.white_level,
+            location=settings.cache,
+            skip_unreadable=settings.skip_unreadable,
+            smallest_side=DOWNSAMPLING,
+            on_picture=task.advance,
+        )

@@ -1,0 +1,72 @@
+"""Corrupted training images, to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf.config import RunConfig
+from ssae_tf.corruption.corrupt import corrupt
+from ssae_tf.data.mvtec import load_category
+from ssae_tf.data.pipeline import CropSampler
+from ssae_tf.evaluation.sheets import write_grid
+from ssae_tf.preparation import decoded
+from ssae_tf.progress import Reporter
+from ssae_tf.run_data import told
+from ssae_tf.training.step import corruption_seed
+
+
+def preview(
+    data: str | Path,
+    category: str | None,
+    config: RunConfig,
+    out: str | Path,
+    rows: int = 8,
+    *,
+    reporter: Reporter | None = None,
+) -> Path:
+    """Writes a sheet of corrupted training pictures: X, X̂, M and |X̂ − X|.
+
+    All of them are corrupted, also where training leaves some whole (`corruption.share`), unless it
+    leaves all.
+
+    Args:
+        data, category: as in `fit`.
+        config: the sampling and corruption to show.
+        out: folder of the sheet.
+        rows: pictures on it.
+        reporter: where progress goes; None for stderr.
+
+    Returns:
+        The file, `preview.png`.
+
+    Raises:
+        DataError: pictures are missing or unusable.
+    """
+    reporter = reporter or Reporter()
+    # As many pictures as rows are enough, and large data sets take long to decode.
+    samples = told(load_category(data, category), reporter).train[:rows]
+    cache = decoded(samples, config, "training", reporter)
+    stage = config.training.stages[-1]
+    pictures: Sequence[np.ndarray] = cache.pictures
+    if config.data.sampling == "resize":
+        pictures = cache.resized(stage.size, stage.size)
+    sampler = CropSampler(pictures, stage.size, rows, config.data, (config.training.seed,))
+    x = tf.constant(sampler.batch(0))
+    shown = dataclasses.replace(config.corruption, share=float(config.corruption.share > 0))
+    x_hat, mask = corrupt(x, corruption_seed(config, tf.constant(0)), shown)
+    path = Path(out) / "preview.png"
+    write_grid(
+        path,
+        {
+            "$X$": x.numpy(),
+            r"$\hat{X}$": x_hat.numpy(),
+            "$M$": mask.numpy()[..., 0] > 0,
+            r"$|\hat{X} - X|$": np.abs(x_hat - x).mean(axis=-1),
+        },
+    )
+    return path
