@@ -36,8 +36,8 @@ from ssae_tf.export.openvino import OpenvinoRuntime
 from ssae_tf.export.savedmodel import SavedModelRuntime
 from ssae_tf.export.tflite import FILE as TFLITE_FILE
 from ssae_tf.export.tflite import TfliteRuntime
-from ssae_tf.machine import usable_cpus
 from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.runtime.machine import usable_cpus
 
 _CEILING = "matrix product"
 _TORCH = Path(__file__).with_name("torch_peers.py")

@@ -94,8 +94,8 @@ def write_result(path: Path | None, content: Mapping[str, Any], **places: object
     """
     if path is None:
         return
-    from ssae_tf.files import write_json
-    from ssae_tf.machine import machine
+    from ssae_tf.runtime.files import write_json
+    from ssae_tf.runtime.machine import machine
 
     command = " ".join(["python", *sys.argv])
     for name, place in {"FILE": path, **places}.items():

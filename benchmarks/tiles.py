@@ -22,7 +22,7 @@ from measure import peak, write_result
 
 from ssae_tf.data.images import read_image
 from ssae_tf.detector import Detector
-from ssae_tf.tensor_ops import reflect_indices
+from ssae_tf.ops.resampling import reflect_indices
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def command(
     if study is not None and methods is not None:
         raise click.UsageError("--study compares variants in place of --methods; give one.")
 
-    from ssae_tf.benchmark.methods import STUDIES, choose_methods, without_effect
+    from ssae_tf.paper_tables.methods import STUDIES, choose_methods, without_effect
 
     chosen = choose_methods(methods or "ssae") if study is None else STUDIES[study]()
     overruled = without_effect(_given(settings), chosen)
@@ -94,11 +94,11 @@ def command(
             f"{', '.join(overruled)}: set by what is compared here, and would have no effect."
         )
 
-    from ssae_tf.benchmark.page import PAGE_FILE
-    from ssae_tf.benchmark.plan import Plan, choose_categories
-    from ssae_tf.benchmark.run import run
-    from ssae_tf.benchmark.writing import markdown
-    from ssae_tf.signals import exit_code
+    from ssae_tf.paper_tables.page import PAGE_FILE
+    from ssae_tf.paper_tables.plan import Plan, choose_categories
+    from ssae_tf.paper_tables.run import run
+    from ssae_tf.paper_tables.writing import markdown
+    from ssae_tf.runtime.signals import exit_code
     from ssae_tf.training.loop import TrainingInterrupted
 
     root = options.resolve_data(data, report)

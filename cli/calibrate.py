@@ -67,7 +67,7 @@ def command(
     folder = options.resolve_run(run, report)
 
     from ssae_tf import workflow
-    from ssae_tf.training.threads import use_cores
+    from ssae_tf.runtime.threads import use_cores
 
     use_cores()
     detector = workflow.calibrate(

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from ssae_tf.cli import options
-from ssae_tf.signals import exit_code
+from ssae_tf.runtime.signals import exit_code
 
 
 @click.command("fit", epilog="Example: ssae-tf fit --category tile --minutes 10")
@@ -63,8 +63,8 @@ def command(
     from ssae_tf import workflow
     from ssae_tf.data.mvtec import load_category
     from ssae_tf.run_folder import REPORT_FILE
+    from ssae_tf.runtime.threads import use_cores
     from ssae_tf.training.loop import TrainingInterrupted
-    from ssae_tf.training.threads import use_cores
 
     use_cores()
     try:

@@ -23,9 +23,10 @@ from typing import Any
 
 import click
 
-from ssae_tf import __version__, signals
+from ssae_tf import __version__
 from ssae_tf.errors import ConfigError, SsaeError, one_line, printable
-from ssae_tf.streams import ReaderGone, open_missing, standard_streams, stderr_held_back
+from ssae_tf.runtime import signals
+from ssae_tf.runtime.streams import ReaderGone, open_missing, standard_streams, stderr_held_back
 
 # Name -> (module that holds the click command as `command`, its one-line help).
 COMMANDS = {

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ssae_tf.config import RunConfig
-    from ssae_tf.progress import Reporter
+    from ssae_tf.runtime.progress import Reporter
 
 DATA_VARIABLE = "SSAE_TF_DATA"
 
@@ -36,7 +36,7 @@ data = click.option(
 
 def reporter(quiet: bool) -> Reporter:
     """Where a command's progress goes: stderr, unless `quiet`."""
-    from ssae_tf.progress import Reporter
+    from ssae_tf.runtime.progress import Reporter
 
     return Reporter(quiet=quiet)
 
@@ -53,7 +53,7 @@ def resolve_data(data: Path | None, report: Reporter) -> Path:
         root = Path(os.environ[DATA_VARIABLE])
         report.say(f"Data: {root} (${DATA_VARIABLE}).")
         return root
-    from ssae_tf.data.sample import CATEGORIES, write_sample_data
+    from ssae_tf.sample_data.sample import CATEGORIES, write_sample_data
 
     root = sample_cache()
     missing = [name for name in CATEGORIES if not (root / name).is_dir()]

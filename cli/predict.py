@@ -94,8 +94,8 @@ def command(
     from ssae_tf.data.mvtec import find_pictures
     from ssae_tf.detector import Detector
     from ssae_tf.export.artefact import find, open_detector
-    from ssae_tf.overlap import ahead
-    from ssae_tf.training.threads import side_by_side, use_cores
+    from ssae_tf.runtime.parallel import ahead
+    from ssae_tf.runtime.threads import side_by_side, use_cores
 
     paths = find_pictures(pictures)
     # A single picture, or tiles of one, are seen with all cores, and an artefact's runtime takes
@@ -260,7 +260,7 @@ def _write(result: Result, folder: Path, name: str) -> None:
 
     from ssae_tf.data.images import write_png
     from ssae_tf.evaluation.sheets import heatmap, overlay
-    from ssae_tf.files import atomic
+    from ssae_tf.runtime.files import atomic
 
     # Twice the threshold is the brightest colour, so that pictures can be compared by eye.
     write_png(folder / f"{name}_map.png", heatmap(result.anomaly_map, 0.0, 2.0 * result.threshold))

@@ -21,7 +21,7 @@ def command(out: Path, seed: int, overwrite: bool) -> None:
     Procedural surfaces with defects and masks, in MVTec AD layout, without licence attached; the
     same seed writes the same files.
     """
-    from ssae_tf.data.sample import CATEGORIES, write_sample_data
+    from ssae_tf.sample_data.sample import CATEGORIES, write_sample_data
 
     write_sample_data(out, seed=seed, overwrite=overwrite)
     for name in CATEGORIES:

@@ -37,7 +37,7 @@ from ssae_tf.export.names import (
 )
 from ssae_tf.result import Result, as_unit, judged
 from ssae_tf.schemas import Area, Level, check_rule, sentence
-from ssae_tf.threshold import float32_below
+from ssae_tf.scoring.threshold import float32_below
 
 _WEB = ("http://", "https://")
 # A map and a reconstruction.

@@ -15,15 +15,15 @@ from rich.table import Table
 
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image, write_png
-from ssae_tf.data.sample import draw_sample
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError
 from ssae_tf.export.artefact import Artefact
-from ssae_tf.machine import machine
-from ssae_tf.progress import Reporter
+from ssae_tf.ops.resampling import pad_reflect
 from ssae_tf.result import judged
-from ssae_tf.scoring import inspect
-from ssae_tf.tensor_ops import pad_reflect
+from ssae_tf.runtime.machine import machine
+from ssae_tf.runtime.progress import Reporter
+from ssae_tf.sample_data.sample import draw_sample
+from ssae_tf.scoring.anomaly_map import inspect
 
 SCHEMA_VERSION = 1
 PERCENTILES = (50, 95, 99)

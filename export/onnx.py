@@ -13,7 +13,7 @@ import numpy as np
 
 from ssae_tf.errors import RunError
 from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, PICTURE, PIXELS, WITH_THRESHOLD
-from ssae_tf.machine import usable_cpus
+from ssae_tf.runtime.machine import usable_cpus
 
 OPSET = 17
 FILES = {FLOAT: "model.onnx", PIXELS: "model_u8.onnx"}

@@ -31,9 +31,9 @@ from ssae_tf.export.names import (
 )
 from ssae_tf.export.network import folded
 from ssae_tf.export.verdict import reaches_area
-from ssae_tf.scoring import inspect
-from ssae_tf.tensor_ops import resize
-from ssae_tf.threshold import float32_below
+from ssae_tf.ops.resampling import resize
+from ssae_tf.scoring.anomaly_map import inspect
+from ssae_tf.scoring.threshold import float32_below
 
 _Function = Callable[..., Any]
 

@@ -18,7 +18,7 @@ from ssae_tf.export.names import (
     PIXELS,
     WITH_THRESHOLD,
 )
-from ssae_tf.streams import stderr_held_back
+from ssae_tf.runtime.streams import stderr_held_back
 
 FILE = "model.tflite"
 SIGNATURES = (FLOAT, PIXELS, FLOAT + WITH_THRESHOLD, PIXELS + WITH_THRESHOLD)

@@ -1,6 +1,6 @@
 """The area rule inside a graph (section 4.2): whether a mask has a component that is large enough.
 
-Exact, like `ssae_tf.threshold`, but at one threshold only: the score needs many.
+Exact, like `ssae_tf.scoring.threshold`, but at one threshold only: the score needs many.
 """
 
 from __future__ import annotations

@@ -10,16 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.config import RunConfig
-from ssae_tf.conformal import FalseAlarmRate, no_promise, rank_for
 from ssae_tf.data.mvtec import Sample
+from ssae_tf.data.per_image import of_images, warn_of_skipped
 from ssae_tf.data.split import Split
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.errors import ConfigError, DataError
-from ssae_tf.per_image import of_images, warn_of_skipped
-from ssae_tf.progress import Reporter
-from ssae_tf.residual_normalization import location_weights
-from ssae_tf.threshold import calibrate as threshold_of
-from ssae_tf.threshold import default_min_area, image_score
+from ssae_tf.runtime.progress import Reporter
+from ssae_tf.scoring.conformal import FalseAlarmRate, no_promise, rank_for
+from ssae_tf.scoring.residual_normalization import location_weights
+from ssae_tf.scoring.threshold import calibrate as threshold_of
+from ssae_tf.scoring.threshold import default_min_area, image_score
 
 # Enough for every place, and no long wait.
 _WEIGHTING_PICTURES = 40

@@ -12,12 +12,11 @@ import tensorflow as tf
 
 from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
-from ssae_tf.conformal import FalseAlarmRate
 from ssae_tf.data.cache import resize
 from ssae_tf.errors import ConfigError, RunError
-from ssae_tf.files import as_json, atomic, write_json, write_text
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
+from ssae_tf.ops.resampling import next_multiple
 from ssae_tf.result import Result, as_unit, judged
 from ssae_tf.run_folder import (
     CALIBRATION_FILE,
@@ -29,10 +28,11 @@ from ssae_tf.run_folder import (
     read_whole,
     write_together,
 )
+from ssae_tf.runtime.files import as_json, atomic, write_json, write_text
 from ssae_tf.schemas import CalibrationFile, check_rule, read
-from ssae_tf.scoring import inspect, respond
-from ssae_tf.tensor_ops import next_multiple
-from ssae_tf.tiles import receptive_reach, tiled
+from ssae_tf.scoring.anomaly_map import inspect, respond
+from ssae_tf.scoring.conformal import FalseAlarmRate
+from ssae_tf.scoring.tiling import receptive_reach, tiled
 
 # Of calibration.json.
 SCHEMA_VERSION = 1
@@ -114,8 +114,8 @@ class Detector:
         model: F, a Keras model.
         config: the settings of the run.
         calibration: the threshold; None before calibration.
-        weights: of the evidence by location (`ssae_tf.residual_normalization`), (h, w) float32;
-            None for 1.
+        weights: of the evidence by location (`ssae_tf.scoring.residual_normalization`), (h, w)
+            float32; None for 1.
         network: F in inference as one graph for all sizes, (B, H, W, C) float32 to the same.
 
     Example:

@@ -14,7 +14,7 @@ import numpy as np
 from ssae_tf.data.images import read_image, to_unit
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.schemas import check_rule
-from ssae_tf.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
+from ssae_tf.scoring.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
 
 SCHEMA_VERSION = 1
 # How far convolutions may round a map below 0.
@@ -126,7 +126,7 @@ def judged(
         anomaly_map: (H, W) float32, finite.
         threshold: the score above which a picture is anomalous.
         min_area: pixels that a defect must have, at least 1.
-        outline: the level at which defects end, as in `ssae_tf.threshold.anomaly_mask`.
+        outline: the level at which defects end, as in `ssae_tf.scoring.threshold.anomaly_mask`.
         source: of the map, for messages.
 
     Raises:

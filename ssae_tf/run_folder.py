@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ssae_tf.errors import RunError, SsaeError, WriteError
-from ssae_tf.files import (
+from ssae_tf.runtime.files import (
     flush,
     is_temporary_of,
     not_written,
@@ -27,7 +27,7 @@ from ssae_tf.files import (
     write_json,
     write_text,
 )
-from ssae_tf.lock import LOCK_FILE, check_free, locked
+from ssae_tf.runtime.lock import LOCK_FILE, check_free, locked
 
 MARK_FILE = "ssae_tf.json"
 CONFIG_FILE = "config.json"

@@ -10,13 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ssae_tf.errors import RunError
-from ssae_tf.files import (
-    check_can_be_made,
-    check_can_be_replaced,
-    not_written,
-    put_in_place,
-)
-from ssae_tf.lock import LOCK_FILE
 from ssae_tf.run_folder import (
     CALIBRATION_FILE,
     CHECKPOINTS_FOLDER,
@@ -35,6 +28,13 @@ from ssae_tf.run_folder import (
     write_mark,
     writing,
 )
+from ssae_tf.runtime.files import (
+    check_can_be_made,
+    check_can_be_replaced,
+    not_written,
+    put_in_place,
+)
+from ssae_tf.runtime.lock import LOCK_FILE
 
 
 @dataclasses.dataclass

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ssae_tf.errors import InputError, RunError
-from ssae_tf.files import read_json
+from ssae_tf.runtime.files import read_json
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
@@ -62,7 +62,7 @@ class AreaRule(BaseModel):
 
 
 class FalseAlarms(BaseModel):
-    """`ssae_tf.conformal.FalseAlarmRate`."""
+    """`ssae_tf.scoring.conformal.FalseAlarmRate`."""
 
     model_config = STRICT
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Before anything imports TensorFlow or Matplotlib.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Commands give every operation one core where nothing ran before (ssae_tf.training.threads), which
+# Commands give every operation one core where nothing ran before (ssae_tf.runtime.threads), which
 # rounds otherwise: here it would depend on the order of the tests. 0 is TensorFlow's default.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "0")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -86,7 +86,7 @@ def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Shared by all tests: copy it before changing anything.
     """
-    from ssae_tf.data.sample import write_sample_data
+    from ssae_tf.sample_data.sample import write_sample_data
 
     root = tmp_path_factory.mktemp("data")
     return write_sample_data(root, categories=("tile",), train=12, test_good=2, per_kind=2, size=64)

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ssae_tf import files, run_folder
+from ssae_tf import run_folder
 from ssae_tf.errors import RunError
-from ssae_tf.files import write_json, write_text
-from ssae_tf.lock import locked
 from ssae_tf.run_folder import (
     Mark,
     beside,
@@ -27,6 +25,9 @@ from ssae_tf.run_folder import (
     writing,
 )
 from ssae_tf.run_making import Begun, begun, finish, taken_up
+from ssae_tf.runtime import files
+from ssae_tf.runtime.files import write_json, write_text
+from ssae_tf.runtime.lock import locked
 
 REQUEST = {"data": "/data", "category": None, "minutes": None, "config": {}}
 NAMES = (

@@ -24,10 +24,10 @@ import tensorflow as tf
 
 from ssae_tf import calibration as calibration_module
 from ssae_tf import config as config_module
-from ssae_tf import per_image, run_report, workflow
 from ssae_tf import preview as preview_module
+from ssae_tf import run_report, workflow
 from ssae_tf.config import RunConfig, from_dict
-from ssae_tf.conformal import FalseAlarmRate
+from ssae_tf.data import per_image
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import Sample, load_category
@@ -35,12 +35,13 @@ from ssae_tf.data.split import Split
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.evaluation import run as evaluation_run
-from ssae_tf.files import not_written
-from ssae_tf.progress import Reporter
-from ssae_tf.residual_normalization import location_weights
 from ssae_tf.run_data import run_split
 from ssae_tf.run_folder import writing
-from ssae_tf.threshold import default_min_area
+from ssae_tf.runtime.files import not_written
+from ssae_tf.runtime.progress import Reporter
+from ssae_tf.scoring.conformal import FalseAlarmRate
+from ssae_tf.scoring.residual_normalization import location_weights
+from ssae_tf.scoring.threshold import default_min_area
 from ssae_tf.training.loop import TrainingInterrupted
 from stand_ins import Listener, grey_network, put_grey_network
 

@@ -10,7 +10,8 @@ from ssae_tf.config import CorruptionConfig
 from ssae_tf.corruption.compose import compose
 from ssae_tf.corruption.elastic import displacement, warp
 from ssae_tf.corruption.shapes import noise_masks, random_masks, random_patches
-from ssae_tf.tensor_ops import gaussian_filter_each, log_uniform, split_seed, uniform
+from ssae_tf.ops.gaussian import gaussian_filter_each
+from ssae_tf.ops.random import log_uniform, split_seed, uniform
 
 # Widths of the Gaussians, pixels: of the surroundings that contrast is relative to, and of the
 # noise that makes random texture.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ssae_tf.tensor_ops import gaussian_filter_each, uniform
+from ssae_tf.ops.gaussian import gaussian_filter_each
+from ssae_tf.ops.random import uniform
 
 
 def displacement(

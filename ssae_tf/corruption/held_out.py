@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from ssae_tf.corruption.compose import compose
 from ssae_tf.corruption.shapes import random_masks, random_patches
-from ssae_tf.tensor_ops import gaussian_filter_each, split_seed, uniform
+from ssae_tf.ops.gaussian import gaussian_filter_each
+from ssae_tf.ops.random import split_seed, uniform
 
 # Smallest and largest side of the patch, as a share of the picture's shorter side.
 SIZE = (0.1, 0.4)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ssae_tf.tensor_ops import gaussian_filter_each, log_uniform, split_seed, uniform
+from ssae_tf.ops.gaussian import gaussian_filter_each
+from ssae_tf.ops.random import log_uniform, split_seed, uniform
 
 _HARMONICS = 5
 _EDGES = 6

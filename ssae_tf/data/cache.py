@@ -14,7 +14,7 @@ import numpy as np
 from ssae_tf.data.images import read_pixels, to_unit
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.errors import DataError
-from ssae_tf.machine import available_memory
+from ssae_tf.runtime.machine import available_memory
 
 # Of the memory that is available at the start; the rest is for the network.
 _MEMORY_SHARE = 0.25

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssae_tf.config import RunConfig
-from ssae_tf.conformal import FalseAlarmRate, images_needed
 from ssae_tf.data import faults
 from ssae_tf.data.faults import Finding, count_are, images_are, name_of, names_of
 from ssae_tf.data.kinds import GOOD
@@ -25,6 +24,7 @@ from ssae_tf.data.survey import Facts, survey
 from ssae_tf.data.twins import twin_groups
 from ssae_tf.data.unusual import SHOWN, outliers, unusualness
 from ssae_tf.errors import DataError
+from ssae_tf.scoring.conformal import FalseAlarmRate, images_needed
 
 _LEVELS = ("error", "warning", "note")
 # A rate of false alarms that most lines could bear.

@@ -13,7 +13,7 @@ import numpy as np
 from ssae_tf.data.images import read_pixels
 from ssae_tf.data.mvtec import Sample, read_sample_mask
 from ssae_tf.errors import DataError
-from ssae_tf.overlap import ahead
+from ssae_tf.runtime.parallel import ahead
 
 THUMBNAIL = 96
 """Side of the grey thumbnails that twins are looked for in, pixels."""

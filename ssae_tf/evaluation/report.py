@@ -17,14 +17,14 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
-from ssae_tf.conformal import CONFIDENCE, FalseAlarmRate, no_promise
 from ssae_tf.evaluation.charts import histogram, polyline
 from ssae_tf.evaluation.gallery import Gallery, Thumbnail
 from ssae_tf.evaluation.metrics import AUPRO_FPR_LIMIT
 from ssae_tf.evaluation.page import figure, flat, render
 from ssae_tf.evaluation.protocol import GOOD, Verdict
 from ssae_tf.evaluation.tables import MISSING
-from ssae_tf.files import write_text
+from ssae_tf.runtime.files import write_text
+from ssae_tf.scoring.conformal import CONFIDENCE, FalseAlarmRate, no_promise
 
 _CHART = 200
 """Side of a curve's square, in units of its SVG."""

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.config import ModelConfig
-from ssae_tf.tensor_ops import enlarge
+from ssae_tf.ops.resampling import enlarge
 
 # Of batch normalisation, added to the variance.
 EPSILON = 1e-3

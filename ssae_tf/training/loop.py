@@ -16,14 +16,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.answer import answer
 from ssae_tf.config import RunConfig, Stage
 from ssae_tf.data.cache import PictureCache
 from ssae_tf.errors import SsaeError
+from ssae_tf.models.answer import answer
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.keras_defaults import keras_defaults
 from ssae_tf.models.weights import load_weights, save_weights
-from ssae_tf.progress import Reporter, Task
 from ssae_tf.run_folder import (
     BEST_FILE,
     CHECKPOINTS_FOLDER,
@@ -31,8 +30,10 @@ from ssae_tf.run_folder import (
     LOGS_FOLDER,
     STATE_FILE,
 )
-from ssae_tf.scoring import anomaly_map
-from ssae_tf.signals import noticed
+from ssae_tf.runtime.progress import Reporter, Task
+from ssae_tf.runtime.signals import noticed
+from ssae_tf.runtime.threads import shards
+from ssae_tf.scoring.anomaly_map import anomaly_map
 from ssae_tf.training import normalization
 from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
 from ssae_tf.training.logs import HistoryRow, TensorBoard, read_history, write_history
@@ -46,7 +47,6 @@ from ssae_tf.training.schedule import (
 from ssae_tf.training.selection import Judge
 from ssae_tf.training.state import Progress, load_state, save_state
 from ssae_tf.training.step import Figures, make_step
-from ssae_tf.training.threads import shards
 
 _TIMED_STEPS = 3
 # Evaluations without a better one after which a training by objective (2) or (3) ends.

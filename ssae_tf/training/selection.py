@@ -14,14 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from ssae_tf.answer import answer
 from ssae_tf.config import RunConfig, ScoringConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.corruption.held_out import held_out
 from ssae_tf.evaluation.metrics import auroc
-from ssae_tf.objective import region_errors
-from ssae_tf.scoring import anomaly_map
+from ssae_tf.models.answer import answer
+from ssae_tf.scoring.anomaly_map import anomaly_map
 from ssae_tf.training import normalization
+from ssae_tf.training.objective import region_errors
 from ssae_tf.training.step import loss_and_errors
 
 # Of the smoothing of a crop's map, as a share of its side.

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from ssae_tf.answer import answer
 from ssae_tf.config import ObjectiveConfig, RunConfig
 from ssae_tf.corruption.corrupt import corrupt
-from ssae_tf.objective import gate_error, objective, region_errors
+from ssae_tf.models.answer import answer
+from ssae_tf.training.objective import gate_error, objective, region_errors
 
 Figures = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
@@ -81,7 +81,7 @@ def make_step(
         optimizer: built for the model's trainable variables.
         config: where and how pictures are corrupted, the objective, XLA.
         shards: parts of the batch that go through the network side by side, as branches of one
-            graph: see `ssae_tf.training.threads`. Each part has batch statistics of its own.
+            graph: see `ssae_tf.runtime.threads`. Each part has batch statistics of its own.
 
     Returns:
         A function of (step, X), or of (step, X, X̂, M) when the corruption runs in the pipeline,

@@ -14,10 +14,10 @@ import click
 import pytest
 
 from ssae_tf import config as config_module
-from ssae_tf.benchmark import run as run_module
-from ssae_tf.benchmark.plan import Plan
-from ssae_tf.benchmark.results import Outcome, Results
 from ssae_tf.cli import benchmark
+from ssae_tf.paper_tables import run as run_module
+from ssae_tf.paper_tables.plan import Plan
+from ssae_tf.paper_tables.results import Outcome, Results
 from ssae_tf.training.loop import TrainingInterrupted
 
 Invoke = Callable[..., Any]

@@ -306,6 +306,6 @@ def test_quiet(
     invoke: Invoke, run_folder: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A line is due after every picture.
-    monkeypatch.setattr("ssae_tf.progress._LINE_INTERVAL", 0.0)
+    monkeypatch.setattr("ssae_tf.runtime.progress._LINE_INTERVAL", 0.0)
     assert invoke("predict", run_folder, pictures / "a.png").err[0].startswith("Inspecting: 1/1")
     assert invoke("predict", run_folder, pictures / "a.png", "--quiet").err == []

@@ -10,7 +10,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from ssae_tf.corruption.elastic import displacement, warp
-from ssae_tf.tensor_ops import uniform
+from ssae_tf.ops.random import uniform
 
 SEED = (11, 12)
 SIGNATURE = [

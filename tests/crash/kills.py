@@ -28,7 +28,7 @@ from crash.quick import put, seed_of
 from ssae_tf import workflow
 from ssae_tf.cli import options
 from ssae_tf.cli.main import run
-from ssae_tf.data.sample import write_sample_data
+from ssae_tf.sample_data.sample import write_sample_data
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 OLD, NEW = 1, 2

@@ -12,13 +12,13 @@ import pytest
 
 from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
-from ssae_tf.conformal import FalseAlarmRate
 from ssae_tf.data.check import Check, check
 from ssae_tf.data.faults import Finding
 from ssae_tf.data.mvtec import load_category
 from ssae_tf.data.survey import survey
 from ssae_tf.data.twins import twin_groups
 from ssae_tf.errors import DataError
+from ssae_tf.scoring.conformal import FalseAlarmRate
 
 SIDE = 64
 CONFIG = config_module.preset("quick", "part")

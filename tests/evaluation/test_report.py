@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
-from ssae_tf.conformal import FalseAlarmRate
 from ssae_tf.evaluation.gallery import LIMITS, Gallery, thumbnail
 from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
 from ssae_tf.evaluation.report import Calibrated, Measured, Report, promise, verdict, write_report
 from ssae_tf.evaluation.verdicts import verdicts_csv
+from ssae_tf.scoring.conformal import FalseAlarmRate
 
 THRESHOLD = 0.5
 _VOID = {"meta", "img"}

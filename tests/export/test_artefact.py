@@ -19,7 +19,7 @@ from ssae_tf.errors import DataError, InputError, RunError
 from ssae_tf.export.artefact import Artefact, find, open_detector
 from ssae_tf.export.build import Exported
 from ssae_tf.export.manifest import write_sums
-from ssae_tf.threshold import anomaly_mask
+from ssae_tf.scoring.threshold import anomaly_mask
 
 Make = Callable[..., Exported]
 

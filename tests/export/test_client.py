@@ -23,7 +23,7 @@ from ssae_tf.export.tfserving import (
     models_config,
     write_warmup,
 )
-from ssae_tf.threshold import anomaly_mask
+from ssae_tf.scoring.threshold import anomaly_mask
 
 serving_stand_in = pytest.importorskip("serving_stand_in")
 

@@ -1,4 +1,4 @@
-"""The area rule in a graph: the answer of `ssae_tf.threshold`, whatever the components."""
+"""The area rule in a graph: the answer of `ssae_tf.scoring.threshold`, whatever the components."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssae_tf.answer import answer
 from ssae_tf.config import ModelConfig
+from ssae_tf.models.answer import answer
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.gated import Blend
 from stand_ins import randomize

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
-from ssae_tf.answer import answer
-from ssae_tf.scoring import anomaly_map
+from ssae_tf.models.answer import answer
+from ssae_tf.scoring.anomaly_map import anomaly_map
 from ssae_tf.training import normalization, selection
 from ssae_tf.training.selection import Judge
 from ssae_tf.training.step import loss_and_errors

@@ -1,0 +1,374 @@
+"""Settings of a run as frozen, validated dataclasses. TensorFlow is not imported here.
+
+Unknown keys and values out of range are refused with `ConfigError` by `ssae_tf.config.io`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic.dataclasses import dataclass
+
+from ssae_tf.errors import ConfigError
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+# What `resolve` goes by (docs/training.md): a share of the shorter side.
+_SMOOTHING_SHARE = 0.008
+# Table 1 halves height and width three times, the discriminative sub-network five times.
+DOWNSAMPLING, GATED_DOWNSAMPLING = 8, 32
+Size = Annotated[int, Field(ge=16, multiple_of=DOWNSAMPLING)]
+
+
+def _one_sentence(value: Any, accept: ValidatorFunctionWrapHandler) -> Any:
+    # Pydantic would answer with one complaint for each type of the union.
+    try:
+        return accept(value)
+    except ValidationError:
+        raise ValueError(
+            'expected "native" or [height, width], multiples of 8 that are at least 16; '
+            f"received {value!r}"
+        ) from None
+
+
+InspectionSize = Annotated[
+    Literal["native"] | tuple[Size, Size] | None, WrapValidator(_one_sentence)
+]
+
+
+def _with_one_group(value: str | None) -> str | None:
+    try:
+        groups = 1 if value is None else re.compile(value).groups
+    except re.error as error:
+        raise ValueError(f"is no regular expression ({error}); received {value!r}") from None
+    if groups != 1:
+        raise ValueError(
+            f"expected a regular expression with one capture group, such as part(\\d+); "
+            f"received {value!r}"
+        )
+    return value
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DataConfig:
+    """How pictures are read, split, sampled and augmented (section 4.1).
+
+    Attributes:
+        sampling: "crop" trains on random crops at native resolution, "resize" on whole pictures
+            resized to the stage's size.
+        white_level: the value of a 16-bit file that becomes 1.0.
+        rotate: rotate by random multiples of 90° in training.
+        flip_horizontal: mirror left-right at random in training.
+        flip_vertical: mirror top-bottom at random in training.
+        select_fraction: share of the normal pictures kept for choosing the checkpoint.
+        calibrate_fraction: share of the normal pictures kept for the threshold.
+        group: regular expression; what its first capture group matches in a file name names the
+            part, and all images of one part stay on one side of the split.
+        skip_unreadable: leave out files that can't be decoded instead of stopping.
+        cache: where decoded pictures are kept; "auto" takes memory where they fit.
+    """
+
+    sampling: Literal["crop", "resize"] = "crop"
+    white_level: Annotated[int, Field(ge=1, le=65535)] = 65535
+    rotate: bool = True
+    flip_horizontal: bool = True
+    flip_vertical: bool = True
+    select_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    calibrate_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    group: Annotated[str | None, AfterValidator(_with_one_group)] = None
+    skip_unreadable: bool = False
+    cache: Literal["auto", "memory", "disk"] = "auto"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CorruptionConfig:
+    """X -> (X̂, M), section 3.2.
+
+    The four transformation weights and the three shape weights are relative, in any unit.
+
+    Attributes:
+        where: "step" runs inside the compiled training step, "data" in the tf.data pipeline;
+            both make the same pictures from the same seed.
+        share: of the pictures that are corrupted at all; 0 trains a plain autoencoder.
+        elastic, cut_out, patch_swap, texture: weight of each transformation of the patch: deformed,
+            set to zero, taken from elsewhere in the picture, replaced by random texture.
+        relief: share of the corrupted pictures whose patches are shaded like dents, bumps or
+            roughness in place of all other changes.
+        blob, polygon, stroke: weight of each family of shape masks.
+        noise: share of the pictures whose region is peaks of smooth noise in place of patches.
+        patches: up to this many patches a picture (1 … patches, uniformly).
+        size: smallest and largest side of a patch, as a share of the picture's side.
+        sigma: smallest and largest width of the Gaussian that smooths the displacement, pixels.
+        alpha: smallest and largest factor of the smoothed displacement, pixels.
+        brightness: largest change of a patch's brightness, in grey levels of [0, 1]; 0 is none.
+        tint: largest further change, drawn for each colour channel by itself, in the same unit;
+            the same for all channels of a grey picture.
+        contrast: largest change of a patch's contrast: the deviations from its surroundings' mean
+            are multiplied by a factor from 1 − contrast to 1 + contrast; 0 is none.
+        opacity: smallest and largest share of the transformed patch in X̂; the rest is X.
+    """
+
+    where: Literal["step", "data"] = "step"
+    share: Probability = 1.0
+    elastic: Annotated[float, Field(ge=0.0)] = 1.0
+    cut_out: Annotated[float, Field(ge=0.0)] = 0.0
+    patch_swap: Annotated[float, Field(ge=0.0)] = 0.0
+    texture: Annotated[float, Field(ge=0.0)] = 0.0
+    relief: Probability = 0.0
+    blob: Annotated[float, Field(ge=0.0)] = 1.0
+    polygon: Annotated[float, Field(ge=0.0)] = 1.0
+    stroke: Annotated[float, Field(ge=0.0)] = 1.0
+    noise: Probability = 0.0
+    patches: Count = 1
+    size: tuple[Positive, Annotated[float, Field(gt=0.0, le=1.0)]] = (0.1, 0.5)
+    sigma: tuple[Positive, Positive] = (3.0, 6.0)
+    alpha: tuple[Positive, Positive] = (50.0, 200.0)
+    brightness: Probability = 0.0
+    tint: Probability = 0.0
+    contrast: Probability = 0.0
+    opacity: tuple[Positive, Annotated[float, Field(gt=0.0, le=1.0)]] = (1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.elastic + self.cut_out + self.patch_swap + self.texture <= 0:
+            raise ValueError(
+                "one of elastic, cut_out, patch_swap and texture must be above 0, all are 0"
+            )
+        if self.blob + self.polygon + self.stroke <= 0:
+            raise ValueError("one of blob, polygon and stroke must be above 0, all are 0")
+        for name in ("size", "sigma", "alpha", "opacity"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be (smallest, largest), received ({low}, {high})")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelConfig:
+    """Table 1.
+
+    Attributes:
+        width: scales every filter count; 1.0 is the paper.
+        momentum: of the moving averages of batch normalisation.
+        answer: "plain" takes the picture that Table 1 makes for F(X); "gated" blends it with X,
+            F(X) = (1 − A) ⊙ X + A ⊙ G(X), where a discriminative sub-network finds A
+            (`ssae_tf.models.gated`).
+        context: Table 1 sees the picture this many times smaller, of a gated answer.
+        standardize: the discriminative sub-network sees each picture with mean 0 and deviation 1:
+            its exposure and contrast, which differ between good ones, tell it nothing. Tiles then
+            no longer answer as the whole picture does.
+    """
+
+    width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    answer: Literal["plain", "gated"] = "plain"
+    context: Literal[1, 2, 4] = 1
+    standardize: bool = False
+
+    def __post_init__(self) -> None:
+        if self.answer == "plain" and self.context > 1:
+            raise ValueError(f"context needs a gated answer, received context={self.context}")
+        if self.answer == "plain" and self.standardize:
+            raise ValueError("standardize needs a gated answer, received answer='plain'")
+
+    @property
+    def downsampling(self) -> int:
+        """What height and width of the network's input are multiples of."""
+        return DOWNSAMPLING if self.answer == "plain" else GATED_DOWNSAMPLING
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ObjectiveConfig:
+    """Equations (1), (2) and (3).
+
+    Attributes:
+        equation: 1, 2 or 3.
+        weight: λ, the weight of the uncorrupted region; None is the equation's default.
+        norm: "l2" as printed, "l2_squared" for squared norms, "l1" for absolute errors, "ssim"
+            for the structural dissimilarity in their place.
+    """
+
+    equation: Literal[1, 2, 3] = 1
+    weight: Probability | None = None
+    norm: Literal["l2", "l2_squared", "l1", "ssim"] = "l2"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Stage:
+    """One size of the progressive training scheme (section 3.2).
+
+    Attributes:
+        size: side of the training pictures, pixels; a multiple of 8.
+        batch_size: pictures a step.
+        steps: optimiser steps.
+    """
+
+    size: Size
+    batch_size: Count
+    steps: Count
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainingConfig:
+    """The optimiser, its schedule and the stages.
+
+    Attributes:
+        stages: run in order.
+        learning_rate: of Adam, after warm-up.
+        warmup: share of all steps in which the rate rises from 0.
+        schedule: "cosine" falls to 1 % of the rate at the end, "constant" stays.
+        epsilon: Adam's; the printed norm gives gradients near Keras' default of 1e-7.
+        jit: compile the step with XLA.
+        evaluations: how often, over the whole training, the model is judged on *select*.
+        seed: of everything random in the run.
+    """
+
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (
+        Stage(size=128, batch_size=8, steps=1000),
+    )
+    learning_rate: Positive = 1e-3
+    warmup: Probability = 0.05
+    schedule: Literal["cosine", "constant"] = "cosine"
+    epsilon: Positive = 1e-7
+    jit: bool = False
+    evaluations: Count = 10
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all stages together."""
+        return sum(stage.steps for stage in self.stages)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ScoringConfig:
+    """The anomaly map (sections 3.1, 4.2).
+
+    Attributes:
+        inspection_size: "native", or (height, width) that pictures are resized to.
+        margin: pixels of reflected picture added on every side for the network, and cut off again,
+            where it is trained on crops, which reach as far; there is none around whole pictures.
+        evidence: "residual" for |F(X) − X|; "gate" for A, of a gated answer: the share of each
+            pixel that the network repaints, however faint the difference is.
+        reading: "absolute" takes the channel mean of |F(X) − X|, "euclidean" the root mean
+            square over channels.
+        smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none. None is
+            0.8 % of the training pictures' shorter side (of the inspection size, where there is
+            one); `fit` writes the number.
+        normalize: "location" divides the map by its level at each place in normal pictures.
+        outline: of a gate: the level of the map at which defects end where the threshold is higher,
+            and the lowest threshold where training has seen some of the calibration images. At ½
+            the network takes a pixel for normal and for corrupted alike. None is the threshold,
+            wherever it lies.
+    """
+
+    inspection_size: InspectionSize = None
+    margin: Annotated[int, Field(ge=0)] = 32
+    evidence: Literal["residual", "gate"] = "residual"
+    reading: Literal["absolute", "euclidean"] = "absolute"
+    smoothing_sigma: Annotated[float, Field(ge=0.0)] | None = 4.0
+    normalize: Literal["none", "location"] = "none"
+    outline: Probability | None = None
+
+    def __post_init__(self) -> None:
+        if self.outline is not None and self.evidence != "gate":
+            raise ValueError(f'outline needs evidence "gate", received outline={self.outline}')
+
+    @property
+    def sigma(self) -> float:
+        """`smoothing_sigma` as a number.
+
+        Raises:
+            ConfigError: it still waits for the size of the pictures.
+        """
+        if self.smoothing_sigma is None:
+            raise ConfigError(
+                "`scoring.smoothing_sigma` depends on the size of the pictures: expected a number, "
+                "as `resolve` gives it, received null."
+            )
+        return self.smoothing_sigma
+
+
+@dataclass(frozen=True, config=_STRICT)
+class RunConfig:
+    """Everything that decides the outcome of `fit`, saved beside the weights as config.json.
+
+    Attributes:
+        category: name of the category, for reports and recipes.
+        preset: name of the preset the settings started from.
+        min_area: pixels a defect must have; None is 0.02 % of a picture's area, but at least the
+            area that the smoothing spreads a single pixel over.
+    """
+
+    category: str = ""
+    preset: str = ""
+    min_area: Count | None = None
+    data: DataConfig = Field(default_factory=DataConfig)
+    corruption: CorruptionConfig = Field(default_factory=CorruptionConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+
+    def __post_init__(self) -> None:
+        if self.scoring.evidence == "gate" and self.model.answer != "gated":
+            raise ValueError('scoring.evidence "gate" needs model.answer "gated"')
+        if self.model.standardize and self.data.sampling == "crop":
+            raise ValueError(
+                "model.standardize needs data.sampling 'resize', because a crop has another mean "
+                "and deviation than the whole picture; received 'crop': set model.standardize to "
+                "false with it"
+            )
+        multiple = self.model.downsampling
+        sides = [stage.size for stage in self.training.stages]
+        wrong = [side for side in (*sides, *(self.inspection_size or ())) if side % multiple]
+        if wrong:
+            raise ValueError(
+                f"a {self.model.answer} answer needs sides that are multiples of {multiple}, "
+                f"received {wrong[0]}"
+            )
+
+    @property
+    def margin(self) -> int:
+        """Pixels of reflected picture around what the network sees: none around whole pictures.
+
+        Trained on these, it has seen the zeros beyond a picture's edge, and never a reflection.
+        """
+        return self.scoring.margin if self.data.sampling == "crop" else 0
+
+    @property
+    def inspection_size(self) -> tuple[int, int] | None:
+        """(height, width) that pictures are resized to; None for their own size."""
+        size = self.scoring.inspection_size
+        if size is None and self.data.sampling == "resize":
+            side = self.training.stages[-1].size
+            return side, side
+        return size if isinstance(size, tuple) else None
+
+
+def resolve(config: RunConfig, side: float) -> RunConfig:
+    """A copy in which the smoothing is a number.
+
+    Args:
+        config: settings; a number in them stays.
+        side: shorter side of the pictures as the network sees them, pixels.
+    """
+    return resolve_as(config, ScoringConfig(smoothing_sigma=round(_SMOOTHING_SHARE * side, 1)))
+
+
+def resolve_as(config: RunConfig, other: ScoringConfig) -> RunConfig:
+    """A copy in which what waits for the size of the pictures is as in other settings."""
+    if config.scoring.smoothing_sigma is not None:
+        return config
+    scoring = dataclasses.replace(config.scoring, smoothing_sigma=other.smoothing_sigma)
+    return dataclasses.replace(config, scoring=scoring)

@@ -1,0 +1,1 @@
+"""Tensor building blocks: random draws, resampling, Gaussian filters."""

@@ -1,0 +1,177 @@
+"""A benchmark's folder: what is there already, and whether it can be gone on with.
+
+Runs are in DIR/METHOD/CATEGORY, what was found of them in DIR: tables.md, table2.csv and others,
+index.html, and benchmark.json, which also marks the folder as a benchmark's.
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Any
+
+from ssae_tf import config as config_module
+from ssae_tf import run_folder as run_folder_module
+from ssae_tf.config import RunConfig, Stage
+from ssae_tf.data.mvtec import Category
+from ssae_tf.data.split import data_hash
+from ssae_tf.errors import RunError, SsaeError
+from ssae_tf.paper_tables.methods import Method
+from ssae_tf.paper_tables.results import Budget
+from ssae_tf.run_folder import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, has_checkpoint
+from ssae_tf.runtime.files import read_json
+
+RECORD_FILE = "benchmark.json"
+
+
+class State(enum.Enum):
+    """How far a run has come in a session before."""
+
+    NEW = enum.auto()
+    UNFINISHED = enum.auto()
+    DONE = enum.auto()
+
+
+def run_folder(out: Path, method: Method, category: str) -> Path:
+    """Where a run is kept."""
+    return out / method.name / category
+
+
+def recorded_budgets(out: Path, study: str | None) -> dict[str, Budget]:
+    """The budgets of the sessions before.
+
+    Args:
+        out: the benchmark's folder.
+        study: of the plan.
+
+    Raises:
+        RunError: the folder holds something else, a benchmark of another kind, or a broken record.
+    """
+    path = out / RECORD_FILE
+    try:
+        is_empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    except OSError as error:
+        raise RunError(f"{out}: can't be read ({error.strerror}).") from None
+    if is_empty:
+        return {}
+    if not path.is_file():
+        raise RunError(f"{out}: exists and holds no benchmark; choose another with --out.")
+    record = read_json(path)
+    try:
+        found = record["study"]
+        budgets = {
+            category: Budget(budget["minutes"], budget["method"], _stages(budget["stages"]))
+            for category, budget in record["budgets"].items()
+        }
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise RunError(f"{path}: is no record of a benchmark; choose another --out.") from None
+    if found != study:
+        kinds = [f"the study {kind!r}" if kind else "a comparison" for kind in (found, study)]
+        raise RunError(f"{out}: holds {kinds[0]}, this is {kinds[1]}; choose another --out.")
+    return budgets
+
+
+def _stages(values: list[dict[str, int]] | None) -> tuple[Stage, ...] | None:
+    return None if values is None else tuple(Stage(**value) for value in values)
+
+
+def timed_stages(out: Path, method: str, category: str) -> tuple[Stage, ...] | None:
+    """The stages of a run that has been timed, or None when it has not come so far."""
+    try:
+        return config_module.load(out / method / category / CONFIG_FILE).training.stages
+    except SsaeError:
+        return None
+
+
+def difference(
+    folder: Path, wanted: RunConfig | None, minutes: float | None, found: Category
+) -> str | None:
+    """Why a run folder is not one of this benchmark.
+
+    Args:
+        folder: of the run.
+        wanted: the settings it should have; None when the number of steps is not known yet.
+        minutes: of the plan.
+        found: the pictures.
+
+    Returns:
+        The rest of a sentence that begins with "was made"; None for a run that fits, and where
+        nothing was trained yet.
+    """
+    if not ((folder / METRICS_FILE).is_file() or has_checkpoint(folder)):
+        return None
+    if wanted is None:
+        return f"with another budget than --minutes {minutes:g}"
+    try:
+        have = config_module.load(folder / CONFIG_FILE)
+    except SsaeError:
+        return "by another version"
+    # What `fit` takes from the pictures, which are the same: their hash is compared too.
+    wanted = config_module.resolve_as(wanted, have.scoring)
+    if have != wanted:
+        return f"with other settings ({_changes(have, wanted)})"
+    if _environment(folder).get("data_hash") != data_hash(found):
+        return "from other pictures"
+    return None
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    """What a run has recorded of its circumstances; nothing where that can't be read."""
+    try:
+        values = read_json(folder / ENVIRONMENT_FILE)
+    except RunError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _changes(have: RunConfig, wanted: RunConfig) -> str:
+    """The settings that differ, the first ones in full: "training.seed 1, now 0"."""
+    texts = []
+    for name in config_module.field_names():
+        values = []
+        for config in (have, wanted):
+            value = config_module.to_dict(config)
+            for part in name.split("."):
+                value = value[part]
+            values.append(value)
+        if values[0] != values[1]:
+            texts.append(f"{name} {_shown(values[0])}, now {_shown(values[1])}")
+    more = f" and {len(texts) - 2} more" if len(texts) > 2 else ""
+    return "; ".join(texts[:2]) + more
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return " + ".join(f"{s['steps']} steps of {s['batch_size']} at {s['size']}²" for s in value)
+    return str(value)
+
+
+def state(folder: Path, data: Path) -> State:
+    """How far a run that fits has come.
+
+    Args:
+        folder: of the run.
+        data: the root of the categories.
+    """
+    if (folder / METRICS_FILE).is_file():
+        return State.DONE
+    if not has_checkpoint(folder):
+        return State.NEW
+    # A run looks for its pictures where they were; when they have moved it begins anew.
+    is_here = _environment(folder).get("data") == str(data.resolve())
+    return State.UNFINISHED if is_here else State.NEW
+
+
+def remove(folder: Path) -> None:
+    """Deletes a run.
+
+    Raises:
+        RunError: it can't be deleted, or holds what is not of a run.
+    """
+    others = run_folder_module.contents(folder)[1]
+    if others:
+        raise RunError(
+            f"{folder / others[0]}: is none of the files of a run, so {folder} is not deleted; "
+            "move it away, or choose another --out."
+        )
+    run_folder_module.remove(folder)

@@ -1,0 +1,1 @@
+"""Procedural surfaces with defects, in MVTec AD layout."""

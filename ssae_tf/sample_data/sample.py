@@ -1,0 +1,233 @@
+"""The embedded sample data set: rendered surfaces with defects, in MVTec AD layout.
+
+It is made by this module and bears no licence of its own; it serves the demo
+and the tests. Every picture has its own random seed, derived from its name, so
+that a picture does not depend on which others are asked for.
+"""
+
+import tempfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ssae_tf.errors import ConfigError, DataError
+from ssae_tf.sample_data.defects import DEFECTS
+from ssae_tf.sample_data.textures import FloatArray, Surface, Tile, Weave
+
+CATEGORIES = ("tile", "weave")
+GOOD = "good"
+
+_SURFACES: Mapping[str, Callable[..., Surface]] = {"tile": Tile, "weave": Weave}
+# Half the width in pixels of what counts as defect though it did not change: between two
+# fallen chips or two floating threads the surface is not intact, beside a crack it is.
+_GAP = {"crack": 1, "stain": 2, "missing_grain": 3, "broken_thread": 5, "misweave": 6}
+_NOISE = 0.01
+_VISIBLE_CHANGE = 0.02
+_SMALLEST_SIDE = 32
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One rendered picture.
+
+    Attributes:
+        picture: (H, W, 3) uint8, RGB.
+        intact: (H, W, 3) uint8, RGB, the same surface, light and sensor noise without
+            the defect. Outside the mask it equals `picture` bit for bit.
+        mask: (H, W) bool, the defect; all false in a good picture.
+    """
+
+    picture: NDArray[np.uint8]
+    intact: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+
+
+def draw_sample(
+    category: str,
+    split: str,
+    kind: str,
+    index: int,
+    *,
+    size: int | tuple[int, int] = 256,
+    seed: int = 0,
+) -> Sample:
+    """Renders one picture of the sample data set, without writing it.
+
+    Args:
+        category: one of `CATEGORIES`.
+        split: "train" or "test"; it only enters the seed.
+        kind: "good" or a kind of defect of the category.
+        index: number of the picture within its folder.
+        size: side of the square picture in pixels, or (H, W); at least 32.
+        seed: seed of the whole set, not negative.
+
+    Returns:
+        The picture, its intact counterpart and the mask.
+
+    Raises:
+        ConfigError: an unknown category or kind, a size too small or a negative seed.
+    """
+    shape = (size, size) if isinstance(size, int) else size
+    _check(category, kind, shape, seed)
+    name = zlib.crc32(f"{category}/{split}/{kind}".encode())
+    surface_rng, noise_rng, defect_rng = (
+        np.random.default_rng(child)
+        for child in np.random.SeedSequence([seed, name, index]).spawn(3)
+    )
+    surface = _SURFACES[category](surface_rng, shape)
+    noise = _NOISE * noise_rng.standard_normal((*shape, 3), dtype=np.float32)
+    intact = surface.render()
+    if kind == GOOD:
+        picture = _quantise(intact + noise)
+        return Sample(picture, picture, np.zeros(shape, bool))
+    changed = DEFECTS[category][kind](surface, defect_rng)
+    mask = _mask_of_change(intact, changed, _GAP[kind])
+    # Changes too faint to count as defect are undone, so that the mask is the whole truth.
+    changed = np.where(mask[..., None], changed, intact)
+    return Sample(_quantise(changed + noise), _quantise(intact + noise), mask)
+
+
+def write_sample_data(
+    root: Path,
+    *,
+    categories: Sequence[str] = CATEGORIES,
+    train: int = 40,
+    test_good: int = 12,
+    per_kind: int = 8,
+    size: int | tuple[int, int] = 256,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Writes the sample data set as 8-bit PNG files in MVTec AD layout.
+
+    All pictures are made in a temporary folder beside the categories and moved
+    into place at the end: a category is there completely or not at all.
+
+    Args:
+        root: folder that gets a folder per category; made if absent.
+        categories: which of `CATEGORIES` to write.
+        train: pictures in `train/good`.
+        test_good: pictures in `test/good`.
+        per_kind: pictures, each with a mask, per kind of defect.
+        size: side of the square pictures in pixels, or (H, W); at least 32.
+        seed: the same seed gives the same bytes.
+        overwrite: replace category folders that exist.
+
+    Returns:
+        `root`.
+
+    Raises:
+        ConfigError: an unknown category, or a size, count or seed out of range.
+        DataError: a category folder exists and is not empty, or cannot be written.
+    """
+    shape = (size, size) if isinstance(size, int) else size
+    categories = tuple(dict.fromkeys(categories))
+    for category in categories:
+        _check(category, GOOD, shape, seed)
+    for option, count in (("train", train), ("test_good", test_good), ("per_kind", per_kind)):
+        if count < 0:
+            raise ConfigError(f"`{option}` must not be negative. Received: {option}={count}")
+    for category in categories:
+        _check_target(root / category, overwrite)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".sample-data-", dir=root) as staging:
+            for category in categories:
+                folder = Path(staging) / category
+                for split, kind, count in _contents(category, train, test_good, per_kind):
+                    _write_folder(folder, split, kind, count, size=shape, seed=seed)
+            for category in categories:
+                _move_into_place(Path(staging) / category, root / category)
+    except OSError as error:
+        raise DataError(f"Cannot write the sample data to {root}: {error}") from error
+    return root
+
+
+def _check(category: str, kind: str, shape: tuple[int, int], seed: int) -> None:
+    if category not in CATEGORIES:
+        raise ConfigError(
+            f"Unknown sample category. Expected one of {', '.join(CATEGORIES)}. "
+            f"Received: {category!r}"
+        )
+    if kind != GOOD and kind not in DEFECTS[category]:
+        raise ConfigError(
+            f"Unknown kind of picture in sample category {category}. "
+            f"Expected one of {', '.join([GOOD, *DEFECTS[category]])}. Received: {kind!r}"
+        )
+    if len(shape) != 2 or min(shape) < _SMALLEST_SIDE:
+        raise ConfigError(
+            f"`size` must be at least {_SMALLEST_SIDE} pixels on each side. Received: size={shape}"
+        )
+    if seed < 0:
+        raise ConfigError(f"`seed` must not be negative. Received: seed={seed}")
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if target.exists() and not target.is_dir():
+        raise DataError(f"{target} is a file; the sample data needs a folder there.")
+    if not overwrite and target.is_dir() and any(target.iterdir()):
+        raise DataError(f"{target} exists and is not empty; pass overwrite=True to replace it.")
+
+
+def _contents(
+    category: str, train: int, test_good: int, per_kind: int
+) -> list[tuple[str, str, int]]:
+    """(split, kind, number of pictures) of every folder of a category."""
+    defects = [("test", kind, per_kind) for kind in DEFECTS[category]]
+    return [("train", GOOD, train), ("test", GOOD, test_good), *defects]
+
+
+def _write_folder(
+    category: Path, split: str, kind: str, count: int, *, size: tuple[int, int], seed: int
+) -> None:
+    pictures = category / split / kind
+    pictures.mkdir(parents=True)
+    masks = category / "ground_truth" / kind
+    if kind != GOOD:
+        masks.mkdir(parents=True)
+    for index in range(count):
+        sample = draw_sample(category.name, split, kind, index, size=size, seed=seed)
+        _write_png(pictures / f"{index:03d}.png", sample.picture[..., ::-1])
+        if kind != GOOD:
+            mask = sample.mask.astype(np.uint8) * np.uint8(255)
+            _write_png(masks / f"{index:03d}_mask.png", mask)
+
+
+def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    # cv2.imwrite reports a full disk or a missing folder by a return value only.
+    _, encoded = cv2.imencode(".png", pixels)
+    path.write_bytes(encoded.tobytes())
+
+
+def _move_into_place(finished: Path, target: Path) -> None:
+    if not target.exists():
+        finished.rename(target)
+        return
+    # Into the staging folder, which takes it away with everything else in it.
+    replaced = finished.with_name(f"{finished.name}.replaced")
+    target.rename(replaced)
+    try:
+        finished.rename(target)
+    except OSError:
+        replaced.rename(target)
+        raise
+
+
+def _quantise(picture: FloatArray) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(np.clip(picture, 0.0, 1.0) * 255.0), np.uint8)
+
+
+def _mask_of_change(intact: FloatArray, changed: FloatArray, gap: int) -> NDArray[np.bool_]:
+    """Pixels that differ visibly, with gaps closed and a margin of one pixel: (H, W) bool."""
+    mask = np.abs(changed - intact).max(axis=-1) > _VISIBLE_CHANGE
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * gap + 1, 2 * gap + 1))
+    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disc)
+    # Single pixels that happen to cross the limit would be components of their own.
+    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    kept = opened if opened.any() else closed
+    return np.asarray(cv2.dilate(kept, np.ones((3, 3), np.uint8)), bool)

@@ -1,0 +1,91 @@
+"""From pictures to anomaly maps (sections 3.1 and 3.2): tensors in, tensor out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from ssae_tf.config import RunConfig, ScoringConfig
+from ssae_tf.models.answer import Answer, answer
+from ssae_tf.ops.gaussian import gaussian_filter
+from ssae_tf.ops.resampling import pad_reflect
+
+
+def respond(
+    model: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, multiple: int, margin: int = 0
+) -> Answer:
+    """The network's answer to pictures of any size.
+
+    Args:
+        model: from (B, H, W, C), H and W multiples of `multiple`, to what
+            `ssae_tf.answer.answer` takes apart.
+        x: X, (B, H, W, C) float32 in [0, 1].
+        multiple: `ModelConfig.downsampling`.
+        margin: pixels of reflected picture on every side: a network trained on crops answers less
+            well beside the zeros that its convolutions see beyond the edge.
+
+    Returns:
+        F(X), and A and G(X) where there are any, in the size of X: the picture is padded by
+        reflection, to multiples at bottom and right, and the result cropped back.
+    """
+    shape = tf.shape(x)
+    padded = model(pad_reflect(x, multiple, margin))
+    cropped = padded[:, margin : margin + shape[1], margin : margin + shape[2], :]
+    return answer(cropped, x.shape[-1])
+
+
+def anomaly_map(
+    found: Answer, x: tf.Tensor, config: ScoringConfig, weights: np.ndarray | None = None
+) -> tf.Tensor:
+    """The evidence of the network, weighted and smoothed.
+
+    Args:
+        found: the network's answer to X.
+        x: X, (B, H, W, C) float32.
+        config: the evidence, the reading of "averaging ‖F(X) − X‖₂ over the channels", and the
+            smoothing.
+        weights: what the evidence is multiplied by, (h, w) float32 at least 0, stretched over the
+            picture; None for 1.
+
+    Returns:
+        (B, H, W) float32, at least 0; residuals in grey levels of [0, 1], or the share of each
+        pixel that is repainted; rescaled by nothing but the weights.
+    """
+    evidence = _evidence(found, x, config)
+    if weights is not None:
+        # A constant of the caller's graph, as in `gaussian_filter`.
+        evidence *= tf.image.resize(tf.constant(weights[None, ..., None]), tf.shape(x)[1:3])
+    return gaussian_filter(evidence, config.sigma)[..., 0]
+
+
+def inspect(
+    model: Callable[[tf.Tensor], tf.Tensor],
+    x: tf.Tensor,
+    config: RunConfig,
+    weights: np.ndarray | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """F(X) and the anomaly map: everything between a picture and its map.
+
+    Args:
+        model: as in `respond`.
+        x: X, (B, H, W, C) float32 in [0, 1], of any size from 1 × 1.
+        config: of scoring, and the multiple that the network asks for.
+        weights: as in `anomaly_map`.
+
+    Returns:
+        F(X), (B, H, W, C) float32, and the map, (B, H, W) float32, of `anomaly_map`.
+    """
+    found = respond(model, x, config.model.downsampling, config.margin)
+    return found.reconstruction, anomaly_map(found, x, config.scoring, weights)
+
+
+def _evidence(found: Answer, x: tf.Tensor, config: ScoringConfig) -> tf.Tensor:
+    """(B, H, W, 1), at least 0."""
+    if config.evidence == "gate":
+        return found.gate
+    error = found.reconstruction - x
+    if config.reading == "absolute":
+        return tf.reduce_mean(tf.abs(error), axis=-1, keepdims=True)
+    return tf.sqrt(tf.reduce_mean(tf.square(error), axis=-1, keepdims=True))

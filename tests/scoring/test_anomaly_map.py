@@ -1,0 +1,288 @@
+"""Reconstruction of pictures of any size, and the anomaly map, against NumPy and SciPy."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import ndimage
+
+from ssae_tf.config import RunConfig, ScoringConfig, from_dict, override
+from ssae_tf.detector import Detector
+from ssae_tf.errors import ConfigError
+from ssae_tf.models.answer import Answer, answer
+from ssae_tf.scoring.anomaly_map import anomaly_map, inspect, respond
+
+SIZES = [(16, 24), (17, 23), (31, 8), (5, 40), (1, 1)]
+
+
+def reference(reconstruction, x, reading, sigma):
+    error = reconstruction.astype(np.float64) - x
+    if reading == "absolute":
+        residual = np.abs(error).mean(axis=-1)
+    else:
+        residual = np.sqrt((error**2).mean(axis=-1))
+    if sigma == 0:
+        return residual
+    return np.stack([ndimage.gaussian_filter(picture, sigma) for picture in residual])
+
+
+def config_of(reading, sigma):
+    return ScoringConfig(reading=reading, smoothing_sigma=sigma)
+
+
+def plain(reconstruction):
+    """The answer of a network that is not gated."""
+    return Answer(tf.convert_to_tensor(reconstruction), None, None)
+
+
+class TestRespond:
+    @pytest.mark.parametrize("multiple", [8, 32])
+    @pytest.mark.parametrize("size", SIZES)
+    def test_pads_by_reflection_and_crops_back(self, rng, size, multiple):
+        x = rng.random((2, *size, 3), np.float32)
+        seen = []
+
+        def model(pictures):
+            seen.append(pictures.numpy())
+            return 1.0 - pictures
+
+        found = respond(model, tf.constant(x), multiple)
+        np.testing.assert_array_equal(found.reconstruction, 1.0 - x)
+        assert found.gate is None
+        missing = [(0, 0), *((0, -side % multiple) for side in size), (0, 0)]
+        np.testing.assert_array_equal(seen[0], np.pad(x, missing, mode="symmetric"))
+
+    @pytest.mark.parametrize("margin", [1, 16])
+    def test_adds_a_reflected_margin_and_cuts_it_off(self, rng, margin):
+        x = rng.random((2, 13, 24, 3), np.float32)
+        seen = []
+
+        def model(pictures):
+            seen.append(pictures.numpy())
+            return 1.0 - pictures
+
+        found = respond(model, tf.constant(x), 8, margin)
+        np.testing.assert_array_equal(found.reconstruction, 1.0 - x)
+        right = [-(side + 2 * margin) % 8 + margin for side in x.shape[1:3]]
+        missing = [(0, 0), *((margin, more) for more in right), (0, 0)]
+        np.testing.assert_array_equal(seen[0], np.pad(x, missing, mode="symmetric"))
+
+    def test_in_graphs_of_unknown_sizes(self, rng):
+        def model(pictures):
+            sides = tf.shape(pictures)[1:3]
+            tf.debugging.assert_equal(sides % 8, 0)
+            return 1.0 - pictures
+
+        graph = tf.function(
+            lambda x: respond(model, x, 8).reconstruction,
+            input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
+        )
+        for size in SIZES:
+            x = rng.random((2, *size, 3), np.float32)
+            np.testing.assert_array_equal(graph(x), 1.0 - x)
+
+    @pytest.mark.parametrize("size", [(16, 24), (17, 23)])
+    def test_known_sizes_stay_known(self, size):
+        shapes = []
+
+        def model(pictures):
+            shapes.append(pictures.shape)
+            return pictures
+
+        spec = tf.TensorSpec((None, *size, 3), tf.float32)
+        graph = tf.function(lambda x: respond(model, x, 8)[0]).get_concrete_function(spec)
+        assert shapes[0] == tf.TensorShape((None, *(-(-side // 8) * 8 for side in size), 3))
+        assert graph.output_shapes == tf.TensorShape((None, *size, 3))
+
+    def test_a_gated_output_is_taken_apart(self, rng):
+        x = rng.random((2, 10, 12, 3), np.float32)
+        found = respond(lambda y: tf.concat([0.5 * y, y[..., :1], y], -1), tf.constant(x), 32)
+        np.testing.assert_array_equal(found.reconstruction, 0.5 * x)
+        np.testing.assert_array_equal(found.gate, x[..., :1])
+        np.testing.assert_array_equal(found.repaint, x)
+
+
+class TestAnomalyMap:
+    @pytest.mark.parametrize("sigma", [0.0, 1.5, 4.0])
+    @pytest.mark.parametrize("reading", ["absolute", "euclidean"])
+    @pytest.mark.parametrize("size", [(17, 23), (5, 40)])
+    def test_is_numpys_and_scipys(self, rng, size, reading, sigma):
+        x, reconstruction = (rng.random((2, *size, 3), np.float32) for _ in range(2))
+        config = ScoringConfig(reading=reading, smoothing_sigma=sigma)
+        found = anomaly_map(plain(reconstruction), tf.constant(x), config)
+        assert found.dtype == tf.float32
+        np.testing.assert_allclose(found, reference(reconstruction, x, reading, sigma), atol=1e-5)
+
+    def test_by_hand(self):
+        # Errors of 0.3, 0 and −0.6: mean 0.3, root mean square √0.15.
+        x = tf.constant([[[[0.1, 0.2, 0.9]]]])
+        reconstruction = tf.constant([[[[0.4, 0.2, 0.3]]]])
+        for reading, expected in (("absolute", 0.3), ("euclidean", 0.15**0.5)):
+            config = ScoringConfig(reading=reading, smoothing_sigma=0.0)
+            assert float(anomaly_map(plain(reconstruction), x, config)[0, 0, 0]) == pytest.approx(
+                expected
+            )
+
+    @pytest.mark.parametrize("reading", ["absolute", "euclidean"])
+    def test_of_a_perfect_reconstruction_is_zero(self, rng, reading):
+        x = tf.constant(rng.random((1, 9, 9, 3), np.float32))
+        assert (anomaly_map(plain(x), x, ScoringConfig(reading=reading)).numpy() == 0).all()
+
+    @pytest.mark.parametrize("reading", ["absolute", "euclidean"])
+    def test_of_a_gate_is_its_own_whatever_was_repainted(self, rng, reading):
+        x, f, g = (tf.constant(rng.random((2, 17, 23, 3), np.float32)) for _ in "xfg")
+        gate = rng.random((2, 17, 23, 1), np.float32)
+        config = ScoringConfig(evidence="gate", reading=reading, smoothing_sigma=1.5)
+        found = anomaly_map(Answer(f, tf.constant(gate), g), x, config)
+        expected = np.stack([ndimage.gaussian_filter(one, 1.5) for one in gate[..., 0]])
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        # The residual of the same network is another.
+        residual = anomaly_map(
+            Answer(f, tf.constant(gate), g), x, dataclasses.replace(config, evidence="residual")
+        )
+        np.testing.assert_allclose(residual, anomaly_map(plain(f), x, config_of(reading, 1.5)))
+
+    def test_pictures_do_not_affect_each_other(self, rng):
+        x = tf.constant(rng.random((3, 12, 12, 3), np.float32))
+        config = ScoringConfig()
+        maps = anomaly_map(plain(1.0 - x), x, config)
+        for n in range(3):
+            alone = anomaly_map(plain(1.0 - x[n : n + 1]), x[n : n + 1], config)
+            np.testing.assert_allclose(maps[n], alone[0], atol=1e-7)
+
+    @pytest.mark.parametrize("jit", [False, True])
+    @pytest.mark.parametrize("reading", ["absolute", "euclidean"])
+    def test_in_graphs_of_unknown_sizes(self, rng, reading, jit):
+        config = ScoringConfig(reading=reading)
+        graph = tf.function(
+            lambda reconstruction, x: anomaly_map(plain(reconstruction), x, config),
+            input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)] * 2,
+            jit_compile=jit,
+        )
+        x, reconstruction = (rng.random((2, 13, 18, 3), np.float32) for _ in range(2))
+        expected = anomaly_map(plain(reconstruction), tf.constant(x), config)
+        np.testing.assert_allclose(graph(reconstruction, x), expected, atol=1e-6)
+
+
+def halved(pictures):
+    """A network that answers with half of what it sees, and with a pattern of its own."""
+    rows = tf.cast(tf.range(tf.shape(pictures)[1])[:, None, None] % 2, tf.float32)
+    return 0.5 * pictures + 0.1 * rows
+
+
+class Side(tf.keras.layers.Layer):
+    """Answers with the height of what it sees, in thousands of pixels."""
+
+    def call(self, x):
+        return tf.zeros_like(x) + tf.cast(tf.shape(x)[1], tf.float32) / 1000.0
+
+
+@pytest.mark.parametrize(("sampling", "seen"), [("resize", 64), ("crop", 64 + 2 * 16)])
+def test_a_detector_of_whole_pictures_shows_them_alone(rng, sampling, seen):
+    """None of its ways to the network adds a reflection, whatever the picture's own size."""
+    stages = [{"size": side, "batch_size": 1, "steps": 1} for side in (32, 64)]
+    scoring = {"margin": 16, "smoothing_sigma": 1.0, "inspection_size": [64, 64]}
+    if sampling == "resize":
+        # The last stage's size is the default.
+        del scoring["inspection_size"]
+    values = {"data": {"sampling": sampling}, "training": {"stages": stages}, "scoring": scoring}
+    inputs = tf.keras.Input((None, None, 3))
+    detector = Detector(tf.keras.Model(inputs, Side()(inputs)), from_dict(values))
+    for size in ((64, 64), (90, 51)):
+        picture = rng.random((*size, 3), np.float32)
+        for found in (
+            detector.inspect(picture)[0],
+            detector.inspect(picture, detector.tiles(96))[0],
+        ):
+            np.testing.assert_allclose(found, np.full_like(picture, seen / 1000), rtol=1e-5)
+        found = detector.reconstruct(detector.as_inspected(picture))
+        np.testing.assert_allclose(found, seen / 1000, rtol=1e-5)
+
+
+class TestInspect:
+    @pytest.mark.parametrize("size", SIZES)
+    def test_is_answer_and_map(self, rng, size):
+        x = tf.constant(rng.random((2, *size, 3), np.float32))
+        config = RunConfig(scoring=ScoringConfig(margin=8, smoothing_sigma=1.5))
+        reconstruction, map_ = inspect(halved, x, config)
+        expected = respond(halved, x, 8, 8)
+        np.testing.assert_array_equal(reconstruction, expected.reconstruction)
+        np.testing.assert_allclose(map_, anomaly_map(expected, x, config.scoring), atol=1e-6)
+
+    def test_whole_pictures_have_no_reflected_margin(self, rng):
+        """Training on whole pictures has never seen one: the network gets the picture itself."""
+        config = from_dict({"data": {"sampling": "resize"}, "scoring": {"margin": 16}})
+        x = rng.random((1, 24, 32, 3), np.float32)
+        seen = []
+
+        def model(pictures):
+            seen.append(pictures.numpy())
+            return pictures
+
+        inspect(model, tf.constant(x), config)
+        np.testing.assert_array_equal(seen[0], x)
+
+    def test_the_gate_is_evidence_however_faint_the_repair(self, rng):
+        stage = {"size": 32, "batch_size": 1, "steps": 1}
+        scoring = {"evidence": "gate", "smoothing_sigma": 0.0, "margin": 0}
+        values = {"model": {"answer": "gated"}, "training": {"stages": [stage]}}
+        gate = rng.random((1, 32, 32, 1), np.float32)
+        x = tf.constant(rng.random((1, 32, 32, 3), np.float32))
+        found = inspect(
+            lambda y: tf.concat([y, gate, y], -1), x, from_dict({**values, "scoring": scoring})
+        )
+        np.testing.assert_array_equal(found[0], x)
+        np.testing.assert_array_equal(found[1], gate[..., 0])
+
+    @pytest.mark.parametrize("sigma", [0.0, 2.0])
+    def test_weights_multiply_the_evidence_at_their_place(self, rng, sigma):
+        """And what is smoothed is the product."""
+        x = tf.constant(rng.random((1, 16, 24, 3), np.float32))
+        config = from_dict({"scoring": {"margin": 0, "smoothing_sigma": 0.0}})
+        _, evidence = inspect(halved, x, config)
+        weights = rng.random((16, 24), np.float32)
+        config = override(config, {"scoring.smoothing_sigma": sigma})
+        _, weighted = inspect(halved, x, config, weights)
+        expected = weights * evidence[0].numpy()
+        if sigma:
+            expected = ndimage.gaussian_filter(expected, sigma)
+        np.testing.assert_allclose(weighted[0], expected, atol=1e-6)
+
+    def test_weights_are_stretched_over_the_picture(self, rng):
+        x = tf.constant(rng.random((1, 32, 48, 3), np.float32))
+        config = from_dict({"scoring": {"margin": 0, "smoothing_sigma": 0.0}})
+        _, evidence = inspect(halved, x, config)
+        # Before the outermost centres of cells and behind them nothing is interpolated.
+        _, weighted = inspect(halved, x, config, np.float32([[1.0, 0.0], [2.0, 3.0]]))
+        for row, column, level in ((0, 0, 1.0), (0, -1, 0.0), (-1, 0, 2.0), (-1, -1, 3.0)):
+            assert float(weighted[0, row, column]) == pytest.approx(
+                level * float(evidence[0, row, column]), rel=1e-5
+            )
+
+    def test_in_graphs_of_unknown_sizes(self, rng):
+        config = RunConfig(scoring=ScoringConfig(smoothing_sigma=1.0))
+        graph = tf.function(
+            lambda x: inspect(halved, x, config),
+            input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
+        )
+        for size in SIZES:
+            x = tf.constant(rng.random((2, *size, 3), np.float32))
+            for found, expected in zip(graph(x), inspect(halved, x, config), strict=True):
+                assert found.shape[:3] == (2, *size)
+                np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    def test_settings_that_wait_for_the_pictures(self):
+        config = from_dict({"scoring": {"smoothing_sigma": None}})
+        with pytest.raises(ConfigError, match=r"expected a number, as `resolve` gives it"):
+            inspect(halved, tf.zeros((1, 8, 8, 3)), config)
+
+
+def test_an_answer_is_taken_apart_by_its_channels(rng):
+    output = tf.constant(rng.random((2, 4, 4, 7), np.float32))
+    found = answer(output)
+    for part, channels in zip(found, (slice(0, 3), slice(3, 4), slice(4, 7)), strict=True):
+        np.testing.assert_array_equal(part, output[..., channels])
+    assert answer(output[..., :3])[1:] == (None, None)
