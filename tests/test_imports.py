@@ -78,18 +78,14 @@ RULES = {
     "ssae_tf.evaluation.projection": Rule(_ours("corruption"), TENSORS | ARRAYS),
     "ssae_tf.training": Rule(
         _ours(
-            "models.answer",
             "data",
             "corruption",
             "models",
             "scoring",
             "evaluation.metrics",
             "ops",
-            "runtime.files",
-            "runtime.machine",
-            "runtime.progress",
             "run_folder",
-            "runtime.signals",
+            "runtime",
         )
     ),
     "ssae_tf.paper_tables": Rule(
