@@ -23,7 +23,7 @@ from ssae_tf.export.make import Made, Maker, Request
 from ssae_tf.export.manifest import file_hashes, write_sums
 from ssae_tf.export.metadata import SCHEMA_VERSION
 from ssae_tf.export.parity import Parity, cases, compare
-from ssae_tf.export.pictures import Pictures
+from ssae_tf.export.calibration_set import CalibrationSet
 from ssae_tf.export.place import choose_place, put, working_folder
 from ssae_tf.run_folder import (
     ARTEFACT_KIND,
@@ -102,7 +102,7 @@ def export(
     detector = Detector.load(run)
     place = choose_place(run, detector, request.format, precision, out, overwrite)
     with working_folder(place) as scratch:
-        material = Pictures(detector, tuple(pictures), request.image_size, request.seed)
+        material = CalibrationSet(detector, tuple(pictures), request.image_size, request.seed)
         maker = Maker(detector, request, wanted, precision, material, scratch, reporter)
         result = scratch / "artefact"
         begin = time.monotonic()

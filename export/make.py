@@ -15,7 +15,7 @@ from ssae_tf.errors import InputError
 from ssae_tf.export import child, onnx, savedmodel, tensorrt, tfserving
 from ssae_tf.export.formats import FORMATS, Format
 from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
-from ssae_tf.export.pictures import Pictures
+from ssae_tf.export.calibration_set import CalibrationSet
 from ssae_tf.export.serving import Serving, network_of
 from ssae_tf.export.tflite import SIGNATURES as TFLITE_SIGNATURES
 from ssae_tf.runtime.progress import Reporter
@@ -100,7 +100,7 @@ class Maker:
     request: Request
     format: Format
     precision: str
-    pictures: Pictures
+    pictures: CalibrationSet
     scratch: Path
     reporter: Reporter
 

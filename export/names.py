@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Pictures as float32 in [0, 1], as uint8, or as the bytes of their files.
+# Images as float32 in [0, 1], as uint8, or as the bytes of their files.
 FLOAT, PIXELS, ENCODED = "serving_default", "serve_u8", "serve_bytes"
 # The same with the threshold as a second input.
 WITH_THRESHOLD = "_at"

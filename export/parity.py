@@ -146,7 +146,7 @@ def cases(
 
 
 def corrupted_copies(pictures: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
-    """Pictures with what defects may look like.
+    """Images with what defects may look like.
 
     Args:
         pictures: (B, H, W, 3) float32 in [0, 1].

@@ -100,7 +100,7 @@ def fit_arguments(sample_root: Path) -> list[str]:
         "training.evaluations": 3,
         # What 64² resolves to leaves little of a map of noise, as this network's is, smoothed.
         "scoring.smoothing_sigma": 4.0,
-        # Pictures in their own size; the rest of `quick` would only take longer to trace.
+        # Images in their own size; the rest of `quick` would only take longer to trace.
         "data.sampling": "crop",
         "scoring.evidence": "residual",
         "scoring.outline": "null",

@@ -313,7 +313,7 @@ def test_broken_weights_are_not_taken_for_a_verdict(level: float) -> None:
         detector.predict(np.zeros((16, 16), np.uint8))
 
 
-# Pictures.
+# Images.
 
 
 def test_a_path_and_an_array_are_the_same(

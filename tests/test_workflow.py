@@ -621,7 +621,7 @@ def test_a_training_that_fails_is_no_finished_run(
         Detector.load(tmp_path / "run")
 
 
-# Pictures left out.
+# Images left out.
 
 
 def test_skip_unreadable_says_how_many_in_all(
@@ -822,7 +822,7 @@ def test_the_threshold_never_sees_the_test_pictures(
 def test_calibration_keeps_to_the_pictures_of_the_run(
     fit: Callable[..., workflow.Fitted], root: Path
 ) -> None:
-    """Pictures added later could move some that were trained on into the calibration part."""
+    """Images added later could move some that were trained on into the calibration part."""
     fitted = fit()
     good = root / "tile" / "train" / "good"
     for number in range(100, 140):

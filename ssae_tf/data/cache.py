@@ -23,7 +23,7 @@ _ALIGNMENT = 64
 
 
 class PictureCache:
-    """Pictures decoded once.
+    """Images decoded once.
 
     8-bit pictures are kept as uint8, deeper ones as float32 in [0, 1].
 

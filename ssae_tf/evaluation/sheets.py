@@ -1,4 +1,4 @@
-"""Pictures to look at: evaluation sheets, overlays, heat maps and grids of pictures, as PNG.
+"""Images to look at: evaluation sheets, overlays, heat maps and grids of pictures, as PNG.
 
 Everything is drawn through matplotlib's object interface, in its default style: neither a backend
 nor the user's matplotlibrc has a say, and both are left as they are.
@@ -177,7 +177,7 @@ def write_sheet(
 
 @in_style("default")
 def render_grid(columns: Mapping[str, Sequence[np.ndarray]], title: str = "") -> np.ndarray:
-    r"""Pictures side by side in named columns, for previews and TensorBoard.
+    r"""Images side by side in named columns, for previews and TensorBoard.
 
     Args:
         columns: header -> one array per row: (H, W, 3) or (H, W, 1) pictures, float in [0, 1] or

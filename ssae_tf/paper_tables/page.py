@@ -1,6 +1,6 @@
 """One HTML page with the tables and the runs' pictures, without anything from elsewhere.
 
-Pictures are those of the run folders, linked relatively: the benchmark's folder can be moved as a
+Images are those of the run folders, linked relatively: the benchmark's folder can be moved as a
 whole.
 """
 

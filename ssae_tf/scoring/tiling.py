@@ -1,4 +1,4 @@
-"""Pictures larger than memory allows: the network looks at overlapping tiles.
+"""Images larger than memory allows: the network looks at overlapping tiles.
 
 A pixel of F(X) depends on no pixel of X further away than the network's receptive field reaches.
 Where tiles overlap by as much, their answers are those for the whole picture.

@@ -85,7 +85,7 @@ class Batches:
         return CropSampler(pictures, stage.size, stage.batch_size, data, seed, self._config.margin)
 
     def _pictures(self, split: str, size: tuple[int, int] | None) -> list[np.ndarray]:
-        """Pictures of a split at a size, made once; None for their own."""
+        """Images of a split at a size, made once; None for their own."""
         if size is None:
             return self._caches[split].pictures
         key = (split, size)

@@ -41,13 +41,13 @@ LARGE = {"size": (0.9, 1.0), "stroke": 0.0, "polygon": 0.0}
 
 
 def texture(rng, shape):
-    """Pictures of smooth noise over all of [0, 1]."""
+    """Images of smooth noise over all of [0, 1]."""
     x = ndimage.gaussian_filter(rng.random(shape), (0, 1, 1, 0))
     return ((x - x.min()) / (x.max() - x.min())).astype(np.float32)
 
 
 def places(count, height, width):
-    """Pictures whose first two channels tell the place, and the grey levels a pixel."""
+    """Images whose first two channels tell the place, and the grey levels a pixel."""
     rows, columns = np.mgrid[:height, :width]
     slope = 0.8 / max(height, width)
     picture = np.stack([rows, columns, 0.0 * rows], axis=-1) * slope + 0.1

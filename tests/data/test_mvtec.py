@@ -313,7 +313,7 @@ def test_a_folder_that_can_not_be_listed(root: Path, monkeypatch: pytest.MonkeyP
     assert refusal(root / "tile") == (f"{root / 'tile/test'}: can't be listed (Permission denied).")
 
 
-# Pictures to inspect.
+# Images to inspect.
 
 
 def test_files_and_folders_in_any_mix(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ STILL = DataConfig(rotate=False, flip_horizontal=False, flip_vertical=False)
 
 
 def numbered(count, height=8, width=8):
-    """Pictures of one grey level each: level k + 1 of 255."""
+    """Images of one grey level each: level k + 1 of 255."""
     return [np.full((height, width, 3), k + 1, np.uint8) for k in range(count)]
 
 

@@ -19,7 +19,7 @@ from ssae_tf.evaluation.metrics import (
 
 
 def random_pictures(seed, count=4, levels=None, dtype=np.float32):
-    """Pictures of different sizes: (map, true mask with several regions, predicted mask)."""
+    """Images of different sizes: (map, true mask with several regions, predicted mask)."""
     rng = np.random.default_rng(seed)
     pictures = []
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""Pictures decoded in a graph have the pixels that the detector reads, or are refused."""
+"""CalibrationSet decoded in a graph have the pixels that the detector reads, or are refused."""
 
 from __future__ import annotations
 

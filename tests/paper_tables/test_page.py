@@ -130,7 +130,7 @@ def test_what_is_still_to_come(make_results: MakeResults, tmp_path: Path) -> Non
     assert "Still to come: ae-l2 on tile, ssae on slate, ae-l2 on slate." in page.text
     assert "2.5 minutes of training" in page.text
     assert "gated answer" not in page.text
-    assert "Pictures" not in page.text
+    assert "Images" not in page.text
 
 
 def test_the_study(make_results: MakeResults, tmp_path: Path) -> None:

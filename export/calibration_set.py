@@ -13,13 +13,13 @@ from ssae_tf.data.images import read_pixels, to_unit
 from ssae_tf.detector import Detector
 from ssae_tf.export.parity import corrupted_copies
 
-# Pictures that int8 is calibrated on, each of them twice: the converter runs all of the graph on
+# Images that int8 is calibrated on, each of them twice: the converter runs all of the graph on
 # them, four signatures and without fast kernels.
 _CALIBRATION = 16
 
 
 @dataclass(frozen=True)
-class Pictures:
+class CalibrationSet:
     """Good pictures that training has not seen, and corrupted copies: like what will be inspected.
 
     Attributes:

@@ -11,7 +11,7 @@ import pytest
 
 from ssae_tf.config import RunConfig
 from ssae_tf.data.images import write_png
-from ssae_tf.export.pictures import Pictures
+from ssae_tf.export.calibration_set import CalibrationSet
 
 
 @pytest.mark.parametrize("image_size", [None, (16, 24)])
@@ -25,7 +25,7 @@ def test_calibration_set(
     detector: Any = SimpleNamespace(config=RunConfig())
     written = [
         np.load(path)
-        for path in Pictures(detector, paths, image_size, 3).write(tmp_path / "calibration")
+        for path in CalibrationSet(detector, paths, image_size, 3).write(tmp_path / "calibration")
     ]
     # The converter prepares itself for one size, here what both pictures have.
     assert {one.shape for one in written} == {(*(image_size or (40, 32)), 3)}
