@@ -26,7 +26,7 @@ CARD_PYTHON ?= $(call find-python,11,11,python3.11 python3)
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.run ## Fit a detector on the embedded sample data, evaluate it, leave pictures to look at
+demo: $(VENV)/.run ## Fit a detector on the embedded sample data, evaluate it, leave images to look at
 	@$(VENV)/bin/ssae-tf sample-data --out $(DEMO)/data --overwrite >/dev/null
 	@$(VENV)/bin/ssae-tf preview --category tile --preset quick --data $(DEMO)/data --out $(DEMO) >/dev/null
 	@$(VENV)/bin/ssae-tf fit --category tile --data $(DEMO)/data --out $(DEMO)/run --overwrite \
@@ -34,7 +34,7 @@ demo: $(VENV)/.run ## Fit a detector on the embedded sample data, evaluate it, l
 	@$(VENV)/bin/ssae-tf predict $(DEMO)/run $(DEMO)/data/tile/test/crack --out $(DEMO)/found \
 		--quiet >$(DEMO)/found.jsonl
 	@echo "To look at: $(DEMO)/preview.png    what training sees"
-	@echo "            $(DEMO)/run/sheets/    best, median and worst pictures of each kind"
+	@echo "            $(DEMO)/run/sheets/    best, median and worst images of each kind"
 	@echo "            $(DEMO)/found/         maps, masks and overlays of the cracks"
 
 test: $(VENV)/.test ## Run the tests, with line coverage

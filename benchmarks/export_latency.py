@@ -5,7 +5,7 @@ times all of them and the Keras model itself in turn, in one process, batch 1: i
 is called once, so that a busy moment strikes all alike. Ratios are to Keras `predict`.
 
     python benchmarks/export_latency.py RUN [--sizes 256 512] [--rounds 20] [--data ROOT]
-        [--formats savedmodel tflite:int8 …] [--validation N] [--pictures N] [--out FILE.json]
+        [--formats savedmodel tflite:int8 …] [--validation N] [--images N] [--out FILE.json]
         [--artefacts FOLDER]
 """
 
@@ -53,7 +53,7 @@ _PRODUCT = 1024
 
 
 def calls(detector: Detector, artefacts: dict[str, Artefact]) -> dict[str, Call]:
-    """What is timed, by name: from a (1, H, W, 3) float32 picture to map and verdict."""
+    """What is timed, by name: from a (1, H, W, 3) float32 image to map and verdict."""
     config, model = detector.config, detector.model
 
     @tf.function(jit_compile=True, autograph=False)
@@ -95,7 +95,7 @@ def latencies(
 
 
 def verdict_cost(artefact: Artefact, size: int, rounds: int) -> dict[str, float]:
-    """Seconds of a normal picture, where the area rule stops at once, and of the worst one."""
+    """Seconds of a normal image, where the area rule stops at once, and of the worst one."""
     x = np.full((1, size, size, 3), 0.5, np.float32)
     found = {}
     for name, threshold in (("normal", 1e9), ("all pixels above", -1.0)):
@@ -188,8 +188,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--data", type=Path, help="root of the test set; the run's by default")
     parser.add_argument("--formats", nargs="+", default=list(FORMATS), metavar="FORMAT:PRECISION")
-    parser.add_argument("--validation", type=int, help="pictures to compare on; all by default")
-    parser.add_argument("--pictures", type=int, help="test pictures to judge; all by default")
+    parser.add_argument("--validation", type=int, help="images to compare on; all by default")
+    parser.add_argument("--images", type=int, help="test images to judge; all by default")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--artefacts", type=Path, help="folder to keep them in, or to take from")
     arguments = parser.parse_args()
@@ -201,9 +201,9 @@ def main() -> None:
     ]
     data = arguments.data or read_json(arguments.run / ENVIRONMENT_FILE)["data"]
     samples = load_category(data, detector.config.category).test
-    if arguments.pictures:
+    if arguments.images:
         # From all kinds, good ones among them.
-        samples = samples[:: max(1, len(samples) // arguments.pictures)][: arguments.pictures]
+        samples = samples[:: max(1, len(samples) // arguments.images)][: arguments.images]
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.artefacts or Path(scratch)
         artefacts = {

@@ -61,7 +61,7 @@ def write_files(model: tf.keras.Model, folder: Path) -> None:
     """The network alone as SavedModel, LiteRT, ONNX and OpenVINO, as `export` converts."""
     exported = folded(model)
     archive = tf.keras.export.ExportArchive()
-    endpoint = tf.function(lambda picture: {"out": exported(picture)}, autograph=False)
+    endpoint = tf.function(lambda image: {"out": exported(image)}, autograph=False)
     signature = tf.TensorSpec((None, None, None, 3), tf.float32, name=PICTURE)
     archive.add_endpoint(FLOAT, endpoint, [signature])
     saved = str(folder / "savedmodel")

@@ -1,6 +1,6 @@
 """The compiled training step beside a step of the same network in PyTorch.
 
-Forward pass, objective (1), backward pass and Adam, on the same corrupted pictures, every step of
+Forward pass, objective (1), backward pass and Adam, on the same corrupted images, every step of
 either in turn in processes of their own. The corruption is left out on both sides. PyTorch computes
 with channels last, eagerly and with torch.compile where that works, and is given kernels of live
 taps only, as TensorFlow is. Beside them stands the machine's rate for a large float32 matrix

@@ -24,7 +24,7 @@ from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import read_sample_mask
 from ssae_tf.detector import Detector
-from ssae_tf.evaluation.protocol import Evaluation, PictureResult
+from ssae_tf.evaluation.protocol import Evaluation, ImageResult
 from ssae_tf.result import judged
 from ssae_tf.run_data import run_split
 from ssae_tf.runtime.files import read_json, write_json
@@ -87,7 +87,7 @@ def evaluate(folder: Path, images: int) -> dict[str, float]:
         map_ = np.roll(maps[which], shift, (0, 1)) * np.float32(rng.uniform(0.9, 1.1))
         mask = np.roll(masks[which], shift, (0, 1))
         kind = "defect" if mask.any() else "good"
-        result = PictureResult(str(index), kind, float(map_.max()), True, map_, map_ > 1.0, mask)
+        result = ImageResult(str(index), kind, float(map_.max()), True, map_, map_ > 1.0, mask)
         begin = time.perf_counter()
         evaluation.add(result)
         seconds += time.perf_counter() - begin
@@ -122,7 +122,7 @@ def main() -> None:
     for images in arguments.images:
         command = [sys.executable, *sys.argv, "--evaluate", str(images)]
         subprocess.run(command, check=True)
-        row = {"pictures": images, **read_json(folder / "evaluated.json")}
+        row = {"images": images, **read_json(folder / "evaluated.json")}
         rows.append(row)
         print(
             f"| {images} | {row['seconds']:.1f} | {row['mib']:.0f} | {row['mib_of_maps']:.0f} |",

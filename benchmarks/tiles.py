@@ -1,9 +1,9 @@
-"""What tiles cost and lose: the map of a picture in tiles beside that of the whole, by overlap.
+"""What tiles cost and lose: the map of an image in tiles beside that of the whole, by overlap.
 
 Seconds are from pixels to verdict, as `predict --tile` gives it.
 
-With --side, the picture is first continued by mirroring to a square of that many pixels; without
---halos only the overlap that loses nothing is run, and the whole picture never: for pictures that
+With --side, the image is first continued by mirroring to a square of that many pixels; without
+--halos only the overlap that loses nothing is run, and the whole image never: for images that
 memory could not hold.
 
     python benchmarks/tiles.py RUN PICTURE [--tile 256] [--halos 0 16 32 64 128] [--side 8192]
@@ -29,7 +29,7 @@ def main() -> None:
     """Prints a Markdown table, and keeps the figures as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path)
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("image", type=Path)
     parser.add_argument("--tile", type=int, default=256)
     parser.add_argument("--halos", type=int, nargs="*", default=[])
     parser.add_argument("--side", type=int)
@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     detector = Detector.load(arguments.run)
-    x = read_image(arguments.picture, detector.config.data.white_level)
+    x = read_image(arguments.image, detector.config.data.white_level)
     if arguments.side:
         rows, columns = (reflect_indices(0, arguments.side, size).numpy() for size in x.shape[:2])
         x = x[rows][:, columns]
@@ -70,7 +70,7 @@ def main() -> None:
         "peak_bytes": round(peak() * 2**20),
         "halos": found,
     }
-    write_result(arguments.out, content, RUN=arguments.run, PICTURE=arguments.picture)
+    write_result(arguments.out, content, RUN=arguments.run, PICTURE=arguments.image)
 
 
 if __name__ == "__main__":

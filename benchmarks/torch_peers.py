@@ -6,7 +6,7 @@ runs it once for every line of stdin, answering with the seconds.
     python benchmarks/torch_peers.py NAME SIDE [--width 0.375] [--taps 2 1 0 0 0] [--onnx FILE]
 
 `table-1` is the package's network as it is exported, with batch normalisation folded; the others
-are the methods of `anomalib`, from a picture to its anomaly map.
+are the methods of `anomalib`, from an image to its anomaly map.
 """
 
 from __future__ import annotations

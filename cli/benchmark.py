@@ -71,7 +71,7 @@ def command(
 
     Fits and evaluates every method on every category, and writes the paper's Tables 2 to 4 with
     measured columns beside the published ones: tables.md, table2.csv, table3.csv, table4.csv,
-    more.csv, index.html with pictures, and benchmark.json. --study corruption writes study.md and
+    more.csv, index.html with images, and benchmark.json. --study corruption writes study.md and
     study.csv in place of the tables.
 
     All runs of a category take the same number of steps. With --minutes it is found once, at the
@@ -124,7 +124,7 @@ def command(
         raise RunError(f"None of the runs could be measured, the first because: {reason}")
     text = markdown(results, with_sources=False)
     click.echo(text, nl=False)
-    report.say(f"Page with pictures: {out / PAGE_FILE}")
+    report.say(f"Page with images: {out / PAGE_FILE}")
     if results.failed:
         ctx.exit(ExitCode.PARTIAL)
 

@@ -46,7 +46,7 @@ def _share(_: click.Context, __: click.Parameter, value: str | None) -> float | 
     "--without",
     multiple=True,
     metavar="NAME",
-    help="File name of a picture to leave out, because it is no good one; may be repeated.",
+    help="File name of an image to leave out, because it is no good one; may be repeated.",
 )
 @options.quiet
 def command(

@@ -44,16 +44,16 @@ def command(
     is_ablation: bool,
     quiet: bool,
 ) -> None:
-    """Measure a run on its test pictures.
+    """Measure a run on its test images.
 
     RUN is a run folder, by default the newest under runs/. Prints a table with a row per kind of
-    defect, and writes metrics.json, a sheet per kind with the best, median and worst pictures,
+    defect, and writes metrics.json, a sheet per kind with the best, median and worst images,
     report.html, a page about all of it, and verdicts.csv, a line per image.
     With --data or --category they go to --out: those in the run folder are of the run's own data.
 
     A line below the table says how well the network repairs synthetic anomalies, and what else it
     moves. --ablation prints a row for the run and for each of its parts left out, the rest fitted
-    anew to the run's own good pictures: what the network and each part are worth.
+    anew to the run's own good images: what the network and each part are worth.
     """
     report = options.reporter(quiet)
     folder = options.resolve_run(run, report)
@@ -78,7 +78,7 @@ def command(
         options.print_metrics(metrics)
     if out is not None:
         sheets = out / SHEETS_FOLDER
-        report.say(f"Sheets of the best, median and worst pictures: {sheets}")
+        report.say(f"Sheets of the best, median and worst images: {sheets}")
         report.say(f"Report: {sheets.with_name(REPORT_FILE)}")
 
 

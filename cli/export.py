@@ -52,7 +52,7 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     "--image-size",
     type=(_SIZE, _SIZE),
     metavar="H W",
-    help="Take pictures of this size only. [default: any size]",
+    help="Take images of this size only. [default: any size]",
 )
 @click.option("--no-reconstruction", is_flag=True, help="Leave the reconstruction out.")
 @click.option(
@@ -70,7 +70,7 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     help="Good images to compare and calibrate on; or where the run's own data, with the same "
     "files, have moved: then its calibration images there. [default: those where they were]",
 )
-@click.option("--seed", type=int, default=0, help="Of the corrupted pictures to compare on.")
+@click.option("--seed", type=int, default=0, help="Of the corrupted images to compare on.")
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),

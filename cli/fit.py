@@ -47,7 +47,7 @@ def command(
 ) -> None:
     """Train, calibrate and evaluate a detector.
 
-    Trains on good pictures alone, sets the threshold on good pictures kept apart, and measures the
+    Trains on good images alone, sets the threshold on good images kept apart, and measures the
     detector where there is a test set. Makes a run folder. Ctrl-C saves, as SIGTERM and SIGHUP do;
     --resume goes on.
     """
@@ -87,7 +87,7 @@ def command(
         ctx.exit(exit_code(error))
     if fitted.metrics is not None:
         options.print_metrics(fitted.metrics)
-        report.say(f"Sheets of the best, median and worst pictures: {fitted.folder / 'sheets'}")
+        report.say(f"Sheets of the best, median and worst images: {fitted.folder / 'sheets'}")
     if (fitted.folder / REPORT_FILE).is_file():
         report.say(f"Report: {fitted.folder / REPORT_FILE}")
     options.print_path(fitted.folder)

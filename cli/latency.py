@@ -31,7 +31,7 @@ class _Size(click.ParamType):
 @click.option(
     "--size",
     type=_Size(),
-    help="Of the picture, pixels: its side, or HEIGHTxWIDTH. [default: 512, or what the artefact "
+    help="Of the image, pixels: its side, or HEIGHTxWIDTH. [default: 512, or what the artefact "
     "takes]",
 )
 @click.option(
@@ -42,7 +42,7 @@ class _Size(click.ParamType):
 def command(
     run: Path, size: tuple[int, int] | None, rounds: int, as_json: bool, quiet: bool
 ) -> None:
-    """Time one picture, part by part.
+    """Time one image, part by part.
 
     RUN is a run folder, or an artefact of `ssae-tf export`. Prints the median and the 95th and 99th
     percentile of decoding, network, scoring and post-processing, and of `predict` as a whole, for a

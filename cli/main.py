@@ -33,14 +33,14 @@ COMMANDS = {
     "check": ("ssae_tf.cli.check", "Look for what is wrong with a folder, before training."),
     "fit": ("ssae_tf.cli.fit", "Train, calibrate and evaluate a detector."),
     "calibrate": ("ssae_tf.cli.calibrate", "Set a run's threshold anew, without training."),
-    "evaluate": ("ssae_tf.cli.evaluate", "Measure a run on its test pictures."),
+    "evaluate": ("ssae_tf.cli.evaluate", "Measure a run on its test images."),
     "compare": ("ssae_tf.cli.compare", "Show runs side by side."),
-    "predict": ("ssae_tf.cli.predict", "Inspect pictures: one JSON line each."),
+    "predict": ("ssae_tf.cli.predict", "Inspect images: one JSON line each."),
     "export": ("ssae_tf.cli.export", "Make an artefact that runs without this package."),
-    "latency": ("ssae_tf.cli.latency", "Time one picture, part by part."),
+    "latency": ("ssae_tf.cli.latency", "Time one image, part by part."),
     "benchmark": ("ssae_tf.cli.benchmark", "Many categories and methods: the paper's tables."),
     "sample-data": ("ssae_tf.cli.sample_data", "Write the embedded sample data set."),
-    "preview": ("ssae_tf.cli.preview", "Show corrupted training pictures."),
+    "preview": ("ssae_tf.cli.preview", "Show corrupted training images."),
     "summary": ("ssae_tf.cli.summary", "Print the network layer by layer."),
 }
 
@@ -129,7 +129,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
-    """Find defects in pictures, having seen only good ones.
+    """Find defects in images, having seen only good ones.
 
     Exit codes: 0 success, 1 failure, 2 wrong usage, 3 something useful was made but not all that
     was asked for.

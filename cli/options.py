@@ -29,7 +29,7 @@ quiet = click.option("--quiet", is_flag=True, help="No progress, only warnings a
 data = click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help=f"Root in MVTec AD layout, or a folder of good pictures. [default: ${DATA_VARIABLE}, "
+    help=f"Root in MVTec AD layout, or a folder of good images. [default: ${DATA_VARIABLE}, "
     "then the embedded sample data]",
 )
 
@@ -152,7 +152,7 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
         "data.sampling",
         {
             "type": click.Choice(["crop", "resize"]),
-            "help": "Train on crops at native resolution, or on whole pictures resized.",
+            "help": "Train on crops at native resolution, or on whole images resized.",
         },
     ),
     "--white-level": ("data.white_level", {"type": int, "help": "16-bit value that is white."}),
@@ -169,7 +169,7 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "--corruption-in": (
         "corruption.where",
-        {"type": click.Choice(["step", "data"]), "help": "Where pictures are corrupted."},
+        {"type": click.Choice(["step", "data"]), "help": "Where images are corrupted."},
     ),
     "--jit": ("training.jit", {"is_flag": True, "help": "Compile the step with XLA."}),
     "--min-area": ("min_area", {"type": int, "help": "Pixels a defect must have."}),

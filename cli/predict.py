@@ -31,27 +31,27 @@ def _check_threshold(_: click.Context, __: click.Parameter, value: float | None)
 
 
 @click.command(
-    "predict", epilog="Example: ssae-tf predict runs/tile pictures/ --out found > found.jsonl"
+    "predict", epilog="Example: ssae-tf predict runs/tile images/ --out found > found.jsonl"
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for the map, the mask and an overlay of each picture.",
+    help="Folder for the map, the mask and an overlay of each image.",
 )
 @click.option(
     "--threshold",
     type=float,
     callback=_check_threshold,
-    help="Score above which a picture is anomalous. [default: the run's]",
+    help="Score above which an image is anomalous. [default: the run's]",
 )
 @click.option(
     "--tile",
     type=click.IntRange(min=_SMALLEST_TILE),
     metavar="PIXELS",
-    help="Show large pictures to the network in tiles of this side, which takes less memory; not "
-    "of runs that standardize whole pictures, as presets quick and best do.",
+    help="Show large images to the network in tiles of this side, which takes less memory; not "
+    "of runs that standardize whole images, as presets quick and best do.",
 )
 @click.option(
     "--halo",
@@ -72,7 +72,7 @@ def _check_threshold(_: click.Context, __: click.Parameter, value: float | None)
 def command(
     ctx: click.Context,
     run: Path,
-    pictures: tuple[Path, ...],
+    images: tuple[Path, ...],
     out: Path | None,
     threshold: float | None,
     tile: int | None,
@@ -80,10 +80,10 @@ def command(
     max_pixels: int | None,
     quiet: bool,
 ) -> None:
-    """Inspect pictures: one JSON line each.
+    """Inspect images: one JSON line each.
 
     RUN is a run folder, or an artefact of `ssae-tf export`. PICTURES are files and folders, in any
-    mix; folders are searched through. A picture that can't be read, inspected or written gives a
+    mix; folders are searched through. An image that can't be read, inspected or written gives a
     line with `error`, the others are still inspected, and the exit code is 3.
     """
     if halo is not None and tile is None:
@@ -91,14 +91,14 @@ def command(
     report = options.reporter(quiet)
 
     from ssae_tf.data.images import MAX_PIXELS
-    from ssae_tf.data.mvtec import find_pictures
+    from ssae_tf.data.mvtec import find_images
     from ssae_tf.detector import Detector
     from ssae_tf.export.artefact import find, open_detector
     from ssae_tf.runtime.parallel import ahead
     from ssae_tf.runtime.threads import side_by_side, use_cores
 
-    paths = find_pictures(pictures)
-    # A single picture, or tiles of one, are seen with all cores, and an artefact's runtime takes
+    paths = find_images(images)
+    # A single image, or tiles of one, are seen with all cores, and an artefact's runtime takes
     # one call at a time.
     is_many = len(paths) > 1 and tile is None
     if is_many and find(run) is None:
@@ -107,7 +107,7 @@ def command(
     more: dict[str, Any] = {"threshold": threshold}
     if tile is not None:
         if not isinstance(detector, Detector):
-            raise RunError(f"{run}: an artefact sees pictures whole; --tile takes a run folder.")
+            raise RunError(f"{run}: an artefact sees images whole; --tile takes a run folder.")
         tiles = more["tiles"] = detector.tiles(tile, halo)
         lost = "" if tiles.halo >= tiles.reach else "; the map differs from that of the whole"
         report.say(
@@ -115,12 +115,12 @@ def command(
             f"either side{lost}."
         )
     if not paths:
-        raise DataError(f"{', '.join(map(str, pictures))}: no pictures found.")
+        raise DataError(f"{', '.join(map(str, images))}: no images found.")
     if out is not None:
         _make_folder(out)
     inspection = _Inspection(detector, max_pixels or MAX_PIXELS, more, out, _names(paths))
     if is_many:
-        # While the network sees a picture, others are decoded and written.
+        # While the network sees an image, others are decoded and written.
         at_once = side_by_side() if isinstance(detector, Detector) else 1
         lines = ahead(inspection.line, ahead(inspection.inspect, paths, at_once), 1)
     else:
@@ -226,7 +226,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:
-    """A name for each picture's files: its stem, with the folders that tell equal stems apart.
+    """A name for each image's files: its stem, with the folders that tell equal stems apart.
 
     Longer ones than file systems take lose their beginning.
     """
@@ -262,9 +262,9 @@ def _write(result: Result, folder: Path, name: str) -> None:
     from ssae_tf.evaluation.sheets import heatmap, overlay
     from ssae_tf.runtime.files import atomic
 
-    # Twice the threshold is the brightest colour, so that pictures can be compared by eye.
+    # Twice the threshold is the brightest colour, so that images can be compared by eye.
     write_png(folder / f"{name}_map.png", heatmap(result.anomaly_map, 0.0, 2.0 * result.threshold))
     write_png(folder / f"{name}_mask.png", result.mask)
-    write_png(folder / f"{name}_overlay.png", overlay(result.picture, result.mask))
+    write_png(folder / f"{name}_overlay.png", overlay(result.image, result.mask))
     with atomic(folder / f"{name}_map.npy") as temporary, temporary.open("wb") as file:
         np.save(file, result.anomaly_map)

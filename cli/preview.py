@@ -24,7 +24,7 @@ def command(
     quiet: bool,
     **settings: object,
 ) -> None:
-    """Show corrupted training pictures.
+    """Show corrupted training images.
 
     Writes a sheet of X, its corrupted copy X̂, the mask M and |X̂ − X|, made as training makes
     them, to look at before training.

@@ -44,7 +44,7 @@ class Artefact:
         folder: with metadata.json.
         metadata: its content.
         format: of the graph.
-        threshold: the score above which a picture is anomalous.
+        threshold: the score above which an image is anomalous.
         min_area: pixels that a defect must have.
         outline: the level of the map at which defects end; None is the threshold.
     """
@@ -104,29 +104,27 @@ class Artefact:
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """(height, width) of the pictures it takes; None for any."""
+        """(height, width) of the images it takes; None for any."""
         size = self.metadata["inputs"]["image_size"]
         return None if size is None else (size[0], size[1])
 
-    def predict(
-        self, picture: str | Path | np.ndarray, *, threshold: float | None = None
-    ) -> Result:
-        """Inspects one picture, with the result of `Detector.predict`.
+    def predict(self, image: str | Path | np.ndarray, *, threshold: float | None = None) -> Result:
+        """Inspects one image, with the result of `Detector.predict`.
 
         The graph gives the map; score, defects and verdict follow from it by the area rule.
 
         Args:
-            picture: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+            image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
             threshold: None for the artefact's own.
 
         Raises:
             DataError: the file can't be read, the array is none of the above, or the artefact
-                takes pictures of another size.
+                takes images of another size.
             InputError: the threshold is no finite number of at least 0.
-            RunError: the graph fails, or answers with no map of the picture.
+            RunError: the graph fails, or answers with no map of the image.
         """
-        path = "" if isinstance(picture, np.ndarray) else str(picture)
-        x = as_unit(picture, self.metadata["inputs"]["white_level"])
+        path = "" if isinstance(image, np.ndarray) else str(image)
+        x = as_unit(image, self.metadata["inputs"]["white_level"])
         if self.image_size not in (None, x.shape[:2]):
             raise DataError(
                 f"{f'{path}: ' if path else ''}{x.shape[0]}×{x.shape[1]} pixels, the artefact was "
@@ -134,7 +132,7 @@ class Artefact:
             )
         found = self.run(x[None])
         if len(found.get(ANOMALY_MAP, ())) != 1:
-            raise RunError(f"{self.folder}: answers without a map of the picture.")
+            raise RunError(f"{self.folder}: answers without a map of the image.")
         reconstruction = found.get(RECONSTRUCTION)
         return judged(
             path,
@@ -147,24 +145,24 @@ class Artefact:
             source=str(self.folder),
         )
 
-    def run(self, pictures: np.ndarray, threshold: float | None = None) -> dict[str, np.ndarray]:
+    def run(self, images: np.ndarray, threshold: float | None = None) -> dict[str, np.ndarray]:
         """The graph's raw outputs.
 
         Args:
-            pictures: (B, H, W, 3), float32 in [0, 1] or uint8, or (B,) objects, the bytes of
-                picture files.
+            images: (B, H, W, 3), float32 in [0, 1] or uint8, or (B,) objects, the bytes of
+                image files.
             threshold: that `is_anomalous` is judged by; None for the artefact's own.
 
         Returns:
             The outputs of `Serving.__call__` that the format has.
 
         Raises:
-            RunError: the graph fails, or takes no such pictures or no threshold.
+            RunError: the graph fails, or takes no such images or no threshold.
         """
-        signature = {"u": PIXELS, "O": ENCODED}.get(pictures.dtype.kind, FLOAT)
+        signature = {"u": PIXELS, "O": ENCODED}.get(images.dtype.kind, FLOAT)
         if signature not in self.metadata["signatures"]:
             raise RunError(f"{self.folder}: has no signature {signature}.")
-        inputs = {PICTURE: pictures}
+        inputs = {PICTURE: images}
         if threshold is not None:
             if not self.format.takes_threshold:
                 raise RunError(
@@ -174,7 +172,7 @@ class Artefact:
         try:
             return self._runtime.run(signature, inputs)
         except Exception as error:
-            raise RunError(f"{self.folder}: fails on a picture ({one_line(error)}).") from None
+            raise RunError(f"{self.folder}: fails on an image ({one_line(error)}).") from None
 
 
 def find(path: Path) -> Path | None:

@@ -18,12 +18,12 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.export import tfserving
 from ssae_tf.export.artefact import Artefact, run_hash
+from ssae_tf.export.calibration_set import CalibrationSet
 from ssae_tf.export.formats import FORMATS, Format
 from ssae_tf.export.make import Made, Maker, Request
 from ssae_tf.export.manifest import file_hashes, write_sums
 from ssae_tf.export.metadata import SCHEMA_VERSION
 from ssae_tf.export.parity import Parity, cases, compare
-from ssae_tf.export.calibration_set import CalibrationSet
 from ssae_tf.export.place import choose_place, put, working_folder
 from ssae_tf.run_folder import (
     ARTEFACT_KIND,
@@ -58,7 +58,7 @@ class Exported:
 def export(
     run: str | Path,
     request: Request,
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     *,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -70,7 +70,7 @@ def export(
     Args:
         run: a finished run folder.
         request: what to make.
-        pictures: good ones that training has not seen, at least one: those of the run's
+        images: good ones that training has not seen, at least one: those of the run's
             validation. The artefact is compared on them, and int8 calibrated.
         out: the artefact's folder, for SavedModel that of its versions; None for
             RUN/export/FORMAT, and RUN/export/savedmodel/CATEGORY.
@@ -83,7 +83,7 @@ def export(
         MissingExtraError: the format needs packages that are not installed.
         RunError: the run is incomplete, `out` exists or can't be written to, the converter fails,
             or the artefact does not judge as the detector does. Nothing is left behind then.
-        DataError: a picture can't be read.
+        DataError: an image can't be read.
     """
     reporter = reporter or Reporter()
     run = Path(run)
@@ -97,12 +97,12 @@ def export(
     wanted.check()
     if request.warmup:
         tfserving.check()
-    if not pictures:
-        raise DataError("Expected at least one good picture to compare on. Received none.")
+    if not images:
+        raise DataError("Expected at least one good image to compare on. Received none.")
     detector = Detector.load(run)
     place = choose_place(run, detector, request.format, precision, out, overwrite)
     with working_folder(place) as scratch:
-        material = CalibrationSet(detector, tuple(pictures), request.image_size, request.seed)
+        material = CalibrationSet(detector, tuple(images), request.image_size, request.seed)
         maker = Maker(detector, request, wanted, precision, material, scratch, reporter)
         result = scratch / "artefact"
         begin = time.monotonic()
@@ -168,7 +168,7 @@ def _compare(run: Path, maker: Maker, folder: Path, metadata: dict[str, Any]) ->
     arguments = {
         "run": str(run.resolve()),
         "folder": str(folder.resolve()),
-        "pictures": [str(path.resolve()) for path in maker.pictures.paths],
+        "images": [str(path.resolve()) for path in maker.images.paths],
         "image_size": maker.request.image_size,
         "seed": maker.request.seed,
         "tolerance": tolerance,
@@ -177,7 +177,7 @@ def _compare(run: Path, maker: Maker, folder: Path, metadata: dict[str, Any]) ->
     if metadata["runtime"] == "tensorrt" or is_tftrt:
         return Parity(**maker.call("build:compare_apart", **arguments))
     compared = cases(
-        maker.pictures.paths,
+        maker.images.paths,
         maker.detector.config.data.white_level,
         maker.request.image_size,
         maker.request.seed,
@@ -189,7 +189,7 @@ def _compare(run: Path, maker: Maker, folder: Path, metadata: dict[str, Any]) ->
 def compare_apart(
     run: str,
     folder: str,
-    pictures: list[str],
+    images: list[str],
     image_size: list[int] | None,
     seed: int,
     tolerance: float,
@@ -197,9 +197,7 @@ def compare_apart(
     """What `compare` finds, as the fields of `Parity`; for a process of its own."""
     detector = Detector.load(run)
     size = None if image_size is None else (image_size[0], image_size[1])
-    compared = cases(
-        [Path(path) for path in pictures], detector.config.data.white_level, size, seed
-    )
+    compared = cases([Path(path) for path in images], detector.config.data.white_level, size, seed)
     artefact = Artefact.load(folder, even_failed=True)
     parity = compare(detector, artefact, compared, tolerance, Reporter(quiet=True))
     return dataclasses.asdict(parity)

@@ -1,4 +1,4 @@
-"""The pictures that an artefact is made by: what int8 is calibrated on, and warm-up goes by."""
+"""The images that an artefact is made by: what int8 is calibrated on, and warm-up goes by."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CALIBRATION = 16
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Good pictures that training has not seen, and corrupted copies: like what will be inspected.
+    """Good images that training has not seen, and corrupted copies: like what will be inspected.
 
     Attributes:
         detector: whose they are.
@@ -35,7 +35,7 @@ class CalibrationSet:
     seed: int
 
     def pixels(self, index: int) -> np.ndarray:
-        """A picture of the artefact's size, (H, W, 3) uint8; after the last comes the first."""
+        """An image of the artefact's size, (H, W, 3) uint8; after the last comes the first."""
         path = self.paths[index % len(self.paths)]
         unit = to_unit(read_pixels(path), self.detector.config.data.white_level)
         if self.image_size is not None:
@@ -46,7 +46,7 @@ class CalibrationSet:
         """Writes the calibration set: .npy files, (H, W, 3) uint8.
 
         All are cut to the height and width that all have, since the converter takes one size.
-        Every picture is there as it is and corrupted, because rare values decide the ranges.
+        Every image is there as it is and corrupted, because rare values decide the ranges.
         """
         folder.mkdir()
         whole = [self.pixels(index) for index in range(min(_CALIBRATION, len(self.paths)))]

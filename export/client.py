@@ -2,7 +2,7 @@
 
 The server gives the map, the threshold and the minimum area; score and defects follow from them
 here, by the exact area rule. What it answers is not believed: it is checked before it is judged,
-and it may take no longer and be no larger than the picture allows. With REST, TensorFlow is not
+and it may take no longer and be no larger than the image allows. With REST, TensorFlow is not
 imported.
 """
 
@@ -48,7 +48,7 @@ _BYTES_AS_TEXT, _BYTES, _BYTES_OF_THE_REST = 32, 8, 1 << 20
 # A million wrong numbers need no million complaints.
 _Row = Annotated[list[float], Field(fail_fast=True)]
 _Plane = Annotated[list[_Row], Field(fail_fast=True)]
-_Picture = Annotated[list[_Plane], Field(fail_fast=True)]
+_Image = Annotated[list[_Plane], Field(fail_fast=True)]
 _ONE = Field(min_length=1, max_length=1)
 
 
@@ -61,7 +61,7 @@ class _Outputs(BaseModel):
     threshold: Annotated[list[Level], _ONE]
     min_area: Annotated[list[Area], _ONE]
     outline: Annotated[list[Level], _ONE] | None = None
-    reconstruction: Annotated[list[_Picture], _ONE] | None = None
+    reconstruction: Annotated[list[_Image], _ONE] | None = None
 
 
 class _Answer(BaseModel):
@@ -88,12 +88,12 @@ def predict_request(name: str, signature: str, inputs: dict[str, np.ndarray]) ->
 
 
 class Client:
-    """Sends pictures to a TF Serving endpoint; use it in a `with` block, or call `close`.
+    """Sends images to a TF Serving endpoint; use it in a `with` block, or call `close`.
 
     Attributes:
         address: "host:port" for gRPC, "http://host:port" for REST.
         name: of the model.
-        white_level: the value of a 16-bit picture that becomes 1.0.
+        white_level: the value of a 16-bit image that becomes 1.0.
         timeout: seconds that an answer may take, from asking to its last byte.
 
     Example:
@@ -144,15 +144,15 @@ class Client:
 
     def predict(
         self,
-        picture: str | Path | np.ndarray,
+        image: str | Path | np.ndarray,
         *,
         threshold: float | None = None,
         as_file: bool = False,
     ) -> Result:
-        """Inspects one picture.
+        """Inspects one image.
 
         Args:
-            picture: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+            image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
             threshold: None for the model's own.
             as_file: send the file as it is, PNG, JPEG or 24-bit BMP, which takes fewer bytes; the
                 server decodes it.
@@ -161,17 +161,17 @@ class Client:
             DataError: the file can't be read, or the array is none of the above.
             InputError: the threshold is no finite number of at least 0.
             RunError: the server can't be reached, refuses, or does not answer as this package's
-                models do, in time and about this picture.
+                models do, in time and about this image.
         """
         if threshold is not None:
             check_rule(threshold, 1)
-        path = "" if isinstance(picture, np.ndarray) else str(picture)
-        if isinstance(picture, np.ndarray):
+        path = "" if isinstance(image, np.ndarray) else str(image)
+        if isinstance(image, np.ndarray):
             if as_file:
                 raise DataError("Expected a path beside as_file. Received an array.")
-            pixels = picture
+            pixels = image
         else:
-            pixels = read_pixels(picture)
+            pixels = read_pixels(image)
         x = as_unit(pixels, self.white_level)
         if as_file:
             signature, sent = ENCODED, np.array([Path(path).read_bytes()], object)
@@ -200,7 +200,7 @@ class Client:
             if name in found:
                 self._check_shape(name, found[name].shape, x.shape[:2])
         if found[MIN_AREA][0] > x.shape[0] * x.shape[1]:
-            raise RunError(f"{source}: answers with a min_area larger than the picture.")
+            raise RunError(f"{source}: answers with a min_area larger than the image.")
         own = float(found[THRESHOLD][0])
         min_area, outline = found[MIN_AREA][0].item(), found.get(OUTLINE)
         reconstruction = found.get(RECONSTRUCTION)
@@ -272,7 +272,7 @@ class Client:
         return found
 
     def _channel_for(self, size: tuple[int, int]) -> Any:
-        """A connection that takes what an answer about a picture may have."""
+        """A connection that takes what an answer about an image may have."""
         import grpc
 
         most = _most_bytes(size, _BYTES)
@@ -324,7 +324,7 @@ def _check_arguments(name: str, white_level: int, timeout: float) -> None:
 
 
 def _shapes(size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
-    """What an answer about one picture has."""
+    """What an answer about one image has."""
     one = (1,)
     return {
         ANOMALY_MAP: (1, *size),

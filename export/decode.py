@@ -1,4 +1,4 @@
-"""Encoded pictures to pixels inside a graph, as `ssae_tf.data.images.read_image` gives them.
+"""Encoded images to pixels inside a graph, as `ssae_tf.data.images.read_image` gives them.
 
 PNG, JPEG and BMP; what TensorFlow's kernels can't decode, or would decode to other pixels, is
 refused.
@@ -13,7 +13,7 @@ _EXIF = b"Exif\0\0"
 
 
 def decode(content: tf.Tensor, white_level: int) -> tf.Tensor:
-    """One picture.
+    """One image.
 
     Args:
         content: () string, the bytes of a PNG (8 or 16 bit), JPEG or 24-bit BMP file.
@@ -82,7 +82,7 @@ def _bmp(content: tf.Tensor) -> tf.Tensor:
     data = _bytes(content)
     is_colour = _has(data, 0, b"BM") & tf.equal(_number(data, 28, 2, is_little=True), 24)
     check = tf.debugging.Assert(
-        is_colour, ["Expected a PNG, JPEG or 24-bit BMP picture. Received something else."]
+        is_colour, ["Expected a PNG, JPEG or 24-bit BMP image. Received something else."]
     )
     with tf.control_dependencies([check]):
         return _unit(tf.io.decode_bmp(content, channels=3))
@@ -93,7 +93,7 @@ def _unit(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _turned(pixels: tf.Tensor, data: tf.Tensor, has_exif: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """A picture as it is meant to be seen; `start` is where EXIF's own header begins."""
+    """An image as it is meant to be seen; `start` is where EXIF's own header begins."""
     turn = tf.cond(has_exif, lambda: _orientation(data, start), lambda: 0)
     pixels = tf.cond(turn >= 5, lambda: tf.transpose(pixels, (1, 0, 2)), lambda: pixels)
     for axis, turns in ((1, (2, 3, 6, 7)), (0, (3, 4, 7, 8))):

@@ -89,7 +89,7 @@ def _exchange(
 def _content(response: http.client.HTTPResponse, most: int) -> bytes:
     content = b"" if (response.length or 0) > most else response.read(most + 1)
     if len(content) > most or (response.length or 0) > most:
-        raise RunError(f"the answer has more than the {most} bytes that the picture allows.")
+        raise RunError(f"the answer has more than the {most} bytes that the image allows.")
     # Reading a given number of bytes, the library takes a cut connection for the end.
     if response.length:
         raise http.client.IncompleteRead(content, response.length)

@@ -1,4 +1,4 @@
-"""How long one picture takes, and which part of it: `ssae-tf latency`."""
+"""How long one image takes, and which part of it: `ssae-tf latency`."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _SMALLEST = 32
 def measure(
     detector: Detector | Artefact, size: tuple[int, int], rounds: int, reporter: Reporter
 ) -> dict[str, Any]:
-    """Times a picture of the sample surface, batch 1; all parts in turn in every round.
+    """Times an image of the sample surface, batch 1; all parts in turn in every round.
 
     Args:
         detector: a run's, or an artefact.
-        size: (height, width) of the picture, pixels, at least 32.
+        size: (height, width) of the image, pixels, at least 32.
         rounds: that count, at least 1.
         reporter: where progress goes.
 
@@ -51,12 +51,12 @@ def measure(
     """
     if min(size) < _SMALLEST:
         raise DataError(
-            f"Expected a picture of at least {_SMALLEST}×{_SMALLEST} pixels. Received: "
+            f"Expected an image of at least {_SMALLEST}×{_SMALLEST} pixels. Received: "
             f"{size[0]}×{size[1]}."
         )
     with tempfile.TemporaryDirectory(prefix="ssae_tf_") as folder:
-        path = Path(folder) / "picture.png"
-        write_png(path, draw_sample("tile", "test", "crack", 0, size=size).picture)
+        path = Path(folder) / "image.png"
+        write_png(path, draw_sample("tile", "test", "crack", 0, size=size).image)
         parts = _parts(detector, path)
         seconds: dict[str, list[float]] = {name: [] for name in parts}
         with reporter.task("Timing", rounds + _WARM_UP) as task:
@@ -102,9 +102,9 @@ def latency_table(found: dict[str, Any]) -> Table:
 
 def _parts(detector: Detector | Artefact, path: Path) -> dict[str, Callable[[], object]]:
     """What is timed, by name; the last is `predict` as a whole."""
-    # Also refuses a picture of another size than the artefact's.
+    # Also refuses an image of another size than the artefact's.
     result = detector.predict(path)
-    x, map_, threshold = result.picture, result.anomaly_map, result.threshold
+    x, map_, threshold = result.image, result.anomaly_map, result.threshold
     middle: dict[str, Callable[[], object]]
     if isinstance(detector, Artefact):
         white_level, min_area = detector.metadata["inputs"]["white_level"], detector.min_area
@@ -127,12 +127,12 @@ def _parts(detector: Detector | Artefact, path: Path) -> dict[str, Callable[[], 
 def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callable[[], object]]:
     """The network, and everything around it with a network that does nothing."""
     config, size = detector.config, detector.inspection_size
-    picture = tf.constant((x if size is None else resize(x, *size))[None])
-    seen = pad_reflect(picture, config.model.downsampling, config.margin)
+    image = tf.constant((x if size is None else resize(x, *size))[None])
+    seen = pad_reflect(image, config.model.downsampling, config.margin)
     channels = detector.model.output.shape[-1]
 
     def idle(x: tf.Tensor) -> tf.Tensor:
-        # Not the picture itself, whose residual would be a constant.
+        # Not the image itself, whose residual would be a constant.
         return 0.5 * tf.tile(x, (1, 1, 1, 3))[..., :channels]
 
     @tf.function(
@@ -143,5 +143,5 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
 
     return {
         "network": lambda: detector.network(seen).numpy(),
-        "scoring": lambda: scoring(picture).numpy(),
+        "scoring": lambda: scoring(image).numpy(),
     }

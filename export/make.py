@@ -13,9 +13,9 @@ from ssae_tf.data.images import read_pixels
 from ssae_tf.detector import Detector
 from ssae_tf.errors import InputError
 from ssae_tf.export import child, onnx, savedmodel, tensorrt, tfserving
+from ssae_tf.export.calibration_set import CalibrationSet
 from ssae_tf.export.formats import FORMATS, Format
 from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
-from ssae_tf.export.calibration_set import CalibrationSet
 from ssae_tf.export.serving import Serving, network_of
 from ssae_tf.export.tflite import SIGNATURES as TFLITE_SIGNATURES
 from ssae_tf.runtime.progress import Reporter
@@ -31,11 +31,11 @@ class Request:
     Attributes:
         format: one of `FORMATS`.
         precision: one of the format's; None for its first.
-        image_size: (height, width) of all pictures; None for any.
+        image_size: (height, width) of all images; None for any.
         has_reconstruction: whether F(X) is an output.
         warmup: requests for TF Serving to replay on loading; SavedModel only.
-        profile: of an engine; None for 32² to the pictures' own size, batches of up to 4.
-        seed: of the corrupted pictures.
+        profile: of an engine; None for 32² to the images' own size, batches of up to 4.
+        seed: of the corrupted images.
         time_limit: seconds that each converter may take.
 
     Raises:
@@ -91,7 +91,7 @@ class Maker:
         request: what is wanted.
         format: the request's.
         precision: the request's, or the format's first.
-        pictures: to calibrate on, and to warm up with.
+        images: to calibrate on, and to warm up with.
         scratch: an existing folder to work in.
         reporter: where progress goes.
     """
@@ -100,7 +100,7 @@ class Maker:
     request: Request
     format: Format
     precision: str
-    pictures: CalibrationSet
+    images: CalibrationSet
     scratch: Path
     reporter: Reporter
 
@@ -110,7 +110,7 @@ class Maker:
             self._saved_model(out, SIGNATURES)
             if self.request.warmup:
                 count = min(self.request.warmup, tfserving.MOST_WARMUP)
-                pixels = [self.pictures.pixels(index) for index in range(count)]
+                pixels = [self.images.pixels(index) for index in range(count)]
                 tfserving.write_warmup(out, place.parent.name, pixels)
             return Made("savedmodel", SIGNATURES)
         out.mkdir()
@@ -118,13 +118,13 @@ class Maker:
         if self.format.name == "tflite":
             self._saved_model(saved, TFLITE_SIGNATURES)
             examples = self.scratch / "calibration"
-            written = self.pictures.write(examples) if self.precision == "int8" else []
+            written = self.images.write(examples) if self.precision == "int8" else []
             self.call(
                 "tflite:convert",
                 saved_model=saved,
                 out=out,
                 precision=self.precision,
-                pictures=written,
+                images=written,
             )
             return Made("litert", TFLITE_SIGNATURES)
         if self.format.name == "onnx":
@@ -231,9 +231,7 @@ class Maker:
         if self.request.image_size is not None:
             size = self.request.image_size
             return tensorrt.Profile((1, *size), (1, *size), (_LARGEST_BATCH, *size))
-        height, width = np.max(
-            [read_pixels(path).shape[:2] for path in self.pictures.paths], axis=0
-        )
+        height, width = np.max([read_pixels(path).shape[:2] for path in self.images.paths], axis=0)
         side = min(_SMALLEST_SIDE, int(height), int(width))
         return tensorrt.Profile(
             (1, side, side),

@@ -1,4 +1,4 @@
-"""ONNX: one file for float pictures and one for uint8, opset 17, run with ONNX Runtime."""
+"""ONNX: one file for float images and one for uint8, opset 17, run with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _name_axes(model: Any) -> None:
 
 
 def _from_pixels(model: Any) -> Any:
-    """The same graph with uint8 pictures, 0 … 255."""
+    """The same graph with uint8 images, 0 … 255."""
     import onnx
 
     copy = onnx.ModelProto()
@@ -177,8 +177,8 @@ def _from_pixels(model: Any) -> Any:
         for index, name in enumerate(node.input):
             if name == PICTURE:
                 node.input[index] = f"{PICTURE}_float"
-    (picture,) = (value for value in graph.input if value.name == PICTURE)
-    picture.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    (image,) = (value for value in graph.input if value.name == PICTURE)
+    image.type.tensor_type.elem_type = onnx.TensorProto.UINT8
     white = onnx.numpy_helper.from_array(np.array(255.0, np.float32), f"{PICTURE}_white")
     graph.initializer.append(white)
     make = onnx.helper.make_node

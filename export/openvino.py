@@ -1,4 +1,4 @@
-"""OpenVINO: one model for float pictures and one for uint8, converted from ONNX."""
+"""OpenVINO: one model for float images and one for uint8, converted from ONNX."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The gate that every artefact passes: reloaded in its own runtime, it must judge as the detector.
 
-Compared are the run's validation pictures and corrupted ones of them, at their own size and at
+Compared are the run's validation images and corrupted ones of them, at their own size and at
 another, odd one.
 """
 
@@ -25,7 +25,7 @@ from ssae_tf.result import judged
 from ssae_tf.runtime.progress import Reporter
 
 SCHEMA_VERSION = 1
-# Of the first so many pictures a corrupted copy is compared too, and both at the other size.
+# Of the first so many images a corrupted copy is compared too, and both at the other size.
 CORRUPTED = 8
 # Share of height and width that the other size keeps; made odd.
 _SHARES = 0.625, 0.75
@@ -35,15 +35,15 @@ _LISTED_SIZES = 3
 
 @dataclass(frozen=True)
 class Case:
-    """One picture to compare on.
+    """One image to compare on.
 
     Attributes:
-        name: of the picture and what was done to it.
-        picture: (H, W, 3) float32 in [0, 1].
+        name: of the image and what was done to it.
+        image: (H, W, 3) float32 in [0, 1].
     """
 
     name: str
-    picture: np.ndarray
+    image: np.ndarray
 
 
 @dataclass
@@ -54,14 +54,14 @@ class Parity:
         tolerance: what `map_deciding` may be, in the map's unit.
         passed: whether the artefact may be used.
         failures: one sentence for each thing that may not be.
-        n: pictures compared.
+        n: images compared.
         sizes: (height, width) of them.
         map_largest, map_mean: absolute differences of the map.
         map_deciding: the largest of them when those above the threshold are divided by how many
             times as high the map is there: what is compared with the tolerance, because a tenth
             more of what is far above the threshold decides nothing.
         score_largest, score_mean: those of the image score.
-        flipped: names of the pictures with another verdict, most often because their score lies at
+        flipped: names of the images with another verdict, most often because their score lies at
             the threshold.
     """
 
@@ -103,7 +103,7 @@ class Parity:
             (height, width), (most_high, most_wide) = by_area[0], by_area[-1]
             sizes = f"{len(by_area)} sizes from {height}×{width} to {most_high}×{most_wide}"
         return (
-            f"{self.n} pictures of {sizes}: map differs by {self.map_largest:.1e} at most, at "
+            f"{self.n} images of {sizes}: map differs by {self.map_largest:.1e} at most, at "
             f"the threshold by {self.map_deciding:.1e} (tolerance {self.tolerance:.1e}), and by "
             f"{self.map_mean:.1e} on average, score by "
             f"{self.score_largest:.1e} and {self.score_mean:.1e}, {len(self.flipped)} of {self.n} "
@@ -112,7 +112,7 @@ class Parity:
 
 
 def cases(
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     white_level: int,
     image_size: tuple[int, int] | None = None,
     seed: int = 0,
@@ -120,42 +120,42 @@ def cases(
     """What artefacts are compared on.
 
     Args:
-        pictures: normal ones, at least one.
+        images: normal ones, at least one.
         white_level: the value of a 16-bit file that becomes 1.0.
         image_size: (height, width) that all are resized to, for artefacts that take no other; None
             for their own size and, for some, another.
         seed: of the corruption.
 
     Returns:
-        The pictures, then corrupted copies of the first 8, then these 16 at the other size.
+        The images, then corrupted copies of the first 8, then these 16 at the other size.
 
     Raises:
-        DataError: a picture can't be read.
+        DataError: an image can't be read.
     """
     normal, corrupted = [], []
-    for index, path in enumerate(pictures):
-        picture = to_unit(read_pixels(path), white_level)
+    for index, path in enumerate(images):
+        image = to_unit(read_pixels(path), white_level)
         if image_size is not None:
-            picture = resize(picture, *image_size)
-        normal.append(Case(path.name, picture))
+            image = resize(image, *image_size)
+        normal.append(Case(path.name, image))
         if index < CORRUPTED:
-            x_hat = corrupted_copies(picture[None], (seed, index))[0]
+            x_hat = corrupted_copies(image[None], (seed, index))[0]
             corrupted.append(Case(f"{path.name}, corrupted", x_hat))
     smaller = [] if image_size is not None else [*normal[:CORRUPTED], *corrupted]
     return [*normal, *corrupted, *(_cropped(case) for case in smaller)]
 
 
-def corrupted_copies(pictures: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
+def corrupted_copies(images: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
     """Images with what defects may look like.
 
     Args:
-        pictures: (B, H, W, 3) float32 in [0, 1].
+        images: (B, H, W, 3) float32 in [0, 1].
         seed: of the corruption.
 
     Returns:
-        Like `pictures`.
+        Like `images`.
     """
-    x_hat, _ = held_out(tf.constant(pictures), tf.constant(seed))
+    x_hat, _ = held_out(tf.constant(images), tf.constant(seed))
     # Blending rounds beyond white.
     return np.clip(x_hat, 0.0, 1.0)
 
@@ -184,15 +184,15 @@ def compare(
     with reporter.task("Comparing", len(compared)) as task:
         for case in compared:
             try:
-                found = artefact.run(case.picture[None])
+                found = artefact.run(case.image[None])
             except RunError as error:
                 parity.failures.append(f"{case.name}: {error}")
                 break
-            expected = detector.predict(case.picture)
+            expected = detector.predict(case.image)
             difference = _difference(parity, case, expected, found, calibration.min_area)
             if difference is not None:
                 differences.append(difference)
-            size = case.picture.shape[0], case.picture.shape[1]
+            size = case.image.shape[0], case.image.shape[1]
             if size not in parity.sizes:
                 parity.sizes.append(size)
                 _check_other_inputs(parity, artefact, case, found)
@@ -226,7 +226,7 @@ def _difference(
         parity.failures.append(f"{case.name}: NaN or infinity.")
         return None
     threshold = float(expected.threshold)
-    own = judged("", case.picture, None, map_, threshold, min_area)
+    own = judged("", case.image, None, map_, threshold, min_area)
     if float(found[SCORE_BOUND][0]) < own.score:
         parity.failures.append(f"{case.name}: the score exceeds score_bound.")
     if IS_ANOMALOUS in found and bool(found[IS_ANOMALOUS][0]) != own.is_anomalous:
@@ -248,17 +248,17 @@ def _check_other_inputs(
     parity: Parity, artefact: Artefact, case: Case, found: dict[str, np.ndarray]
 ) -> None:
     """Pixels, files, batches and thresholds: once for each size, because the network is one."""
-    pixels = np.round(255.0 * case.picture).astype(np.uint8)
+    pixels = np.round(255.0 * case.image).astype(np.uint8)
     others = {PIXELS: pixels[None], ENCODED: np.array([encode_png(pixels)], object)}
     try:
-        batch = artefact.run(np.stack([case.picture, to_unit(pixels)]))[ANOMALY_MAP]
+        batch = artefact.run(np.stack([case.image, to_unit(pixels)]))[ANOMALY_MAP]
         _expect_equal(parity, f"{case.name}, in a batch", found[ANOMALY_MAP][0], batch[0])
         for signature in set(others) & set(artefact.metadata["signatures"]):
             map_ = artefact.run(others[signature])[ANOMALY_MAP][0]
             _expect_equal(parity, f"{case.name}, {signature}", batch[1], map_)
         if artefact.format.takes_threshold:
             for threshold, expected in ((-1.0, True), (2.0 * float(batch.max()) + 1.0, False)):
-                given = artefact.run(case.picture[None], threshold=threshold)
+                given = artefact.run(case.image[None], threshold=threshold)
                 if bool(given[IS_ANOMALOUS][0]) != expected:
                     parity.failures.append(f"{case.name}: a given threshold is without effect.")
     except RunError as error:
@@ -276,6 +276,6 @@ def _cropped(case: Case) -> Case:
     """The upper left corner, height and width odd, which no network's multiple fits."""
     height, width = (
         max(1, int(share * side) // 2 * 2 - 1)
-        for share, side in zip(_SHARES, case.picture.shape[:2], strict=True)
+        for share, side in zip(_SHARES, case.image.shape[:2], strict=True)
     )
-    return Case(f"{case.name}, {height}×{width}", case.picture[:height, :width])
+    return Case(f"{case.name}, {height}×{width}", case.image[:height, :width])

@@ -28,7 +28,7 @@ def write(
         folder: made; must not exist.
         serving: what the signatures compute.
         network: what `network_of` gave.
-        image_size: (height, width) of all pictures; None for any.
+        image_size: (height, width) of all images; None for any.
         signatures: those of `endpoints` to write.
     """
     # Not tf.saved_model.save: what it makes of a Keras 3 model reloads in Python only, and neither

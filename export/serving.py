@@ -44,8 +44,8 @@ class Serving:
 
     Attributes:
         config: the settings of the run.
-        threshold: the score above which a picture is anomalous, unless the caller gives another.
-        min_area: pixels of the picture that a defect must have.
+        threshold: the score above which an image is anomalous, unless the caller gives another.
+        min_area: pixels of the image that a defect must have.
         weights: of the evidence by location, (h, w) float32; None for 1.
         has_reconstruction: whether F(X) is an output.
         has_verdict: whether `is_anomalous` is an output; the area rule needs a loop, which not
@@ -91,7 +91,7 @@ class Serving:
     def __call__(
         self, network: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, threshold: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Inspects pictures of one size.
+        """Inspects images of one size.
 
         Args:
             network: F, from (B, H, W, 3) to the same, H and W multiples of 8.
@@ -101,7 +101,7 @@ class Serving:
         Returns:
             anomaly_map: (B, H, W) float32, at least 0, never clamped, in pixels of X.
             score_bound: (B,) float32, the map's maximum. The image score is no higher, so that a
-                picture whose bound does not exceed the threshold is normal.
+                image whose bound does not exceed the threshold is normal.
             threshold: (B,) float32, the one that was used.
             min_area: (B,) int32.
             outline: (B,) float32, the level at which defects end; not of residuals, whose defects
@@ -118,7 +118,7 @@ class Serving:
             reconstruction = resize(reconstruction, height, width)
             map_ = resize(map_[..., None], height, width)[..., 0]
         threshold = tf.broadcast_to(threshold, tf.reshape(batch, (1,)))
-        # A picture smaller than min_area can still be defective as a whole.
+        # An image smaller than min_area can still be defective as a whole.
         min_area = tf.minimum(self.min_area, height * width)
         found = {
             ANOMALY_MAP: map_,
@@ -143,14 +143,14 @@ def endpoints(
 ) -> dict[str, tuple[_Function, list[tf.TensorSpec]]]:
     """The signatures of an artefact, those of `SIGNATURES`: name -> function and what it takes.
 
-    `serving_default` takes pictures as float32 in [0, 1], `serve_u8` as uint8, `serve_bytes` as
+    `serving_default` takes images as float32 in [0, 1], `serve_u8` as uint8, `serve_bytes` as
     the bytes of their files, which must decode to one size. Those that end in `_at` also take the
     threshold, (B,) or (1,) float32.
 
     Args:
         serving: what they compute.
         network: as in `Serving.__call__`.
-        image_size: (height, width) of all pictures; None for any.
+        image_size: (height, width) of all images; None for any.
     """
     height, width = image_size or (None, None)
     size = (None, height, width, 3)
@@ -192,6 +192,7 @@ def endpoints(
 
 
 def _at_own_threshold(inspect: _Function, prepare: _Function, threshold: float) -> _Function:
+    # The arguments' names are those of the graphs' inputs.
     def serve(picture: tf.Tensor) -> dict[str, tf.Tensor]:
         # A constant of this graph: converters turn captured tensors into inputs.
         return inspect(prepare(picture), tf.constant(float32_below(threshold), shape=(1,)))

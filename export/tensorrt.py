@@ -31,7 +31,7 @@ _PROBE_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Profile:
-    """The pictures that an engine takes, and those it is tuned for.
+    """The images that an engine takes, and those it is tuned for.
 
     Attributes:
         smallest, usual, largest: (batch, height, width).
@@ -272,9 +272,9 @@ class EngineRuntime:
     def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs of one call, by name."""
         assert signature == FLOAT
-        picture = np.ascontiguousarray(inputs[PICTURE])
-        if not self._context.set_input_shape(PICTURE, picture.shape):
-            raise RunError(f"pictures of shape {picture.shape} are outside the engine's profile")
+        image = np.ascontiguousarray(inputs[PICTURE])
+        if not self._context.set_input_shape(PICTURE, image.shape):
+            raise RunError(f"images of shape {image.shape} are outside the engine's profile")
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         arrays = {
             name: np.empty(
@@ -286,14 +286,14 @@ class EngineRuntime:
         }
         with contextlib.ExitStack() as stack:
             places = {}
-            for name, array in {PICTURE: picture, **arrays}.items():
+            for name, array in {PICTURE: image, **arrays}.items():
                 places[name] = self._call("cudaMalloc", max(1, array.nbytes))
                 stack.callback(self._call, "cudaFree", places[name])
                 self._context.set_tensor_address(name, int(places[name]))
             kinds = self._cuda.cudaMemcpyKind
-            size = picture.nbytes
+            size = image.nbytes
             there, back = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
-            self._call("cudaMemcpy", places[PICTURE], picture.ctypes.data, size, there)
+            self._call("cudaMemcpy", places[PICTURE], image.ctypes.data, size, there)
             if not self._context.execute_async_v3(0):
                 raise RunError("the engine fails")
             self._call("cudaDeviceSynchronize")

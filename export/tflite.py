@@ -28,7 +28,7 @@ _NEVER_REACHED = np.array([1e9], np.float32)
 _IN_NETWORK = re.compile(rf"(^|[/;]){NETWORK}(_\d+)?/")
 
 
-def convert(saved_model: str, out: str, precision: str, pictures: Sequence[str] = ()) -> None:
+def convert(saved_model: str, out: str, precision: str, images: Sequence[str] = ()) -> None:
     """Writes the file; for a process of its own.
 
     Args:
@@ -36,7 +36,7 @@ def convert(saved_model: str, out: str, precision: str, pictures: Sequence[str] 
         out: an existing folder.
         precision: "float32"; "float16", for weights; "dynamic", for weights in int8 and products
             of rounded activations; "int8", for all of the network, with the scoring in float.
-        pictures: .npy files of (H, W, 3) uint8 pictures of one size that int8 is calibrated on.
+        images: .npy files of (H, W, 3) uint8 images of one size that int8 is calibrated on.
     """
     import tensorflow as tf
 
@@ -47,11 +47,11 @@ def convert(saved_model: str, out: str, precision: str, pictures: Sequence[str] 
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    content = _in_int8(converter, pictures) if precision == "int8" else converter.convert()
+    content = _in_int8(converter, images) if precision == "int8" else converter.convert()
     (Path(out) / FILE).write_bytes(content)
 
 
-def _in_int8(converter: Any, pictures: Sequence[str]) -> bytes:
+def _in_int8(converter: Any, images: Sequence[str]) -> bytes:
     """The stock full quantisation, without the scoring.
 
     The verdict hangs on differences of the map that 256 steps do not hold; the converter would
@@ -61,7 +61,7 @@ def _in_int8(converter: Any, pictures: Sequence[str]) -> bytes:
 
     def examples() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         # Every signature is a graph of its own to the converter, with its own ranges.
-        for path in pictures:
+        for path in images:
             pixels = np.load(path)[None]
             for signature in SIGNATURES:
                 is_float = signature.startswith(FLOAT)

@@ -37,13 +37,13 @@ def check() -> None:
         )
 
 
-def write_warmup(folder: Path, name: str, pictures: Sequence[np.ndarray]) -> None:
+def write_warmup(folder: Path, name: str, images: Sequence[np.ndarray]) -> None:
     """Writes requests that TF Serving replays on loading, so that no user waits for the first.
 
     Args:
         folder: of the SavedModel.
         name: of the model.
-        pictures: (H, W, 3) uint8; they go in turn to the signatures for floats, pixels and files.
+        images: (H, W, 3) uint8; they go in turn to the signatures for floats, pixels and files.
     """
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
@@ -53,7 +53,7 @@ def write_warmup(folder: Path, name: str, pictures: Sequence[np.ndarray]) -> Non
     path = folder / WARMUP_FILE
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for index, pixels in enumerate(pictures):
+        for index, pixels in enumerate(images):
             signature = (FLOAT, PIXELS, ENCODED)[index % 3]
             request = predict_request(name, signature, {PICTURE: _input(signature, pixels)})
             log = prediction_log_pb2.PredictLog(request=request)

@@ -15,7 +15,7 @@ def reaches_area(mask: tf.Tensor, min_area: tf.Tensor) -> tf.Tensor:
     the mask, until nothing changes, but min_area − 1 times at most; then each number's pixels are
     counted. A component of fewer pixels has one number by then. In a larger one the highest number
     has reached every pixel within min_area − 1 steps, of which there are at least min_area.
-    Nothing is done where too few pixels are in the mask, which is the rule on normal pictures.
+    Nothing is done where too few pixels are in the mask, which is the rule on normal images.
 
     Args:
         mask: (B, H, W) bool; H·W below 2³¹.
@@ -47,7 +47,7 @@ def reaches_area(mask: tf.Tensor, min_area: tf.Tensor) -> tf.Tensor:
             tf.TensorShape(()),
         ),
     )
-    # Numbers of different pictures are told apart; 0 is outside, where nothing is counted.
+    # Numbers of different images are told apart; 0 is outside, where nothing is counted.
     numbers = labels + tf.reshape(tf.range(batch) * (count + 1), (-1, 1, 1))
     counts = tf.tensor_scatter_nd_add(
         tf.zeros(tf.reshape(batch * (count + 1), (1,)), tf.int32),

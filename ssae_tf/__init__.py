@@ -1,4 +1,4 @@
-"""Visual anomaly detection learnt from good pictures alone, in TensorFlow and Keras.
+"""Visual anomaly detection learnt from good images alone, in TensorFlow and Keras.
 
 The names below are loaded on first use, so that `import ssae_tf` does not import TensorFlow.
 """

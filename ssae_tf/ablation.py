@@ -21,7 +21,7 @@ import tensorflow as tf
 from ssae_tf import config as config_module
 from ssae_tf.calibration import build_detector
 from ssae_tf.config import RunConfig
-from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.cache import ImageCache
 from ssae_tf.detector import Detector, load_network
 from ssae_tf.evaluation.run import check_test_set, measure_test_set
 from ssae_tf.models.gated import Blend
@@ -67,7 +67,7 @@ class Source:
         self.reporter = reporter
 
     @functools.cached_property
-    def caches(self) -> tuple[PictureCache, PictureCache]:
+    def caches(self) -> tuple[ImageCache, ImageCache]:
         """The images to train on and to select with, decoded."""
         parts = {"train": self.split.train, "select": self.split.select}
         config, reporter = self.detector.config, self.reporter

@@ -74,17 +74,17 @@ def calibrated(
         ConfigError: so few images, or images of training, can't promise `max_false_alarms`.
     """
     usable, maps, skipped = of_images(
-        lambda picture: detector.inspect(picture)[1],
+        lambda image: detector.inspect(image)[1],
         samples,
         detector.config.data,
         "Calibrating",
         reporter,
     )
     if not maps:
-        raise DataError(f"None of the {len(samples)} calibration pictures can be read.")
+        raise DataError(f"None of the {len(samples)} calibration images can be read.")
     warn_of_skipped(skipped, reporter)
     height, width = (round(side) for side in np.median([map_.shape for map_ in maps], axis=0))
-    # The map is smoothed at the inspection size, and min_area counts pixels of the picture.
+    # The map is smoothed at the inspection size, and min_area counts pixels of the image.
     inspected = detector.inspection_size or (height, width)
     sigma = detector.config.scoring.sigma
     sigma *= max(height / inspected[0], width / inspected[1])
@@ -111,24 +111,24 @@ def calibrated(
 
 
 def left_out(samples: Sequence[Sample], without: Sequence[str]) -> Sequence[Sample]:
-    """Calibration pictures without some of them.
+    """Calibration images without some of them.
 
     Raises:
-        DataError: a name is none of theirs or that of several, or no picture is left.
+        DataError: a name is none of theirs or that of several, or no image is left.
     """
     named = set()
     for name in without:
         parts = Path(name).parts
         matches = [sample for sample in samples if sample.path.parts[-len(parts) :] == parts]
         if not matches:
-            raise DataError(f"{name}: no calibration picture has this file name.")
+            raise DataError(f"{name}: no calibration image has this file name.")
         if len(matches) > 1:
             both = ", ".join(f"{sample.path.parent.name}/{name}" for sample in matches[:2])
             raise DataError(f"{name}: expected the name of one calibration image, found {both}.")
         named.update(matches)
     kept = [sample for sample in samples if sample not in named]
     if not kept:
-        raise DataError("All calibration pictures are left out: a threshold needs one at least.")
+        raise DataError("All calibration images are left out: a threshold needs one at least.")
     return kept
 
 
@@ -142,7 +142,7 @@ def _names(samples: Sequence[Sample]) -> list[str]:
 
 
 def _highest(scores: Sequence[float], names: Sequence[str]) -> str:
-    """Which pictures a threshold comes from, and how far they are above the others."""
+    """Which images a threshold comes from, and how far they are above the others."""
     ranked = sorted(zip(scores, names, strict=True), reverse=True)
     shown = ", ".join(f"{name} {score:.4g}" for score, name in ranked[:_HIGHEST_NAMED])
     line = f"Highest: {shown}"
@@ -152,22 +152,22 @@ def _highest(scores: Sequence[float], names: Sequence[str]) -> str:
 
 
 def normalized(detector: Detector, split: Split, reporter: Reporter) -> Detector:
-    """The same detector with weights by location, from pictures that set no threshold.
+    """The same detector with weights by location, from images that set no threshold.
 
     Those that training has seen will do: locations are compared with each other.
 
     Args:
         detector: any; its weights are not looked at.
-        split: the pictures of the run.
+        split: the images of the run.
         reporter: where progress goes.
     """
     settings = detector.config.data
     plain = detector.replace(weights=None)
     _, maps, _ = of_images(
-        lambda picture: plain.inspect(picture)[1],
+        lambda image: plain.inspect(image)[1],
         _not_calibrated_with(split)[:_WEIGHTING_PICTURES],
         settings,
-        "Looking at normal pictures",
+        "Looking at normal images",
         reporter,
     )
     weights = location_weights(
@@ -180,10 +180,10 @@ def normalized(detector: Detector, split: Split, reporter: Reporter) -> Detector
 
 
 def _not_calibrated_with(split: Split) -> list[Sample]:
-    """Normal pictures whose scores may get used to, those unseen by training first.
+    """Normal images whose scores may get used to, those unseen by training first.
 
     Where there are too few for parts of their own, those are left out that training left out too:
-    the highest score makes the threshold, which is then that of a picture nothing was fitted to.
+    the highest score makes the threshold, which is then that of an image nothing was fitted to.
     """
     kept = set(split.select) & set(split.calibrate) - set(split.train)
     return [one for one in dict.fromkeys((*split.select, *split.train)) if one not in kept]

@@ -45,9 +45,9 @@ class Calibration:
     """The threshold and where it comes from (section 4.2).
 
     Attributes:
-        threshold: in units of the anomaly map; a picture is anomalous when its score is
+        threshold: in units of the anomaly map; an image is anomalous when its score is
             strictly greater.
-        min_area: pixels of the input picture that a defect must have.
+        min_area: pixels of the input image that a defect must have.
         scores: image scores of the normal images that the threshold comes from: one of the highest,
             or `ScoringConfig.outline` where training has seen some of them and that is higher.
         false_alarms: how many good images it rejects; None where no promise can be made, because
@@ -94,7 +94,7 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """How a large picture is cut for the network; made by `Detector.tiles`.
+    """How a large image is cut for the network; made by `Detector.tiles`.
 
     Attributes:
         side: of a tile, pixels, a multiple of `ModelConfig.downsampling`.
@@ -108,7 +108,7 @@ class Tiles:
 
 
 class Detector:
-    """Finds defects in pictures of the surface it was trained on.
+    """Finds defects in images of the surface it was trained on.
 
     Attributes:
         model: F, a Keras model.
@@ -124,7 +124,7 @@ class Detector:
         >>> result = detector.predict("new.png")
         >>> result.is_anomalous == (result.score > detector.calibration.threshold)
         True
-        >>> detector.predict(result.picture, threshold=0.0).score == result.score
+        >>> detector.predict(result.image, threshold=0.0).score == result.score
         True
     """
 
@@ -204,52 +204,52 @@ class Detector:
 
     def predict(
         self,
-        picture: str | Path | np.ndarray,
+        image: str | Path | np.ndarray,
         *,
         threshold: float | None = None,
         tiles: Tiles | None = None,
     ) -> Result:
-        """Inspects one picture.
+        """Inspects one image.
 
         Args:
-            picture: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+            image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
             threshold: None for the calibrated one.
             tiles: as in `inspect`.
 
         Returns:
-            The verdict with score, defects, map and mask, in pixels of the picture.
+            The verdict with score, defects, map and mask, in pixels of the image.
 
         Raises:
             DataError: the file can't be read, or the array is none of the above.
             RunError: the detector is not calibrated, or its weights are damaged.
         """
         calibration = self._calibrated()
-        path = "" if isinstance(picture, np.ndarray) else str(picture)
-        x = as_unit(picture, self.config.data.white_level)
+        path = "" if isinstance(image, np.ndarray) else str(image)
+        x = as_unit(image, self.config.data.white_level)
         reconstruction, map_ = self.inspect(x, tiles)
         level = calibration.threshold if threshold is None else threshold
         outline = self.config.scoring.outline
         return judged(path, x, reconstruction, map_, level, calibration.min_area, outline)
 
     def inspect(
-        self, picture: np.ndarray, tiles: Tiles | None = None
+        self, image: np.ndarray, tiles: Tiles | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """F(X) and the anomaly map, without a verdict.
 
         Args:
-            picture: X, (H, W, 3) float32 in [0, 1], of any size from 1 × 1.
-            tiles: the network sees the picture in tiles, which takes less memory; None for all of
+            image: X, (H, W, 3) float32 in [0, 1], of any size from 1 × 1.
+            tiles: the network sees the image in tiles, which takes less memory; None for all of
                 it at once.
 
         Returns:
-            F(X), (H, W, 3) float32, and the map, (H, W) float32, both in pixels of the picture:
+            F(X), (H, W, 3) float32, and the map, (H, W) float32, both in pixels of the image:
             where the run resizes, they are computed at the inspection size and resized back.
 
         Raises:
             RunError: the network's answer is not finite.
         """
-        height, width = picture.shape[:2]
-        x = tf.constant(self.as_inspected(picture)[None])
+        height, width = image.shape[:2]
+        x = tf.constant(self.as_inspected(image)[None])
         if tiles is None:
             answers = self._map(x)
         else:
@@ -273,10 +273,10 @@ class Detector:
         found = respond(self.network, tf.constant(x[None]), multiple, margin)
         return np.asarray(found.reconstruction[0])
 
-    def as_inspected(self, picture: np.ndarray) -> np.ndarray:
-        """A picture at the inspection size, (H, W, 3) float32."""
+    def as_inspected(self, image: np.ndarray) -> np.ndarray:
+        """An image at the inspection size, (H, W, 3) float32."""
         size = self.inspection_size
-        return picture if size is None else resize(picture, *size)
+        return image if size is None else resize(image, *size)
 
     def replace(self, **changes: Any) -> Detector:
         """A detector with the same network and other values of some attributes.
@@ -299,15 +299,15 @@ class Detector:
             side: of each, pixels, at least 64; rounded up to a multiple of 8 or 32.
             halo: by which neighbours overlap on every side, pixels; rounded up likewise. None is as
                 far as the network's receptive field reaches, and makes the map that of the whole
-                picture.
+                image.
 
         Raises:
             RunError: a smaller side, or a negative halo; or a network that standardizes each
-                picture as a whole, whose answer to a tile is another.
+                image as a whole, whose answer to a tile is another.
         """
         if self.config.model.standardize:
             raise RunError(
-                "This network standardizes each picture as a whole, so that tiles would change its "
+                "This network standardizes each image as a whole, so that tiles would change its "
                 "answer: expected a run with model.standardize false, as preset paper has it."
             )
         if side < _SMALLEST_TILE or (halo is not None and halo < 0):
@@ -323,7 +323,7 @@ class Detector:
 
     @property
     def inspection_size(self) -> tuple[int, int] | None:
-        """(height, width) that pictures are resized to; None for their own size."""
+        """(height, width) that images are resized to; None for their own size."""
         return self.config.inspection_size
 
     def _calibrated(self) -> Calibration:
@@ -409,6 +409,6 @@ def _compiled(
 
 
 def _graph(model: tf.keras.Model, function: Callable[[tf.Tensor], Any]) -> Callable[..., Any]:
-    """One trace for all sizes of a model's pictures; each new size would be traced otherwise."""
+    """One trace for all sizes of a model's images; each new size would be traced otherwise."""
     specification = tf.TensorSpec((None, None, None, model.inputs[0].shape[-1]), tf.float32)
     return tf.function(function, autograph=False, input_signature=[specification])

@@ -21,7 +21,7 @@ class InputError(SsaeError, ValueError):
 
 
 class DataError(SsaeError):
-    """A folder or picture is missing, unreadable or not in the expected layout."""
+    """A folder or image is missing, unreadable or not in the expected layout."""
 
 
 class ImageTooLargeError(DataError):

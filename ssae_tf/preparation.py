@@ -10,7 +10,7 @@ import numpy as np
 
 from ssae_tf import config as config_module
 from ssae_tf.config import DOWNSAMPLING, RunConfig
-from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.images import image_size
 from ssae_tf.data.mvtec import Category, Sample, read_sample_mask
 from ssae_tf.data.per_image import each, warn_of_skipped
@@ -36,8 +36,8 @@ class Prepared:
 
     found: Category
     split: Split
-    train: PictureCache
-    select: PictureCache
+    train: ImageCache
+    select: ImageCache
     config: RunConfig
 
 
@@ -45,7 +45,7 @@ def prepare(found: Category, config: RunConfig, reporter: Reporter) -> Prepared:
     """Splits, checks and decodes the images of a category.
 
     Raises:
-        DataError: one of the pictures or masks can't be used, and is not to be left out.
+        DataError: one of the images or masks can't be used, and is not to be left out.
     """
     told(found, reporter)
     settings = config.data
@@ -80,57 +80,57 @@ def prepare(found: Category, config: RunConfig, reporter: Reporter) -> Prepared:
         calibrate=checked["calibration"][0],
     )
     if not split.calibrate:
-        raise DataError(f"{found.root}: none of the calibration pictures can be used.")
-    pictures = caches["train"].pictures
+        raise DataError(f"{found.root}: none of the calibration images can be used.")
+    images = caches["train"].images
     place = "in memory" if caches["train"].location == "memory" else "on disk"
     good = len({*split.train, *split.select, *split.calibrate})
     reporter.say(
-        f"{found.name}: {good} good pictures ({len(split.train)} train, "
+        f"{found.name}: {good} good images ({len(split.train)} train, "
         f"{len(split.select)} select, {len(split.calibrate)} calibrate), {len(found.test)} test; "
-        f"decoded pictures are kept {place}."
+        f"decoded images are kept {place}."
     )
     largest = max(stage.size for stage in config.training.stages)
-    small = sum(min(picture.shape[:2]) < largest for picture in pictures)
+    small = sum(min(image.shape[:2]) < largest for image in images)
     if small and settings.sampling == "crop":
         reporter.say(
-            f"{small} of {len(pictures)} training pictures are smaller than crops of {largest}²: "
+            f"{small} of {len(images)} training images are smaller than crops of {largest}²: "
             "they are continued by reflection."
         )
-    config = config_module.resolve(config, _side(config, pictures))
+    config = config_module.resolve(config, _side(config, images))
     return Prepared(found, split, caches["train"], caches["select"], config)
 
 
-def _side(config: RunConfig, pictures: Sequence[np.ndarray]) -> float:
-    """Shorter side of a typical picture as the network will see it, pixels."""
+def _side(config: RunConfig, images: Sequence[np.ndarray]) -> float:
+    """Shorter side of a typical image as the network will see it, pixels."""
     size = config.inspection_size
-    return float(np.median([min(size or picture.shape[:2]) for picture in pictures]))
+    return float(np.median([min(size or image.shape[:2]) for image in images]))
 
 
 def _checked(
     samples: Sequence[Sample], config: RunConfig, name: str, reporter: Reporter
 ) -> tuple[tuple[Sample, ...], list[str]]:
-    """The samples whose picture and mask can be used, and sentences about the others."""
+    """The samples whose image and mask can be used, and sentences about the others."""
 
     def check(sample: Sample) -> Sample:
         read_sample_mask(sample, image_size(sample.path))
         return sample
 
-    with reporter.task(f"Checking {name} pictures", len(samples)) as task:
+    with reporter.task(f"Checking {name} images", len(samples)) as task:
         usable, messages = each(check, samples, task, config.data.skip_unreadable)
     return tuple(usable), messages
 
 
 def decoded(
     samples: Sequence[Sample], config: RunConfig, name: str, reporter: Reporter
-) -> PictureCache:
+) -> ImageCache:
     """The images of one part of a split, decoded; `name` is the part's, for progress."""
     settings = config.data
-    with reporter.task(f"Reading {name} pictures", len(samples)) as task:
-        return PictureCache(
+    with reporter.task(f"Reading {name} images", len(samples)) as task:
+        return ImageCache(
             samples,
             white_level=settings.white_level,
             location=settings.cache,
             skip_unreadable=settings.skip_unreadable,
             smallest_side=DOWNSAMPLING,
-            on_picture=task.advance,
+            on_image=task.advance,
         )

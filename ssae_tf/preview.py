@@ -29,7 +29,7 @@ def preview(
     *,
     reporter: Reporter | None = None,
 ) -> Path:
-    """Writes a sheet of corrupted training pictures: X, X̂, M and |X̂ − X|.
+    """Writes a sheet of corrupted training images: X, X̂, M and |X̂ − X|.
 
     All of them are corrupted, also where training leaves some whole (`corruption.share`), unless it
     leaves all.
@@ -38,24 +38,24 @@ def preview(
         data, category: as in `fit`.
         config: the sampling and corruption to show.
         out: folder of the sheet.
-        rows: pictures on it.
+        rows: images on it.
         reporter: where progress goes; None for stderr.
 
     Returns:
         The file, `preview.png`.
 
     Raises:
-        DataError: pictures are missing or unusable.
+        DataError: images are missing or unusable.
     """
     reporter = reporter or Reporter()
-    # As many pictures as rows are enough, and large data sets take long to decode.
+    # As many images as rows are enough, and large data sets take long to decode.
     samples = told(load_category(data, category), reporter).train[:rows]
     cache = decoded(samples, config, "training", reporter)
     stage = config.training.stages[-1]
-    pictures: Sequence[np.ndarray] = cache.pictures
+    images: Sequence[np.ndarray] = cache.images
     if config.data.sampling == "resize":
-        pictures = cache.resized(stage.size, stage.size)
-    sampler = CropSampler(pictures, stage.size, rows, config.data, (config.training.seed,))
+        images = cache.resized(stage.size, stage.size)
+    sampler = CropSampler(images, stage.size, rows, config.data, (config.training.seed,))
     x = tf.constant(sampler.batch(0))
     shown = dataclasses.replace(config.corruption, share=float(config.corruption.share > 0))
     x_hat, mask = corrupt(x, corruption_seed(config, tf.constant(0)), shown)

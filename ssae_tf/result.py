@@ -23,17 +23,17 @@ _ROUNDING = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What inspection says of one picture.
+    """What inspection says of one image.
 
     Attributes:
-        path: of the picture; "" for an array.
+        path: of the image; "" for an array.
         score: highest level at which the map has a component of min_area pixels.
-        threshold: the score above which a picture is anomalous.
+        threshold: the score above which an image is anomalous.
         is_anomalous: the verdict.
         defects: components of the map above the threshold, as far as the outline where the run has
             one, the strongest first.
-        picture: X, (H, W, 3) float32 in [0, 1].
-        reconstruction: F(X), like `picture`; None from an artefact that was exported without.
+        image: X, (H, W, 3) float32 in [0, 1].
+        reconstruction: F(X), like `image`; None from an artefact that was exported without.
         anomaly_map: (H, W) float32, at least 0; grey levels, or the share of each pixel that is
             repainted.
         mask: (H, W) bool, the pixels of the defects.
@@ -41,7 +41,7 @@ class Result:
     Example:
         >>> from ssae_tf import Detector
         >>> result = Detector.load("runs/tile").predict("new.png", threshold=0.0)
-        >>> result.anomaly_map.shape == result.mask.shape == result.picture.shape[:2]
+        >>> result.anomaly_map.shape == result.mask.shape == result.image.shape[:2]
         True
         >>> sum(defect.area for defect in result.defects) == int(result.mask.sum())
         True
@@ -54,7 +54,7 @@ class Result:
     threshold: float
     is_anomalous: bool
     defects: tuple[Defect, ...]
-    picture: np.ndarray = dataclasses.field(repr=False)
+    image: np.ndarray = dataclasses.field(repr=False)
     reconstruction: np.ndarray | None = dataclasses.field(repr=False)
     anomaly_map: np.ndarray = dataclasses.field(repr=False)
     mask: np.ndarray = dataclasses.field(repr=False)
@@ -71,11 +71,11 @@ class Result:
         }
 
 
-def as_unit(picture: str | Path | np.ndarray, white_level: int) -> np.ndarray:
-    """A picture as the network takes it.
+def as_unit(image: str | Path | np.ndarray, white_level: int) -> np.ndarray:
+    """An image as the network takes it.
 
     Args:
-        picture: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+        image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
         white_level: the uint16 value that becomes 1.0.
 
     Returns:
@@ -84,29 +84,27 @@ def as_unit(picture: str | Path | np.ndarray, white_level: int) -> np.ndarray:
     Raises:
         DataError: the file can't be read, or the array is none of the above.
     """
-    if not isinstance(picture, np.ndarray):
-        return read_image(picture, white_level)
-    if picture.ndim == 2:
-        picture = np.repeat(picture[..., None], 3, axis=-1)
-    if picture.ndim != 3 or picture.shape[-1] != 3 or 0 in picture.shape:
-        raise DataError(
-            f"Expected a picture of shape (H, W, 3) or (H, W). Received: {picture.shape}."
-        )
-    if picture.dtype in (np.uint8, np.uint16):
-        return to_unit(picture, white_level)
-    if not np.issubdtype(picture.dtype, np.floating) or not (
-        picture.min() >= 0.0 and picture.max() <= 1.0
+    if not isinstance(image, np.ndarray):
+        return read_image(image, white_level)
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=-1)
+    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
+        raise DataError(f"Expected an image of shape (H, W, 3) or (H, W). Received: {image.shape}.")
+    if image.dtype in (np.uint8, np.uint16):
+        return to_unit(image, white_level)
+    if not np.issubdtype(image.dtype, np.floating) or not (
+        image.min() >= 0.0 and image.max() <= 1.0
     ):
         raise DataError(
             "Expected uint8, uint16, or float values in [0, 1]. Received: "
-            f"{picture.dtype} from {picture.min()} to {picture.max()}."
+            f"{image.dtype} from {image.min()} to {image.max()}."
         )
-    return picture.astype(np.float32)
+    return image.astype(np.float32)
 
 
 def judged(
     path: str,
-    picture: np.ndarray,
+    image: np.ndarray,
     reconstruction: np.ndarray | None,
     anomaly_map: np.ndarray,
     threshold: float,
@@ -120,11 +118,11 @@ def judged(
     Every verdict comes from here, and so do the checks of what it is judged by.
 
     Args:
-        path: of the picture; "" for an array.
-        picture: X, (H, W, 3) float32 in [0, 1].
-        reconstruction: F(X), like `picture`, or None.
+        path: of the image; "" for an array.
+        image: X, (H, W, 3) float32 in [0, 1].
+        reconstruction: F(X), like `image`, or None.
         anomaly_map: (H, W) float32, finite.
-        threshold: the score above which a picture is anomalous.
+        threshold: the score above which an image is anomalous.
         min_area: pixels that a defect must have, at least 1.
         outline: the level at which defects end, as in `ssae_tf.scoring.threshold.anomaly_mask`.
         source: of the map, for messages.
@@ -134,8 +132,8 @@ def judged(
         RunError: the map is of another size than the image, not finite or negative.
     """
     check_rule(threshold, min_area, outline)
-    check_map(anomaly_map, picture.shape[:2], source)
-    # A picture smaller than min_area can still be defective as a whole.
+    check_map(anomaly_map, image.shape[:2], source)
+    # An image smaller than min_area can still be defective as a whole.
     min_area = min(min_area, anomaly_map.size)
     score = image_score(anomaly_map, min_area)
     mask = anomaly_mask(anomaly_map, threshold, min_area, outline)
@@ -145,7 +143,7 @@ def judged(
         threshold=threshold,
         is_anomalous=is_anomalous(score, threshold),
         defects=tuple(defects(anomaly_map, mask)),
-        picture=picture,
+        image=image,
         reconstruction=reconstruction,
         anomaly_map=anomaly_map,
         mask=mask,

@@ -129,7 +129,7 @@ def training_samples(
 def run_split(
     folder: Path, config: RunConfig, data: str | Path | None = None
 ) -> tuple[Category, Split]:
-    """The pictures of a run, split as split.json has it, whatever was added since.
+    """The images of a run, split as split.json has it, whatever was added since.
 
     Args:
         folder: of the run.
@@ -138,7 +138,7 @@ def run_split(
 
     Raises:
         RunError: the run's records can't be read.
-        DataError: the pictures are not there any more.
+        DataError: the images are not there any more.
     """
     moved = None if data is None else _moved_category(data, folder, config)
     found = moved or own_category(folder, config)

@@ -15,7 +15,7 @@ from ssae_tf.data.mvtec import Category, load_category
 from ssae_tf.detector import Detector
 from ssae_tf.errors import SsaeError, one_line
 from ssae_tf.evaluation.gallery import LIMITS, Gallery
-from ssae_tf.evaluation.protocol import PictureResult
+from ssae_tf.evaluation.protocol import ImageResult
 from ssae_tf.evaluation.report import Calibrated, Measured, Report, write_report
 from ssae_tf.evaluation.verdicts import verdicts_csv
 from ssae_tf.run_folder import (
@@ -131,7 +131,7 @@ def _add(gallery: Gallery, detector: Detector, path: Path, name: str, score: flo
     inspected = detector.predict(path)
     if not math.isclose(inspected.score, score, rel_tol=_SAME_SCORE, abs_tol=1e-6):
         return False
-    result = PictureResult(
+    result = ImageResult(
         name,
         GOOD,
         inspected.score,
@@ -140,5 +140,5 @@ def _add(gallery: Gallery, detector: Detector, path: Path, name: str, score: flo
         inspected.mask,
         None,
     )
-    gallery.add("calibration", result, inspected.picture, inspected.reconstruction)
+    gallery.add("calibration", result, inspected.image, inspected.reconstruction)
     return True

@@ -79,10 +79,10 @@ def fit(
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> Fitted:
-    """Trains a detector on good pictures, sets its threshold, measures it if there is a test set.
+    """Trains a detector on good images, sets its threshold, measures it if there is a test set.
 
     Args:
-        data: a root in MVTec AD layout, a category folder, or a plain folder of good pictures.
+        data: a root in MVTec AD layout, a category folder, or a plain folder of good images.
         category: name of the category; None where there is only one.
         out: the run folder to make; None for `runs/CATEGORY`.
         config: all settings; None for the default preset.
@@ -95,7 +95,7 @@ def fit(
         The detector, where it is, and its metrics.
 
     Raises:
-        DataError: pictures are missing or unusable.
+        DataError: images are missing or unusable.
         RunError: `out` exists, can't be written to or replaced, or another process is in it.
         TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP; `resume` goes on.
 
@@ -141,8 +141,8 @@ def resume(
         As `fit`.
 
     Raises:
-        RunError: nothing to go on from, or the pictures have changed since.
-        DataError: pictures are missing or unusable.
+        RunError: nothing to go on from, or the images have changed since.
+        DataError: images are missing or unusable.
     """
     reporter = reporter or Reporter()
     with taken_up(Path(folder)) as one:
@@ -206,14 +206,14 @@ def calibrate(
         min_area: pixels that a defect must have; None for the run's own setting.
         max_false_alarms: accepted share of good images rejected, 0 to 1; None for the least that
             so many calibration images allow.
-        without: file names of pictures to leave out, because they turned out not to be good ones.
+        without: file names of images to leave out, because they turned out not to be good ones.
         reporter: where progress goes; None for stderr.
 
     Returns:
         The detector with its new threshold.
 
     Raises:
-        RunError, DataError, ConfigError: the run or the pictures can't be used.
+        RunError, DataError, ConfigError: the run or the images can't be used.
     """
     reporter = reporter or Reporter()
     folder = Path(run)
@@ -249,7 +249,7 @@ def evaluate(
     out: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Measures a detector on the test pictures of its category (section 4.2).
+    """Measures a detector on the test images of its category (section 4.2).
 
     Args:
         run: a finished run folder, or a detector (then `data` is needed).
@@ -263,7 +263,7 @@ def evaluate(
         The content of metrics.json.
 
     Raises:
-        RunError, DataError: the run or the pictures can't be used, or there are no test pictures.
+        RunError, DataError: the run or the images can't be used, or there are no test images.
     """
     reporter = reporter or Reporter()
     if isinstance(run, Detector):

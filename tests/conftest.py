@@ -1,4 +1,4 @@
-"""What all tests share: seeds, a quiet TensorFlow, a clean environment, the real pictures."""
+"""What all tests share: seeds, a quiet TensorFlow, a clean environment, the real images."""
 
 from __future__ import annotations
 
@@ -74,15 +74,15 @@ def project_root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The real pictures, in MVTec AD layout: in `SSAE_TF_DATA` or ../shared/data."""
+    """The real images, in MVTec AD layout: in `SSAE_TF_DATA` or ../shared/data."""
     if not _SHARED_DATA.is_dir():
-        pytest.skip(f"no real pictures in {_SHARED_DATA}; SSAE_TF_DATA may name another folder")
+        pytest.skip(f"no real images in {_SHARED_DATA}; SSAE_TF_DATA may name another folder")
     return _SHARED_DATA
 
 
 @pytest.fixture(scope="session")
 def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with the category `tile`, small: 12 good pictures of 64², 2 + 6 test pictures.
+    """A root with the category `tile`, small: 12 good images of 64², 2 + 6 test images.
 
     Shared by all tests: copy it before changing anything.
     """

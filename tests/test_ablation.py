@@ -115,18 +115,18 @@ def test_the_paper_map_has_no_part_beyond_the_paper() -> None:
 
 def test_nothing_is_left_of_the_identity(source: Source, rng: np.random.Generator) -> None:
     model = identity(source, source.detector.config)
-    picture = rng.random((50, 70, 3)).astype(np.float32)
-    assert not Detector(model, PLAIN).inspect(picture)[1].any()
+    image = rng.random((50, 70, 3)).astype(np.float32)
+    assert not Detector(model, PLAIN).inspect(image)[1].any()
 
 
 def test_the_identity_of_a_gated_network_repaints_nothing(
     source: Source, rng: np.random.Generator
 ) -> None:
-    picture = rng.random((50, 70, 3)).astype(np.float32)
+    image = rng.random((50, 70, 3)).astype(np.float32)
     detector = Detector(identity(source, QUICK), QUICK)
-    reconstruction, map_ = detector.inspect(picture)
+    reconstruction, map_ = detector.inspect(image)
     assert not map_.any()
-    resized = detector.as_inspected(picture)
+    resized = detector.as_inspected(image)
     np.testing.assert_allclose(reconstruction, resize(resized, 50, 70), atol=1e-6)
 
 
@@ -231,7 +231,7 @@ def test_repeated_tracing_is_not_told_and_all_else_is(
 def test_other_data_are_measured_with_the_runs_own_images(
     run_folder: Path, sample_root: Path, shared_network: None, rows: dict[str, Any]
 ) -> None:
-    with pytest.raises(DataError, match="has no test pictures"):
+    with pytest.raises(DataError, match="has no test images"):
         ablate(run_folder, data=sample_root / "tile/train/good", reporter=Listener())
     chosen = (BY_NAME["as_shipped"],)
     arguments: dict[str, Any] = {"data": sample_root, "category": "tile", "rows": chosen}

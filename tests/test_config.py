@@ -157,7 +157,7 @@ class TestGated:
 
 
 @pytest.mark.parametrize(("sampling", "expected"), [("crop", 24), ("resize", 0)])
-def test_there_is_no_margin_around_whole_pictures(sampling: str, expected: int) -> None:
+def test_there_is_no_margin_around_whole_images(sampling: str, expected: int) -> None:
     values = {"data": {"sampling": sampling}, "scoring": {"margin": 24}}
     assert from_dict(values).margin == expected
 

@@ -1,4 +1,4 @@
-"""The detector: the same verdict however a picture comes, in its own pixels, or a clear refusal.
+"""The detector: the same verdict however an image comes, in its own pixels, or a clear refusal.
 
 Where figures are checked, the network is replaced by one that answers mid-grey everywhere: the map
 is then |X − 0.5|, and everything can be computed by hand.
@@ -58,15 +58,15 @@ def test_a_gates_defects_end_at_the_outline() -> None:
         {"model": {"answer": "gated"}, "scoring": gate, "training": {"stages": stages}}
     )
     model = tf.keras.Model(inputs, outputs)
-    picture = np.zeros((32, 32, 3), np.float32)
-    picture[4:8, 4:12, 0], picture[5, 5, 0] = 0.6, 0.9
-    picture[20:24, 20:24, 0] = 0.7
+    image = np.zeros((32, 32, 3), np.float32)
+    image[4:8, 4:12, 0], image[5, 5, 0] = 0.6, 0.9
+    image[20:24, 20:24, 0] = 0.7
     for threshold, expected in ((0.8, 32), (0.65, 32 + 16), (0.95, 0)):
-        result = Detector(model, config, Calibration(threshold, 1, (threshold,))).predict(picture)
+        result = Detector(model, config, Calibration(threshold, 1, (threshold,))).predict(image)
         assert result.mask.sum() == expected
         assert sum(defect.area for defect in result.defects) == expected
     without = override(config, {"scoring.outline": None})
-    assert Detector(model, without, Calibration(0.8, 1, (0.8,))).predict(picture).mask.sum() == 1
+    assert Detector(model, without, Calibration(0.8, 1, (0.8,))).predict(image).mask.sum() == 1
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def trained(run_folder: Path) -> Detector:
 
 @pytest.fixture(scope="module")
 def strict(trained: Detector) -> Detector:
-    """The same network with a threshold that no picture passes."""
+    """The same network with a threshold that no image passes."""
     return Detector(trained.model, trained.config, Calibration(0.0, 3, (0.0,)), trained.weights)
 
 
@@ -91,15 +91,15 @@ def _with_square(
     shape: tuple[int, int], box: tuple[int, int, int, int], level: float = 1.0
 ) -> np.ndarray:
     """(H, W, 3) mid-grey with a square (x, y, width, height) of another level."""
-    picture = np.full((*shape, 3), 0.5, np.float32)
+    image = np.full((*shape, 3), 0.5, np.float32)
     x, y, width, height = box
-    picture[y : y + height, x : x + width] = level
-    return picture
+    image[y : y + height, x : x + width] = level
+    return image
 
 
 def _same(one: Any, other: Any) -> None:
     assert one.to_dict() | {"path": ""} == other.to_dict() | {"path": ""}
-    for name in ("picture", "reconstruction", "anomaly_map", "mask"):
+    for name in ("image", "reconstruction", "anomaly_map", "mask"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -163,10 +163,10 @@ def test_a_saved_detector_says_the_same(
     trained.save(tmp_path / "new" / "folder")
     again = Detector.load(tmp_path / "new" / "folder")
     assert (again.config, again.calibration) == (trained.config, trained.calibration)
-    for picture in sorted((sample_root / "tile" / "test").glob("*/000.png")):
-        result = trained.predict(picture)
-        assert result.path == str(picture)
-        _same(again.predict(picture), result)
+    for image in sorted((sample_root / "tile" / "test").glob("*/000.png")):
+        result = trained.predict(image)
+        assert result.path == str(image)
+        _same(again.predict(image), result)
 
 
 def test_saving_over_a_run_keeps_what_it_is(trained: Detector, run_copy: Path) -> None:
@@ -282,12 +282,12 @@ def test_a_calibration_that_judges_nothing_is_not_made(threshold: float, min_are
 @pytest.mark.parametrize("threshold", [np.nan, np.inf, -0.5, "0.1", None, True])
 def test_a_given_threshold_is_a_level(make: MakeDetector, threshold: Any) -> None:
     detector = make()
-    picture = np.zeros((8, 8), np.uint8)
+    image = np.zeros((8, 8), np.uint8)
     if threshold is None:
-        assert detector.predict(picture, threshold=None).threshold == 0.1
+        assert detector.predict(image, threshold=None).threshold == 0.1
         return
     with pytest.raises(InputError, match="Argument `threshold` should be"):
-        detector.predict(picture, threshold=threshold)
+        detector.predict(image, threshold=threshold)
 
 
 @pytest.mark.parametrize(
@@ -326,12 +326,12 @@ def test_a_path_and_an_array_are_the_same(
     # The last two are views with other strides.
     mirrored = np.ascontiguousarray(unit[:, ::-1])[:, ::-1]
     turned = np.asfortranarray(unit)
-    for picture in (str(path), pixels, unit, unit.astype(np.float64), mirrored, turned):
-        _same(trained.predict(picture), expected)
+    for image in (str(path), pixels, unit, unit.astype(np.float64), mirrored, turned):
+        _same(trained.predict(image), expected)
     assert trained.predict(pixels).path == ""
 
 
-def test_a_grey_picture_is_repeated(make: MakeDetector, tmp_path: Path) -> None:
+def test_a_grey_image_is_repeated(make: MakeDetector, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
     detector = make()
     expected = detector.predict(np.repeat(pixels[..., None], 3, axis=-1))
@@ -344,10 +344,10 @@ def test_white_level(grey: tf.keras.Model, tmp_path: Path) -> None:
     config = from_dict({"data": {"white_level": 1023}})
     detector = Detector(grey, config, Calibration(0.1, 1, (0.1,)))
     result = detector.predict(pixels)
-    np.testing.assert_allclose(result.picture, np.minimum(pixels / 1023, 1.0), rtol=1e-6)
+    np.testing.assert_allclose(result.image, np.minimum(pixels / 1023, 1.0), rtol=1e-6)
     _same(detector.predict(_write(tmp_path / "deep.png", pixels)), result)
-    # It is for 16-bit pictures only.
-    white = detector.predict(np.full((8, 8, 3), 255, np.uint8)).picture
+    # It is for 16-bit images only.
+    white = detector.predict(np.full((8, 8, 3), 255, np.uint8)).image
     np.testing.assert_array_equal(white, 1.0)
 
 
@@ -385,29 +385,29 @@ def test_a_missing_file_is_named(make: MakeDetector, tmp_path: Path) -> None:
     "shape", [(37, 53), (53, 37), (64, 64), (7, 5), (1, 40), (40, 1), (1, 1), (2, 9)]
 )
 def test_any_size_in_its_own_pixels(strict: Detector, shape: tuple[int, int]) -> None:
-    picture = np.random.default_rng(0).random((*shape, 3), np.float32)
-    result = strict.predict(picture)
-    assert result.picture.shape == result.reconstruction.shape == (*shape, 3)
+    image = np.random.default_rng(0).random((*shape, 3), np.float32)
+    result = strict.predict(image)
+    assert result.image.shape == result.reconstruction.shape == (*shape, 3)
     assert result.anomaly_map.shape == result.mask.shape == shape
     assert result.anomaly_map.dtype == np.float32
     assert np.isfinite(result.reconstruction).all()
     assert result.is_anomalous
-    # Everything is above 0, so that the defect is the picture.
+    # Everything is above 0, so that the defect is the image.
     assert [defect.box for defect in result.defects] == [(0, 0, shape[1], shape[0])]
     assert result.defects[0].area == result.mask.sum() == shape[0] * shape[1]
 
 
 @pytest.mark.parametrize("margin", [0, 5, 16])
 def test_padding_is_cropped_before_smoothing(trained: Detector, margin: int) -> None:
-    picture = np.random.default_rng(0).random((37, 53, 3), np.float32)
+    image = np.random.default_rng(0).random((37, 53, 3), np.float32)
     config = override(trained.config, {"scoring.margin": margin})
-    result = Detector(trained.model, config, trained.calibration).predict(picture)
+    result = Detector(trained.model, config, trained.calibration).predict(image)
     widths = [(margin, margin + -(side + 2 * margin) % 8) for side in (37, 53)]
-    padded = np.pad(picture, [*widths, (0, 0)], mode="symmetric")
+    padded = np.pad(image, [*widths, (0, 0)], mode="symmetric")
     answer = trained.model(padded[None], training=False).numpy()[0]
     answer = answer[margin : margin + 37, margin : margin + 53]
     np.testing.assert_allclose(result.reconstruction, answer, atol=1e-5)
-    residual = np.abs(answer.astype(np.float64) - picture).mean(axis=-1)
+    residual = np.abs(answer.astype(np.float64) - image).mean(axis=-1)
     expected = ndimage.gaussian_filter(residual, config.scoring.sigma)
     np.testing.assert_allclose(result.anomaly_map, expected, atol=1e-5)
 
@@ -423,16 +423,16 @@ def test_a_box_is_where_the_defect_is(make: MakeDetector, box: tuple[int, int, i
 
 
 @pytest.mark.parametrize(("size", "factor"), [((32, 64), 0.5), ((128, 256), 2.0)])
-def test_inspection_size_gives_results_in_the_pictures_pixels(
+def test_inspection_size_gives_results_in_the_images_pixels(
     make: MakeDetector, size: tuple[int, int], factor: float
 ) -> None:
-    picture = _with_square((64, 128), (40, 16, 24, 20))
+    image = _with_square((64, 128), (40, 16, 24, 20))
     detector = make(inspection_size=size)
     assert detector.inspection_size == size
-    result = detector.predict(picture)
-    assert result.picture.shape == result.reconstruction.shape == (64, 128, 3)
-    np.testing.assert_array_equal(result.picture, picture)
-    seen = np.abs(resize(picture, *size) - 0.5).mean(axis=-1)
+    result = detector.predict(image)
+    assert result.image.shape == result.reconstruction.shape == (64, 128, 3)
+    np.testing.assert_array_equal(result.image, image)
+    seen = np.abs(resize(image, *size) - 0.5).mean(axis=-1)
     np.testing.assert_allclose(result.anomaly_map, resize(seen, 64, 128), atol=1e-6)
     (defect,) = result.defects
     assert np.abs(np.subtract(defect.box, (40, 16, 24, 20))).max() <= 2
@@ -451,14 +451,14 @@ def test_inspection_size_of_runs_that_resize(grey: tf.keras.Model) -> None:
     assert Detector(grey, from_dict(values)).inspection_size is None
 
 
-def test_a_picture_smaller_than_min_area(make: MakeDetector) -> None:
+def test_a_image_smaller_than_min_area(make: MakeDetector) -> None:
     result = make(threshold=0.1, min_area=100).predict(np.full((5, 6, 3), 0.9, np.float32))
     assert result.is_anomalous
     assert result.mask.all()
     assert [defect.area for defect in result.defects] == [30]
 
 
-def test_a_flat_grey_picture(trained: Detector) -> None:
+def test_a_flat_grey_image(trained: Detector) -> None:
     for level in (0, 128, 255):
         result = trained.predict(np.full((24, 24), level, np.uint8))
         assert np.isfinite(result.score)
@@ -472,9 +472,9 @@ def test_another_calibration_leaves_the_map_alone(trained: Detector) -> None:
     before = trained.calibration
     assert before is not None
     other = trained.replace(calibration=dataclasses.replace(before, threshold=1e9))
-    picture = np.random.default_rng(0).random((40, 48, 3), np.float32)
-    np.testing.assert_array_equal(other.inspect(picture)[1], trained.inspect(picture)[1])
-    assert not other.predict(picture).is_anomalous
+    image = np.random.default_rng(0).random((40, 48, 3), np.float32)
+    np.testing.assert_array_equal(other.inspect(image)[1], trained.inspect(image)[1])
+    assert not other.predict(image).is_anomalous
     assert trained.calibration is before
 
 
@@ -483,46 +483,46 @@ def test_another_calibration_leaves_the_map_alone(trained: Detector) -> None:
 
 @pytest.mark.parametrize("threshold", [0.4, 0.25, 0.1, 1 / 3])
 def test_a_score_equal_to_the_threshold_is_normal(make: MakeDetector, threshold: float) -> None:
-    picture = _with_square((16, 16), (4, 4, 5, 5), 0.5 + threshold)
-    score = make().predict(picture).score
+    image = _with_square((16, 16), (4, 4, 5, 5), 0.5 + threshold)
+    score = make().predict(image).score
     assert score == pytest.approx(threshold, abs=1e-6)
 
-    normal = make(threshold=score).predict(picture)
+    normal = make(threshold=score).predict(image)
     assert (normal.score, normal.is_anomalous, normal.defects) == (score, False, ())
     assert not normal.mask.any()
 
-    anomalous = make(threshold=float(np.nextafter(score, 0))).predict(picture)
+    anomalous = make(threshold=float(np.nextafter(score, 0))).predict(image)
     assert (anomalous.score, anomalous.is_anomalous) == (score, True)
     assert len(anomalous.defects) == 1
     assert anomalous.mask.sum() == 25
 
 
 def test_min_area_decides_what_is_a_defect(make: MakeDetector) -> None:
-    picture = _with_square((32, 32), (4, 4, 3, 3), 1.0)
-    picture[20:25, 20:25] = 0.75
-    small, large = make(min_area=9).predict(picture), make(min_area=10).predict(picture)
+    image = _with_square((32, 32), (4, 4, 3, 3), 1.0)
+    image[20:25, 20:25] = 0.75
+    small, large = make(min_area=9).predict(image), make(min_area=10).predict(image)
     assert (small.score, large.score) == (0.5, 0.25)
     assert [defect.area for defect in small.defects] == [9, 25]
     assert [defect.area for defect in large.defects] == [25]
-    nothing = make(min_area=26).predict(picture)
+    nothing = make(min_area=26).predict(image)
     assert (nothing.score, nothing.is_anomalous) == (0.0, False)
 
 
 def test_reading(make: MakeDetector) -> None:
-    picture = np.full((8, 8, 3), 0.5, np.float32)
-    picture[..., 0] = 0.8
-    absolute = make(reading="absolute").predict(picture).anomaly_map
+    image = np.full((8, 8, 3), 0.5, np.float32)
+    image[..., 0] = 0.8
+    absolute = make(reading="absolute").predict(image).anomaly_map
     np.testing.assert_allclose(absolute, 0.1, atol=1e-6)
-    euclidean = make(reading="euclidean").predict(picture).anomaly_map
+    euclidean = make(reading="euclidean").predict(image).anomaly_map
     np.testing.assert_allclose(euclidean, 0.3 / np.sqrt(3), atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.0, 3.0])
 def test_smoothing_sigma(make: MakeDetector, sigma: float) -> None:
-    picture = _with_square((37, 53), (20, 10, 4, 4))
-    raw = np.abs(picture - 0.5).mean(axis=-1)
+    image = _with_square((37, 53), (20, 10, 4, 4))
+    raw = np.abs(image - 0.5).mean(axis=-1)
     expected = ndimage.gaussian_filter(raw, sigma) if sigma else raw
-    result = make(smoothing_sigma=sigma).predict(picture)
+    result = make(smoothing_sigma=sigma).predict(image)
     np.testing.assert_allclose(result.anomaly_map, expected, atol=1e-6)
 
 

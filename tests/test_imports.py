@@ -90,7 +90,7 @@ RULES = {
     ),
     "ssae_tf.paper_tables": Rule(
         _ours(
-            # Beside `fit` and `resume`: which pictures, which files, what Ctrl-C raises, and the
+            # Beside `fit` and `resume`: which images, which files, what Ctrl-C raises, and the
             # threads of a process of its own.
             "_version",
             "data.mvtec",

@@ -50,6 +50,6 @@ def test_commands_and_options_exist(readme: str, capsys: pytest.CaptureFixture[s
                 assert argument in text, line
 
 
-def test_the_picture_is_there(readme: str, project_root: Path) -> None:
+def test_the_image_is_there(readme: str, project_root: Path) -> None:
     for path in re.findall(r"\]\(([^)h][^)]*)\)", readme):
         assert (project_root / path).is_file(), path

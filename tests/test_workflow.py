@@ -28,7 +28,7 @@ from ssae_tf import preview as preview_module
 from ssae_tf import run_report, workflow
 from ssae_tf.config import RunConfig, from_dict
 from ssae_tf.data import per_image
-from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import Sample, load_category
 from ssae_tf.data.split import Split
@@ -64,7 +64,7 @@ class Stub:
     model: tf.keras.Model
 
     def __init__(
-        self, train: PictureCache, select: PictureCache, config: RunConfig, reporter: Reporter
+        self, train: ImageCache, select: ImageCache, config: RunConfig, reporter: Reporter
     ) -> None:
         Stub.last = self
         self.caches = {"train": train, "select": select}
@@ -99,7 +99,7 @@ def root(sample_root: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config() -> RunConfig:
-    """Maps as they are, and three pictures to calibrate on."""
+    """Maps as they are, and three images to calibrate on."""
     stage = {"size": 16, "batch_size": 1, "steps": 2}
     return from_dict(
         {
@@ -188,7 +188,7 @@ def test_metrics_have_the_contracts_keys(run_folder: Path) -> None:
     assert metrics["balanced_accuracy"] == pytest.approx((metrics["tpr"] + metrics["tnr"]) / 2)
 
 
-def test_the_threshold_is_the_highest_score_of_the_calibration_pictures(
+def test_the_threshold_is_the_highest_score_of_the_calibration_images(
     run_folder: Path, sample_root: Path, shared_network: None
 ) -> None:
     calibration = _json(run_folder / "calibration.json")
@@ -212,7 +212,7 @@ def test_the_threshold_is_the_highest_score_of_the_calibration_pictures(
     assert metrics["min_area"] == calibration["min_area"]
 
 
-def test_the_weights_are_those_of_other_pictures(run_folder: Path, sample_root: Path) -> None:
+def test_the_weights_are_those_of_other_images(run_folder: Path, sample_root: Path) -> None:
     detector = Detector.load(run_folder)
     split = _json(run_folder / "split.json")
     plain = Detector(detector.model, detector.config)
@@ -248,7 +248,7 @@ def test_weights_only_where_they_are_asked_for(
     assert fitted.metrics["threshold"] == pytest.approx(factor * plain.metrics["threshold"])
 
 
-def test_with_few_pictures_the_threshold_is_that_of_one_nothing_was_fitted_to() -> None:
+def test_with_few_images_the_threshold_is_that_of_one_nothing_was_fitted_to() -> None:
     samples = [Sample(Path(f"{index}.png"), "good") for index in range(4)]
     train, select = tuple(samples[:3]), tuple(samples[3:])
     used = calibration_module._not_calibrated_with
@@ -314,7 +314,7 @@ def test_the_default_settings(
     fit: Callable[..., workflow.Fitted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = fit(config=None).detector.config
-    # What depends on the size of the pictures is resolved.
+    # What depends on the size of the images is resolved.
     assert config == config_module.resolve(config_module.preset("quick", "tile"), 256)
     assert config.scoring.sigma == 2.0
 
@@ -345,7 +345,7 @@ def test_what_is_calibrated_is_what_will_be_loaded(
     assert fit().detector.model is loaded
 
 
-def test_a_plain_folder_of_good_pictures(
+def test_a_plain_folder_of_good_images(
     fit: Callable[..., workflow.Fitted], root: Path, listener: Listener, tmp_path: Path
 ) -> None:
     fitted = fit(data=root / "tile" / "train" / "good", category="my tiles")
@@ -359,22 +359,22 @@ def test_a_plain_folder_of_good_pictures(
 
 
 @pytest.mark.parametrize("count", [1, 3, 5])
-def test_few_pictures_are_told(
+def test_few_images_are_told(
     count: int, fit: Callable[..., workflow.Fitted], root: Path, listener: Listener
 ) -> None:
     for path in sorted((root / "tile" / "train" / "good").iterdir())[count:]:
         path.unlink()
     fitted = fit()
     assert fitted.detector.calibration is not None
-    assert any("good picture" in warning for warning in listener.warned)
+    assert any("good image" in warning for warning in listener.warned)
 
 
-def test_small_pictures_are_told(
+def test_small_images_are_told(
     fit: Callable[..., workflow.Fitted], config: RunConfig, listener: Listener
 ) -> None:
     stage = {"size": 128, "batch_size": 1, "steps": 1}
     fit(config=config_module.override(config, {"training.stages": [stage]}))
-    assert any(line.startswith("8 of 8 training pictures are smaller") for line in listener.said)
+    assert any(line.startswith("8 of 8 training images are smaller") for line in listener.said)
 
 
 # Never over an existing run, and nothing left behind.
@@ -587,10 +587,10 @@ def test_a_mask_of_another_size_is_named_before_training(
 def test_a_place_that_can_not_be_written_is_named_before_training(
     fit: Callable[..., workflow.Fitted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read_no_picture(*_: object) -> None:
-        raise AssertionError("the pictures were read first")
+    def read_no_image(*_: object) -> None:
+        raise AssertionError("the images were read first")
 
-    monkeypatch.setattr(workflow, "prepare", read_no_picture)
+    monkeypatch.setattr(workflow, "prepare", read_no_image)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"run: can't be made, .*file is a file\.$"):
         fit(out=tmp_path / "file" / "deep" / "run")
@@ -632,14 +632,14 @@ def test_skip_unreadable_says_how_many_in_all(
     left_out += ["test/good/000.png", "test/crack/000.png"]
     for name in left_out:
         _truncate(root / "tile" / name)
-    # Its picture can be read, but not be measured.
+    # Its image can be read, but not be measured.
     _truncate(root / "tile/ground_truth/stain/001_mask.png")
     listener.warned.clear()
     fitted = fit(
         config=config_module.override(config, {"data.skip_unreadable": True}), overwrite=True
     )
     (warning,) = listener.warned
-    assert warning.startswith("5 pictures left out, the first: ")
+    assert warning.startswith("5 images left out, the first: ")
     assert split["train"][0] in warning
     assert fitted.metrics is not None
     assert (fitted.metrics["n_test"], fitted.metrics["n_defective"]) == (5, 4)
@@ -649,11 +649,11 @@ def test_skip_unreadable_says_how_many_in_all(
     listed = [name for part in _json(fitted.folder / "split.json").values() for name in part]
     assert len(listed) == 10
     assert not set(listed) & set(left_out)
-    (line,) = [line for line in listener.said if line.startswith("tile: 10 good pictures")]
+    (line,) = [line for line in listener.said if line.startswith("tile: 10 good images")]
     assert "5 test" in line
 
 
-def test_a_shared_picture_is_left_out_once(
+def test_a_shared_image_is_left_out_once(
     fit: Callable[..., workflow.Fitted], config: RunConfig, root: Path, listener: Listener
 ) -> None:
     good = sorted((root / "tile" / "train" / "good").iterdir())
@@ -661,7 +661,7 @@ def test_a_shared_picture_is_left_out_once(
         path.unlink()
     _truncate(good[1])
     fit(config=config_module.override(config, {"data.skip_unreadable": True}))
-    assert any(line.startswith("1 picture left out, the first: ") for line in listener.warned)
+    assert any(line.startswith("1 image left out, the first: ") for line in listener.warned)
 
 
 def test_all_of_a_part_left_out(
@@ -672,13 +672,13 @@ def test_all_of_a_part_left_out(
         _truncate(path)
     run = fit(config=skip)
     assert run.metrics is None
-    with pytest.raises(DataError, match="none of its 8 test pictures can be used"):
+    with pytest.raises(DataError, match="none of its 8 test images can be used"):
         workflow.evaluate(run.folder, reporter=Listener())
     for name in _json(run.folder / "split.json")["calibrate"]:
         _truncate(root / "tile" / name)
-    with pytest.raises(DataError, match="None of the 3 calibration pictures can be read"):
+    with pytest.raises(DataError, match="None of the 3 calibration images can be read"):
         workflow.calibrate(run.folder, reporter=Listener())
-    with pytest.raises(DataError, match="none of the calibration pictures can be used"):
+    with pytest.raises(DataError, match="none of the calibration images can be used"):
         fit(config=skip, overwrite=True)
     assert (run.folder / "calibration.json").is_file()
 
@@ -694,8 +694,8 @@ def test_left_out_later(
     workflow.calibrate(run, reporter=listener)
     workflow.evaluate(run, reporter=listener)
     assert [line.partition(",")[0] for line in listener.warned] == [
-        "1 picture left out",
-        "2 pictures left out",
+        "1 image left out",
+        "2 images left out",
     ]
 
 
@@ -716,10 +716,10 @@ def test_without_skip_unreadable_calibrate_and_evaluate_stop(
 
 
 def _bright(level: float, area: int) -> np.ndarray:
-    """A grey picture with a row of `area` pixels of another level."""
-    picture = np.full((16, 40, 3), 128, np.uint8)
-    picture[8, 2 : 2 + area] = round(255 * level)
-    return picture
+    """A grey image with a row of `area` pixels of another level."""
+    image = np.full((16, 40, 3), 128, np.uint8)
+    image[8, 2 : 2 + area] = round(255 * level)
+    return image
 
 
 @pytest.mark.parametrize(
@@ -743,7 +743,7 @@ def test_the_threshold_by_hand(
     assert loaded.config.min_area == min_area
 
 
-def test_another_min_area_on_the_runs_own_pictures(
+def test_another_min_area_on_the_runs_own_images(
     run_folder: Path, sample_root: Path, tmp_path: Path, listener: Listener, shared_network: None
 ) -> None:
     run = shutil.copytree(run_folder, tmp_path / "copy")
@@ -753,8 +753,8 @@ def test_another_min_area_on_the_runs_own_pictures(
     after = _json(run / "calibration.json")
     scores = []
     for name in _json(run / "split.json")["calibrate"]:
-        picture = cv2.imread(str(sample_root / "tile" / name))[..., ::-1].astype(np.float32) / 255
-        scores.append(_opened(detector.inspect(picture)[1], 200))
+        image = cv2.imread(str(sample_root / "tile" / name))[..., ::-1].astype(np.float32) / 255
+        scores.append(_opened(detector.inspect(image)[1], 200))
     assert after["scores"] == scores
     assert after["threshold"] == max(scores) < before["threshold"]
     assert after["min_area"] == 200
@@ -775,7 +775,7 @@ def test_another_min_area_on_the_runs_own_pictures(
         ({"scoring.smoothing_sigma": 4.0, "min_area": 17}, 17),
     ],
 )
-def test_the_default_min_area_follows_pictures_and_smoothing(
+def test_the_default_min_area_follows_images_and_smoothing(
     changes: dict[str, Any],
     min_area: int,
     fit: Callable[..., workflow.Fitted],
@@ -789,7 +789,7 @@ def test_the_default_min_area_follows_pictures_and_smoothing(
     assert calibration.min_area == min_area
 
 
-def test_smaller_pictures_than_min_area(
+def test_smaller_images_than_min_area(
     fit: Callable[..., workflow.Fitted], config: RunConfig
 ) -> None:
     changed = config_module.override(config, {"min_area": 64 * 64 + 1})
@@ -798,7 +798,7 @@ def test_smaller_pictures_than_min_area(
     assert fitted.metrics["min_area"] == 64 * 64 + 1
 
 
-def test_the_threshold_never_sees_the_test_pictures(
+def test_the_threshold_never_sees_the_test_images(
     fit: Callable[..., workflow.Fitted], root: Path
 ) -> None:
     """Neither their labels nor their pixels."""
@@ -819,7 +819,7 @@ def test_the_threshold_never_sees_the_test_pictures(
     assert calibrations == [recalibrated.calibration] * 3
 
 
-def test_calibration_keeps_to_the_pictures_of_the_run(
+def test_calibration_keeps_to_the_images_of_the_run(
     fit: Callable[..., workflow.Fitted], root: Path
 ) -> None:
     """Images added later could move some that were trained on into the calibration part."""
@@ -831,7 +831,7 @@ def test_calibration_keeps_to_the_pictures_of_the_run(
     assert detector.calibration == fitted.detector.calibration
 
 
-def test_validation_pictures_are_for_the_threshold(
+def test_validation_images_are_for_the_threshold(
     fit: Callable[..., workflow.Fitted], root: Path
 ) -> None:
     _write(root / "tile" / "validation" / "good" / "a.png", _bright(0.75, 5))
@@ -986,17 +986,15 @@ def test_the_report_knows_when_the_run_was_calibrated_on_other_images(
     assert "images that the run keeps no list of" in page
 
 
-def test_pictures_side_by_side_give_the_same(
+def test_images_side_by_side_give_the_same(
     run_folder: Path, shared_network: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[int] = set()
     inspect = Detector.inspect
 
-    def watched(
-        self: Detector, picture: np.ndarray, *tiles: object
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def watched(self: Detector, image: np.ndarray, *tiles: object) -> tuple[np.ndarray, np.ndarray]:
         seen.add(threading.get_ident())
-        return inspect(self, picture, *tiles)
+        return inspect(self, image, *tiles)
 
     monkeypatch.setattr(Detector, "inspect", watched)
     monkeypatch.setattr(per_image, "side_by_side", lambda: 3)
@@ -1079,7 +1077,7 @@ def test_figures_by_hand(fit: Callable[..., workflow.Fitted], root: Path) -> Non
     assert metrics["image_auroc"] == 0.75
     assert (metrics["tpr"], metrics["tnr"], metrics["balanced_accuracy"]) == (0.5, 0.5, 0.5)
     assert metrics["f1_image"] == 0.5
-    # 6 pixels found of 12, 6 found in a good picture.
+    # 6 pixels found of 12, 6 found in a good image.
     assert metrics["f1_pixel"] == pytest.approx(2 * 6 / (2 * 6 + 6 + 6))
     assert metrics["kinds"]["spot"]["image_auroc"] == 0.75
 
@@ -1148,7 +1146,7 @@ def test_evaluate_says_what_it_lacks(
     fitted = fit()
     with pytest.raises(ValueError, match="Expected `data` beside a detector"):
         workflow.evaluate(fitted.detector)
-    with pytest.raises(DataError, match=r"good: has no test pictures \(test/<kind>/\*\)\.$"):
+    with pytest.raises(DataError, match=r"good: has no test images \(test/<kind>/\*\)\.$"):
         workflow.evaluate(fitted.folder, data=root / "tile/train/good")
     with pytest.raises(DataError, match="no category 'slate'"):
         workflow.evaluate(fitted.folder, category="slate")
@@ -1190,7 +1188,7 @@ def test_resume_finishes_the_run(interrupted: Path, listener: Listener) -> None:
 
 
 @pytest.mark.parametrize("change", ["added", "removed", "renamed", "other size"])
-def test_resume_refuses_other_pictures(change: str, interrupted: Path, root: Path) -> None:
+def test_resume_refuses_other_images(change: str, interrupted: Path, root: Path) -> None:
     good = root / "tile" / "train" / "good"
     if change == "added":
         shutil.copy(good / "000.png", good / "100.png")
@@ -1200,7 +1198,7 @@ def test_resume_refuses_other_pictures(change: str, interrupted: Path, root: Pat
         (good / "000.png").rename(good / "100.png")
     else:
         _write(good / "000.png", np.zeros((64, 64, 3), np.uint8))
-    with pytest.raises(RunError, match=r"data: the pictures are not those that .*run was started"):
+    with pytest.raises(RunError, match=r"data: the images are not those that .*run was started"):
         workflow.resume(interrupted, reporter=Listener())
 
 
@@ -1248,7 +1246,7 @@ def test_resume_refuses_another_place_with_other_images(
     before = _json(interrupted / "environment.json")
     other = shutil.copytree(root, tmp_path / "other")
     (other / "tile" / "test" / "crack" / "000.png").unlink()
-    with pytest.raises(RunError, match=r"other: the pictures are not those that .*run was"):
+    with pytest.raises(RunError, match=r"other: the images are not those that .*run was"):
         workflow.resume(interrupted, data=other, reporter=Listener())
     with pytest.raises(DataError, match=r"nowhere: no such folder"):
         workflow.resume(interrupted, data=tmp_path / "nowhere", reporter=Listener())
@@ -1289,7 +1287,7 @@ def test_a_place_that_holds_something_else_is_named(
 
 
 @pytest.mark.parametrize("sampling", ["crop", "resize"])
-def test_preview_shows_pictures_as_training_corrupts_them(
+def test_preview_shows_images_as_training_corrupts_them(
     sampling: str, sample_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: dict[str, Any] = {}
@@ -1315,11 +1313,11 @@ def test_preview_shows_pictures_as_training_corrupts_them(
     if sampling == "resize":
         category = load_category(sample_root, "tile")
         whole = [cv2.imread(str(sample.path))[..., ::-1] for sample in category.train[:3]]
-        means = sorted(float(picture.mean()) / 255 for picture in whole)
+        means = sorted(float(image.mean()) / 255 for image in whole)
         np.testing.assert_allclose(sorted(x.mean(axis=(1, 2, 3)).tolist()), means, atol=1e-3)
 
 
-def test_preview_needs_pictures(sample_root: Path, tmp_path: Path) -> None:
+def test_preview_needs_images(sample_root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no category 'slate'"):
         preview_module.preview(sample_root, "slate", RunConfig(), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -97,7 +97,7 @@ DEFAULT_PRESET = "quick"
 """On every device."""
 # What the others of the presets would give, where none is named.
 PRESET_NOTE = (
-    "Preset quick: whole pictures at 256², ten minutes of two cores; --preset best trains six "
+    "Preset quick: whole images at 256², ten minutes of two cores; --preset best trains six "
     "times as long, --preset paper the full network of Table 1 up to 512², which takes days "
     "on a CPU."
 )

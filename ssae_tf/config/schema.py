@@ -63,21 +63,21 @@ def _with_one_group(value: str | None) -> str | None:
 
 @dataclass(frozen=True, config=_STRICT)
 class DataConfig:
-    """How pictures are read, split, sampled and augmented (section 4.1).
+    """How images are read, split, sampled and augmented (section 4.1).
 
     Attributes:
-        sampling: "crop" trains on random crops at native resolution, "resize" on whole pictures
+        sampling: "crop" trains on random crops at native resolution, "resize" on whole images
             resized to the stage's size.
         white_level: the value of a 16-bit file that becomes 1.0.
         rotate: rotate by random multiples of 90° in training.
         flip_horizontal: mirror left-right at random in training.
         flip_vertical: mirror top-bottom at random in training.
-        select_fraction: share of the normal pictures kept for choosing the checkpoint.
-        calibrate_fraction: share of the normal pictures kept for the threshold.
+        select_fraction: share of the normal images kept for choosing the checkpoint.
+        calibrate_fraction: share of the normal images kept for the threshold.
         group: regular expression; what its first capture group matches in a file name names the
             part, and all images of one part stay on one side of the split.
         skip_unreadable: leave out files that can't be decoded instead of stopping.
-        cache: where decoded pictures are kept; "auto" takes memory where they fit.
+        cache: where decoded images are kept; "auto" takes memory where they fit.
     """
 
     sampling: Literal["crop", "resize"] = "crop"
@@ -100,21 +100,21 @@ class CorruptionConfig:
 
     Attributes:
         where: "step" runs inside the compiled training step, "data" in the tf.data pipeline;
-            both make the same pictures from the same seed.
-        share: of the pictures that are corrupted at all; 0 trains a plain autoencoder.
+            both make the same images from the same seed.
+        share: of the images that are corrupted at all; 0 trains a plain autoencoder.
         elastic, cut_out, patch_swap, texture: weight of each transformation of the patch: deformed,
-            set to zero, taken from elsewhere in the picture, replaced by random texture.
-        relief: share of the corrupted pictures whose patches are shaded like dents, bumps or
+            set to zero, taken from elsewhere in the image, replaced by random texture.
+        relief: share of the corrupted images whose patches are shaded like dents, bumps or
             roughness in place of all other changes.
         blob, polygon, stroke: weight of each family of shape masks.
-        noise: share of the pictures whose region is peaks of smooth noise in place of patches.
-        patches: up to this many patches a picture (1 … patches, uniformly).
-        size: smallest and largest side of a patch, as a share of the picture's side.
+        noise: share of the images whose region is peaks of smooth noise in place of patches.
+        patches: up to this many patches an image (1 … patches, uniformly).
+        size: smallest and largest side of a patch, as a share of the image's side.
         sigma: smallest and largest width of the Gaussian that smooths the displacement, pixels.
         alpha: smallest and largest factor of the smoothed displacement, pixels.
         brightness: largest change of a patch's brightness, in grey levels of [0, 1]; 0 is none.
         tint: largest further change, drawn for each colour channel by itself, in the same unit;
-            the same for all channels of a grey picture.
+            the same for all channels of a grey image.
         contrast: largest change of a patch's contrast: the deviations from its surroundings' mean
             are multiplied by a factor from 1 − contrast to 1 + contrast; 0 is none.
         opacity: smallest and largest share of the transformed patch in X̂; the rest is X.
@@ -160,13 +160,13 @@ class ModelConfig:
     Attributes:
         width: scales every filter count; 1.0 is the paper.
         momentum: of the moving averages of batch normalisation.
-        answer: "plain" takes the picture that Table 1 makes for F(X); "gated" blends it with X,
+        answer: "plain" takes the image that Table 1 makes for F(X); "gated" blends it with X,
             F(X) = (1 − A) ⊙ X + A ⊙ G(X), where a discriminative sub-network finds A
             (`ssae_tf.models.gated`).
-        context: Table 1 sees the picture this many times smaller, of a gated answer.
-        standardize: the discriminative sub-network sees each picture with mean 0 and deviation 1:
+        context: Table 1 sees the image this many times smaller, of a gated answer.
+        standardize: the discriminative sub-network sees each image with mean 0 and deviation 1:
             its exposure and contrast, which differ between good ones, tell it nothing. Tiles then
-            no longer answer as the whole picture does.
+            no longer answer as the whole image does.
     """
 
     width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
@@ -208,8 +208,8 @@ class Stage:
     """One size of the progressive training scheme (section 3.2).
 
     Attributes:
-        size: side of the training pictures, pixels; a multiple of 8.
-        batch_size: pictures a step.
+        size: side of the training images, pixels; a multiple of 8.
+        batch_size: images a step.
         steps: optimiser steps.
     """
 
@@ -255,17 +255,17 @@ class ScoringConfig:
     """The anomaly map (sections 3.1, 4.2).
 
     Attributes:
-        inspection_size: "native", or (height, width) that pictures are resized to.
-        margin: pixels of reflected picture added on every side for the network, and cut off again,
-            where it is trained on crops, which reach as far; there is none around whole pictures.
+        inspection_size: "native", or (height, width) that images are resized to.
+        margin: pixels of reflected image added on every side for the network, and cut off again,
+            where it is trained on crops, which reach as far; there is none around whole images.
         evidence: "residual" for |F(X) − X|; "gate" for A, of a gated answer: the share of each
             pixel that the network repaints, however faint the difference is.
         reading: "absolute" takes the channel mean of |F(X) − X|, "euclidean" the root mean
             square over channels.
         smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none. None is
-            0.8 % of the training pictures' shorter side (of the inspection size, where there is
+            0.8 % of the training images' shorter side (of the inspection size, where there is
             one); `fit` writes the number.
-        normalize: "location" divides the map by its level at each place in normal pictures.
+        normalize: "location" divides the map by its level at each place in normal images.
         outline: of a gate: the level of the map at which defects end where the threshold is higher,
             and the lowest threshold where training has seen some of the calibration images. At ½
             the network takes a pixel for normal and for corrupted alike. None is the threshold,
@@ -289,11 +289,11 @@ class ScoringConfig:
         """`smoothing_sigma` as a number.
 
         Raises:
-            ConfigError: it still waits for the size of the pictures.
+            ConfigError: it still waits for the size of the images.
         """
         if self.smoothing_sigma is None:
             raise ConfigError(
-                "`scoring.smoothing_sigma` depends on the size of the pictures: expected a number, "
+                "`scoring.smoothing_sigma` depends on the size of the images: expected a number, "
                 "as `resolve` gives it, received null."
             )
         return self.smoothing_sigma
@@ -306,7 +306,7 @@ class RunConfig:
     Attributes:
         category: name of the category, for reports and recipes.
         preset: name of the preset the settings started from.
-        min_area: pixels a defect must have; None is 0.02 % of a picture's area, but at least the
+        min_area: pixels a defect must have; None is 0.02 % of an image's area, but at least the
             area that the smoothing spreads a single pixel over.
     """
 
@@ -326,7 +326,7 @@ class RunConfig:
         if self.model.standardize and self.data.sampling == "crop":
             raise ValueError(
                 "model.standardize needs data.sampling 'resize', because a crop has another mean "
-                "and deviation than the whole picture; received 'crop': set model.standardize to "
+                "and deviation than the whole image; received 'crop': set model.standardize to "
                 "false with it"
             )
         multiple = self.model.downsampling
@@ -340,15 +340,15 @@ class RunConfig:
 
     @property
     def margin(self) -> int:
-        """Pixels of reflected picture around what the network sees: none around whole pictures.
+        """Pixels of reflected image around what the network sees: none around whole images.
 
-        Trained on these, it has seen the zeros beyond a picture's edge, and never a reflection.
+        Trained on these, it has seen the zeros beyond an image's edge, and never a reflection.
         """
         return self.scoring.margin if self.data.sampling == "crop" else 0
 
     @property
     def inspection_size(self) -> tuple[int, int] | None:
-        """(height, width) that pictures are resized to; None for their own size."""
+        """(height, width) that images are resized to; None for their own size."""
         size = self.scoring.inspection_size
         if size is None and self.data.sampling == "resize":
             side = self.training.stages[-1].size
@@ -361,13 +361,13 @@ def resolve(config: RunConfig, side: float) -> RunConfig:
 
     Args:
         config: settings; a number in them stays.
-        side: shorter side of the pictures as the network sees them, pixels.
+        side: shorter side of the images as the network sees them, pixels.
     """
     return resolve_as(config, ScoringConfig(smoothing_sigma=round(_SMOOTHING_SHARE * side, 1)))
 
 
 def resolve_as(config: RunConfig, other: ScoringConfig) -> RunConfig:
-    """A copy in which what waits for the size of the pictures is as in other settings."""
+    """A copy in which what waits for the size of the images is as in other settings."""
     if config.scoring.smoothing_sigma is not None:
         return config
     scoring = dataclasses.replace(config.scoring, smoothing_sigma=other.smoothing_sigma)

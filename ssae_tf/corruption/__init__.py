@@ -1,1 +1,1 @@
-"""X -> (X̂, M): patches of a picture are deformed, cut out or swapped (section 3.2)."""
+"""X -> (X̂, M): patches of an image are deformed, cut out or swapped (section 3.2)."""

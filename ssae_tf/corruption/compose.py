@@ -1,4 +1,4 @@
-"""Puts a changed picture and a region together: X̂ and M (section 3.2, figure 5)."""
+"""Puts a changed image and a region together: X̂ and M (section 3.2, figure 5)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _UNCHANGED = 0.5 / 255.0
 
 
 def compose(x: tf.Tensor, changed: tf.Tensor, region: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Takes the changed picture inside the region and the original outside.
+    """Takes the changed image inside the region and the original outside.
 
     Args:
         x: X, (B, H, W, C) float32 in [0, 1].
         changed: like X; clipped to [0, 1].
-        region: (B, H, W) bool, at least one pixel in every picture.
+        region: (B, H, W) bool, at least one pixel in every image.
 
     Returns:
         X̂ and M, both (B, H, W, C) float32. M is {0, 1}, equal in all channels; X̂ is X bit for bit
-        where M is 0, and differs from X somewhere in every picture.
+        where M is 0, and differs from X somewhere in every image.
     """
     mask = tf.broadcast_to(tf.cast(region, tf.float32)[..., None], tf.shape(x))
     changed = tf.clip_by_value(changed, 0.0, 1.0)
@@ -31,7 +31,7 @@ def compose(x: tf.Tensor, changed: tf.Tensor, region: tf.Tensor) -> tuple[tf.Ten
 
 
 def _ensure_change(x: tf.Tensor, changed: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Shifts the brightness of pictures whose region is as it was, away from the nearer end."""
+    """Shifts the brightness of images whose region is as it was, away from the nearer end."""
 
     def total(values: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(values, axis=(1, 2, 3), keepdims=True)

@@ -1,4 +1,4 @@
-"""X -> (X̂, M): deforms, cuts out or swaps random patches of each picture (section 3.2)."""
+"""X -> (X̂, M): deforms, cuts out or swaps random patches of each image (section 3.2)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EVEN = 1e-3
 
 
 def corrupt(x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """Corrupts random regions of every picture.
+    """Corrupts random regions of every image.
 
     A pure function of its arguments: the same in tf.data, eagerly and inside a compiled step.
 
@@ -40,8 +40,8 @@ def corrupt(x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig) -> tuple[tf
 
     Returns:
         X̂ and M, both (B, H, W, C) float32. M is {0, 1}, equal in all channels, with at least one
-        pixel in every picture, or in the `config.share` of them that is corrupted; X̂ is X bit for
-        bit where M is 0, and differs from X somewhere in every corrupted picture.
+        pixel in every image, or in the `config.share` of them that is corrupted; X̂ is X bit for
+        bit where M is 0, and differs from X somewhere in every corrupted image.
     """
     seeds = split_seed(seed, 6)
     region, brightness = _regions(x, config, seeds[0])
@@ -94,7 +94,7 @@ def _regions(
 
 
 def _transform(x: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor) -> tf.Tensor:
-    """The whole picture transformed; the caller keeps it inside M only."""
+    """The whole image transformed; the caller keeps it inside M only."""
     seeds = split_seed(seed, 6)
     shape = tf.shape(x)
     batch, height, width = shape[0], shape[1], shape[2]
@@ -123,7 +123,7 @@ def _transform(x: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor) -> tf.Te
 def _appearance(
     x: tf.Tensor, changed: tf.Tensor, config: CorruptionConfig, seed: tf.Tensor
 ) -> tf.Tensor:
-    """The transformed picture with another contrast, blended with the original."""
+    """The transformed image with another contrast, blended with the original."""
     seeds = split_seed(seed, 3)
     each = (tf.shape(x)[0], 1, 1, 1)
     if config.contrast:
@@ -137,7 +137,7 @@ def _appearance(
 
 
 def _texture(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """A random texture for every picture: smoothed noise about a random colour, like X."""
+    """A random texture for every image: smoothed noise about a random colour, like X."""
     seeds = split_seed(seed, 4)
     shape = tf.shape(x)
     # Smoothed by different widths along y and x: spots, stripes and anything between.
@@ -174,7 +174,7 @@ def _relief(region: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def _coloured_like(x: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Grey values for grey pictures, whose network would learn to look for colour otherwise.
+    """Grey values for grey images, whose network would learn to look for colour otherwise.
 
     Args:
         x: (B, H, W, C).
@@ -187,7 +187,7 @@ def _coloured_like(x: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 def _swap(
     shape: tuple[tf.Tensor, tf.Tensor, tf.Tensor], least_share: float, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Displacements (B, H, W, 2) to another place: one shift a picture, round its borders."""
+    """Displacements (B, H, W, 2) to another place: one shift an image, round its borders."""
     batch, height, width = shape
     size = tf.stack([height, width])
     # Smaller shifts, either way round, would hardly move the patch.

@@ -14,7 +14,7 @@ def displacement(
     alpha: tf.Tensor,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Random displacement fields, one for every picture.
+    """Random displacement fields, one for every image.
 
     Uniform noise on [−1, 1), smoothed by a Gaussian of width `sigma` and multiplied by `alpha`.
     Away from the borders a component's root mean square is alpha / (2 sigma sqrt(3 pi)) pixels.
@@ -33,7 +33,7 @@ def displacement(
 
 
 def warp(x: tf.Tensor, field: tf.Tensor) -> tf.Tensor:
-    """Samples each picture at displaced places, bilinearly.
+    """Samples each image at displaced places, bilinearly.
 
     The result at p is x(p + field(p)); places outside are moved to the nearest edge, as in
     `scipy.ndimage.map_coordinates(order=1, mode="nearest")`. A zero field returns `x` bit for bit.

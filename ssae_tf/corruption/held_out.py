@@ -15,7 +15,7 @@ from ssae_tf.corruption.shapes import random_masks, random_patches
 from ssae_tf.ops.gaussian import gaussian_filter_each
 from ssae_tf.ops.random import split_seed, uniform
 
-# Smallest and largest side of the patch, as a share of the picture's shorter side.
+# Smallest and largest side of the patch, as a share of the image's shorter side.
 SIZE = (0.1, 0.4)
 # Width of the Gaussian that softens the edges of stains and makes the noise coarse, pixels.
 SIGMA = (1.0, 3.0)
@@ -28,7 +28,7 @@ _OPACITY = ((0.2, 0.6), (0.4, 0.9), (0.3, 0.8))
 
 
 def held_out(x: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Corrupts one region of every picture, by one of three families, each as often.
+    """Corrupts one region of every image, by one of three families, each as often.
 
     A stain blends a blob towards a random colour, in half of the cases with softened edges; a
     scratch blends a thin stroke towards black or white; noise blends a polygon towards a coarse
@@ -40,8 +40,8 @@ def held_out(x: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     Returns:
         X̂ and M, both (B, H, W, C) float32. M is {0, 1}, equal in all channels, with at least one
-        pixel in every picture; X̂ is X bit for bit where M is 0, and differs from X somewhere in
-        every picture.
+        pixel in every image; X̂ is X bit for bit where M is 0, and differs from X somewhere in
+        every image.
     """
     seeds = split_seed(seed, 8)
     shape = tf.shape(x)

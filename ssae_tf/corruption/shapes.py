@@ -46,12 +46,12 @@ def random_patches(
     size: tuple[float, float],
     seed: tf.Tensor,
 ) -> Patches:
-    """Draws patches that lie inside the picture.
+    """Draws patches that lie inside the image.
 
     Args:
         count: N.
-        height, width: of the picture, pixels.
-        size: smallest and largest side as a share of the picture's shorter side; the two sides of
+        height, width: of the image, pixels.
+        size: smallest and largest side as a share of the image's shorter side; the two sides of
             a patch are drawn independently, uniform in their logarithm.
         seed: (2,) int32.
     """
@@ -84,7 +84,7 @@ def random_masks(
 
     Args:
         patches: N patches.
-        height, width: of the picture, pixels.
+        height, width: of the image, pixels.
         weights: relative frequency of blobs, polygons and strokes.
         seed: (2,) int32.
 
@@ -93,7 +93,7 @@ def random_masks(
     """
     seeds = split_seed(seed, 4)
     count = tf.shape(patches.centre_y)[0]
-    # Drawn in windows about the centres, which are a fraction of most pictures.
+    # Drawn in windows about the centres, which are a fraction of most images.
     offsets = tf.cast(tf.range(-patches.reach, patches.reach + 1), tf.float32)
     y, x = offsets[None, :, None], offsets[None, None, :]
     v = y / patches.half_height[:, None, None]
@@ -156,7 +156,7 @@ def noise_masks(
 
 
 def _places(centre: tf.Tensor, offsets: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """(N, size, offsets) float32, one where a picture's pixel is that of the window."""
+    """(N, size, offsets) float32, one where an image's pixel is that of the window."""
     pixels = tf.cast(tf.range(size), tf.float32)[None, :, None]
     return tf.cast(pixels == (centre[:, None] + offsets)[:, None, :], tf.float32)
 

@@ -1,1 +1,1 @@
-"""From folders of pictures to training batches."""
+"""From folders of images to training batches."""

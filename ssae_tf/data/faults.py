@@ -95,7 +95,7 @@ def _left_out(category: Category) -> Iterator[str]:
         if any(name.startswith(".") or name == "__MACOSX" for name in inside.parts):
             continue
         # Masks that fit no image are told apart from these, by the category's own warnings.
-        ours = images.is_picture_name(path) and inside.parts[0] != "ground_truth"
+        ours = images.is_image_name(path) and inside.parts[0] != "ground_truth"
         if path not in used and (ours or path.suffix.lower() in _OTHER_FORMATS):
             yield inside.as_posix()
 

@@ -40,7 +40,7 @@ MAX_PIXELS = 178_956_970
 _LOGGER = logging.getLogger("ssae_tf")
 
 
-def is_picture_name(path: Path) -> bool:
+def is_image_name(path: Path) -> bool:
     """Whether the name ends like an image's, in capitals or not."""
     return path.suffix.lower() in EXTENSIONS
 

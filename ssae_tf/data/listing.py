@@ -30,7 +30,7 @@ def listed(folder: Path) -> tuple[list[Path], list[Path]]:
         DataError: it can't be listed.
     """
     entries = _visible(folder)
-    found = [path for path, is_folder in entries if not is_folder and images.is_picture_name(path)]
+    found = [path for path, is_folder in entries if not is_folder and images.is_image_name(path)]
     return found, [path for path, is_folder in entries if is_folder]
 
 
@@ -45,7 +45,7 @@ def images_below(folder: Path) -> list[Path]:
     Raises:
         DataError: one of the folders can't be listed.
     """
-    return [path for path in _files_below(folder) if images.is_picture_name(path)]
+    return [path for path in _files_below(folder) if images.is_image_name(path)]
 
 
 def files_left_out(folders: Iterable[Path], *, below: bool = True) -> str:
@@ -63,7 +63,7 @@ def files_left_out(folders: Iterable[Path], *, below: bool = True) -> str:
     """
     look = _files_below if below else _files_in
     files = [path for folder in folders for path in look(folder)]
-    return images.left_out(path for path in files if not images.is_picture_name(path))
+    return images.left_out(path for path in files if not images.is_image_name(path))
 
 
 def _files_in(folder: Path) -> list[Path]:

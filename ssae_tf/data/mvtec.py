@@ -193,7 +193,7 @@ def _warn_of_large_mask(path: Path | None, percent: int) -> None:
     _LOGGER.warning("%s: marks %d %% of its image as defective; is it inverted?", path, percent)
 
 
-def find_pictures(paths: Iterable[str | Path]) -> list[Path]:
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """Images named one by one or by folder.
 
     Args:

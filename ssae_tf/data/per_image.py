@@ -90,8 +90,8 @@ def apply_to(
 
 def warn_of_skipped(messages: Sequence[str], reporter: Reporter) -> None:
     """One warning about images that were left out, with the first of the reasons."""
-    # With few pictures the parts share them, and a file would count more than once.
+    # With few images the parts share them, and a file would count more than once.
     different = list(dict.fromkeys(messages))
     if different:
-        count = "1 picture" if len(different) == 1 else f"{len(different)} pictures"
+        count = "1 image" if len(different) == 1 else f"{len(different)} images"
         reporter.warn(f"{count} left out, the first: {different[0]}")

@@ -1,4 +1,4 @@
-"""The tf.data pipeline: pictures in a random order, resized or cropped, augmented, batched.
+"""The tf.data pipeline: images in a random order, resized or cropped, augmented, batched.
 
 Everything random follows from (seed, stage, step) alone, so that training can be taken up at any
 step.
@@ -17,18 +17,18 @@ from ssae_tf.data.images import to_unit
 
 
 class CropSampler:
-    """Batches of augmented square pictures from a list of pictures.
+    """Batches of augmented square images from a list of images.
 
-    With `sampling="crop"` a square is cut at a random place of the picture continued by reflection:
+    With `sampling="crop"` a square is cut at a random place of the image continued by reflection:
     by a margin all round, as inspection continues it, and further where it is smaller than the
-    square. Without a margin hardly any square would show the picture's edges, and none what the
-    network sees beside them in inspection. With "resize" the pictures must have the square's size
+    square. Without a margin hardly any square would show the image's edges, and none what the
+    network sees beside them in inspection. With "resize" the images must have the square's size
     already.
     """
 
     def __init__(
         self,
-        pictures: Sequence[np.ndarray],
+        images: Sequence[np.ndarray],
         size: int,
         batch_size: int,
         data: DataConfig,
@@ -38,14 +38,14 @@ class CropSampler:
         """Keeps what batches are made from.
 
         Args:
-            pictures: (H, W, 3) uint8, or float32 in [0, 1].
+            images: (H, W, 3) uint8, or float32 in [0, 1].
             size: side of the squares, pixels.
-            batch_size: pictures a batch.
+            batch_size: images a batch.
             data: the sampling and the augmentations.
             seed: any number of integers.
-            margin: pixels of reflected picture that squares may reach into.
+            margin: pixels of reflected image that squares may reach into.
         """
-        self.pictures = list(pictures)
+        self.images = list(images)
         self.size = size
         self.batch_size = batch_size
         self.data = data
@@ -56,27 +56,27 @@ class CropSampler:
     def batch(self, step: int) -> np.ndarray:
         """The batch of one step: (batch_size, size, size, 3) float32 in [0, 1].
 
-        Every picture comes once before any comes again, in an order that changes each time.
+        Every image comes once before any comes again, in an order that changes each time.
         """
         rng = np.random.default_rng([*self.seed, 1, step])
         result = np.empty((self.batch_size, self.size, self.size, 3), np.float32)
         for slot in range(self.batch_size):
-            epoch, place = divmod(step * self.batch_size + slot, len(self.pictures))
-            picture = self.pictures[self._order(epoch)[place]]
-            crop = self._augment(self._crop(picture, rng), rng)
+            epoch, place = divmod(step * self.batch_size + slot, len(self.images))
+            image = self.images[self._order(epoch)[place]]
+            crop = self._augment(self._crop(image, rng), rng)
             result[slot] = crop if crop.dtype == np.float32 else to_unit(crop)
         return result
 
     def _draw_order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([*self.seed, 0, epoch]).permutation(len(self.pictures))
+        return np.random.default_rng([*self.seed, 0, epoch]).permutation(len(self.images))
 
-    def _crop(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        rows, columns = (self._interval(side, rng) for side in picture.shape[:2])
-        return picture[rows[:, None], columns]
+    def _crop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        rows, columns = (self._interval(side, rng) for side in image.shape[:2])
+        return image[rows[:, None], columns]
 
     def _interval(self, side: int, rng: np.random.Generator) -> np.ndarray:
-        """Indices of `size` neighbouring rows or columns, folded back at the picture's ends."""
-        # Pushed back inside from anywhere that touches the picture: the border is then seen at
+        """Indices of `size` neighbouring rows or columns, folded back at the image's ends."""
+        # Pushed back inside from anywhere that touches the image: the border is then seen at
         # least as often as the middle.
         least, most = -self.margin, side + self.margin - self.size
         first = max(least, min(most, int(rng.integers(1 - self.size, side))))

@@ -1,7 +1,7 @@
-"""The good pictures in three parts: to train on, to choose the checkpoint, to set the threshold.
+"""The good images in three parts: to train on, to choose the checkpoint, to set the threshold.
 
 Who falls where follows from a hash of seed and name, not from a random generator: it is the same
-under every NumPy version and on every file system, and a picture added later moves few others.
+under every NumPy version and on every file system, and an image added later moves few others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from ssae_tf.data.mvtec import Category, Sample, mask_files
 from ssae_tf.errors import DataError, InputError
 
-# Up to this many, every picture is in every part; above, a part of them is kept from training.
+# Up to this many, every image is in every part; above, a part of them is kept from training.
 _ALL_SHARED = 3
 # Up to this many, there are too few to keep separate ones for the checkpoint and the threshold.
 _SOME_SHARED = 10
@@ -50,19 +50,19 @@ def split_normal(
     calibrate_fraction: float,
     group: str | None = None,
 ) -> Split:
-    """Splits the good pictures of a category.
+    """Splits the good images of a category.
 
     `validation/good` is *calibrate* where it exists, and then nothing of `train/good` is. With
-    more than 10 pictures in `train/good` the parts are disjoint. With 4 to 10, *select* is kept
-    from training and *calibrate* is all pictures: the highest score decides the threshold, so
+    more than 10 images in `train/good` the parts are disjoint. With 4 to 10, *select* is kept
+    from training and *calibrate* is all images: the highest score decides the threshold, so
     that those seen in training can be added to the few unseen without lowering it. With 1 to 3,
-    every picture is in every part.
+    every image is in every part.
 
     With `group`, all images of one part of the product fall on the same side, and the shares are
     as near as that allows; too few such groups to fall on different sides are in every part.
 
     Args:
-        category: with at least one picture in `train`.
+        category: with at least one image in `train`.
         seed: another one gives another split.
         select_fraction: share of `train/good` for *select*, above 0 and below 0.5.
         calibrate_fraction: the same for *calibrate*.
@@ -70,7 +70,7 @@ def split_normal(
             matches names the part of the product. An image it does not match is one by itself.
 
     Returns:
-        The parts; a part that should have fewer than one picture has one.
+        The parts; a part that should have fewer than one image has one.
 
     Raises:
         DataError: `group` matches no file name.
@@ -79,25 +79,25 @@ def split_normal(
     for name, share in (("select", select_fraction), ("calibrate", calibrate_fraction)):
         if not 0 < share < 0.5:
             raise InputError(f"Expected 0 < {name}_fraction < 0.5. Received: {share}.")
-    pictures, validation = category.train, category.validation
-    count = len(pictures)
+    images, validation = category.train, category.validation
+    count = len(images)
     if not count:
-        raise InputError(f"Expected a category with good pictures. Received: {category.name!r}.")
+        raise InputError(f"Expected a category with good images. Received: {category.name!r}.")
     if count <= _ALL_SHARED:
         notes = _notes_all_shared(count, bool(validation))
-        return Split(pictures, pictures, validation or pictures, notes, category.root)
+        return Split(images, images, validation or images, notes, category.root)
     groups = _shuffled_groups(category, seed, group)
     sides = 2 if validation or count <= _SOME_SHARED else 3
     if len(groups) < sides:
         notes = _notes_few_groups(count, len(groups), bool(validation))
-        return Split(pictures, pictures, validation or pictures, notes, category.root)
+        return Split(images, images, validation or images, notes, category.root)
 
     select = max(1, round(select_fraction * count))
     calibrate = 0
     if not validation and count <= _SOME_SHARED:
         select = min(max(1, round((select_fraction + calibrate_fraction) * count)), count // 2)
     elif not validation:
-        # Two shares near one half can round up to all pictures, and training needs one.
+        # Two shares near one half can round up to all images, and training needs one.
         calibrate = min(max(1, round(calibrate_fraction * count)), count - select - 1)
 
     in_select = _take(groups, select, sides - 1)
@@ -106,9 +106,9 @@ def split_normal(
     in_either = in_select | in_calibrate
     some_shared = not validation and not calibrate
     return Split(
-        train=tuple(one for one in pictures if one not in in_either),
-        select=tuple(one for one in pictures if one in in_select),
-        calibrate=validation or tuple(one for one in pictures if one in in_calibrate) or pictures,
+        train=tuple(one for one in images if one not in in_either),
+        select=tuple(one for one in images if one in in_select),
+        calibrate=validation or tuple(one for one in images if one in in_calibrate) or images,
         notes=_notes_some_shared(count, len(in_select)) if some_shared else (),
         root=category.root,
     )
@@ -128,7 +128,7 @@ def split_names(split: Split) -> dict[str, list[str]]:
 
 
 def data_hash(samples: Category | Iterable[Sample]) -> str:
-    """Fingerprint of a list of pictures and masks, cheap enough for any data set.
+    """Fingerprint of a list of images and masks, cheap enough for any data set.
 
     It changes when a file is added, removed, renamed or changes its size, and not when the whole
     folder moves or the order differs; it does not look into the files.
@@ -202,15 +202,15 @@ def _notes_few_groups(count: int, groups: int, has_validation: bool) -> tuple[st
 
 
 def _notes_all_shared(count: int, has_validation: bool) -> tuple[str, ...]:
-    pictures = "1 good picture" if count == 1 else f"{count} good pictures"
+    images = "1 good image" if count == 1 else f"{count} good images"
     notes = [
-        f"With {pictures}, training and the choice of the checkpoint share all of them: "
+        f"With {images}, training and the choice of the checkpoint share all of them: "
         "a model that merely learns them by heart goes unnoticed."
     ]
     if not has_validation:
         notes.append(
-            f"With {pictures}, the threshold is set on what training has seen, so it is too low "
-            "and good parts will be rejected: add pictures, or put some in validation/good."
+            f"With {images}, the threshold is set on what training has seen, so it is too low "
+            "and good parts will be rejected: add images, or put some in validation/good."
         )
     return tuple(notes)
 
@@ -218,10 +218,10 @@ def _notes_all_shared(count: int, has_validation: bool) -> tuple[str, ...]:
 def _notes_some_shared(count: int, unseen: int) -> tuple[str, ...]:
     kept = "1 is" if unseen == 1 else f"{unseen} are"
     return (
-        f"Of {count} good pictures {kept} kept from training, for the checkpoint and the threshold "
+        f"Of {count} good images {kept} kept from training, for the checkpoint and the threshold "
         f"alike; the threshold also uses the {count - unseen} that training has seen, which lie "
         "lower than new ones will, so expect more good parts to be rejected than with more "
-        "pictures.",
+        "images.",
     )
 
 

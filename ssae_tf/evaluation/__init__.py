@@ -1,1 +1,1 @@
-"""Evaluation on labelled test pictures: metrics, the paper's protocol, tables and sheets."""
+"""Evaluation on labelled test images: metrics, the paper's protocol, tables and sheets."""

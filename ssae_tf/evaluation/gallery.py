@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ssae_tf.evaluation.protocol import PictureResult
+from ssae_tf.evaluation.protocol import ImageResult
 from ssae_tf.evaluation.sheets import as_rgb, fit_into, heatmap, overlay
 
 LIMITS = {"false alarms": 40, "misses": 40, "typical": 16, "calibration": 3}
@@ -69,7 +69,7 @@ class Gallery:
         self._lock = threading.Lock()
 
     def add_if_wrong(
-        self, result: PictureResult, image: np.ndarray, reconstruction: np.ndarray | None
+        self, result: ImageResult, image: np.ndarray, reconstruction: np.ndarray | None
     ) -> None:
         """Keeps an image whose verdict is not the truth; otherwise as `add`."""
         if result.is_anomalous != result.is_defective:
@@ -79,7 +79,7 @@ class Gallery:
     def add(
         self,
         group: str,
-        result: PictureResult,
+        result: ImageResult,
         image: np.ndarray,
         reconstruction: np.ndarray | None,
     ) -> None:
@@ -115,7 +115,7 @@ _ORDERS = {
 
 
 def thumbnail(
-    result: PictureResult, image: np.ndarray, reconstruction: np.ndarray | None, threshold: float
+    result: ImageResult, image: np.ndarray, reconstruction: np.ndarray | None, threshold: float
 ) -> Thumbnail:
     """Draws an inspected image small.
 

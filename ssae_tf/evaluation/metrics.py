@@ -91,10 +91,10 @@ def f1_from_counts(true_positive: int, false_positive: int, false_negative: int)
 
 
 class PixelAccumulator:
-    """Pixel metrics over a whole test set, from pictures of any sizes added one by one.
+    """Pixel metrics over a whole test set, from images of any sizes added one by one.
 
     Negative pixels are held as sorted blocks, one per accumulator, and `merge` shares them: to
-    measure several defect kinds against the same good pictures, fill one accumulator with the good
+    measure several defect kinds against the same good images, fill one accumulator with the good
     ones and one per kind, and every pixel is sorted once.
 
     Memory: normal pixels wait for 2²⁴ of them, are then sorted and packed without loss, which takes
@@ -117,7 +117,7 @@ class PixelAccumulator:
     def add(
         self, anomaly_map: np.ndarray, true_mask: np.ndarray, predicted_mask: np.ndarray
     ) -> None:
-        """Adds one picture.
+        """Adds one image.
 
         Args:
             anomaly_map: (H, W) floating point, without NaN.
@@ -149,7 +149,7 @@ class PixelAccumulator:
 
     @classmethod
     def merge(cls, *parts: PixelAccumulator) -> PixelAccumulator:
-        """An accumulator over the pictures of all parts; the parts stay usable."""
+        """An accumulator over the images of all parts; the parts stay usable."""
         merged = cls()
         for part in parts:
             part._sort()
@@ -233,7 +233,7 @@ class PixelAccumulator:
         return min(1.0, area / pixels), min(1.0, regions / limit)
 
     def _parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Values of defective pixels and areas of their regions, of some pictures at a time."""
+        """Values of defective pixels and areas of their regions, of some images at a time."""
         first = count = 0
         for last, values in enumerate(self._positive, start=1):
             count += values.size

@@ -1,6 +1,6 @@
-"""The paper's evaluation protocol (section 4.2): results on test pictures in, `metrics.json` out.
+"""The paper's evaluation protocol (section 4.2): results on test images in, `metrics.json` out.
 
-Every figure is taken at a threshold that was set on normal pictures before; nothing here chooses
+Every figure is taken at a threshold that was set on normal images before; nothing here chooses
 one. Pixel figures are accumulated over the whole test set.
 """
 
@@ -18,15 +18,15 @@ from ssae_tf.evaluation.metrics import PixelAccumulator, auroc, balanced_accurac
 
 SCHEMA_VERSION = 1
 GOOD = "good"
-"""The kind of the test pictures without a defect, as MVTec AD names their folder."""
+"""The kind of the test images without a defect, as MVTec AD names their folder."""
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What the detector says of one test picture.
+    """What the detector says of one test image.
 
     Attributes:
-        path: the picture's file, as it is to be shown.
+        path: the image's file, as it is to be shown.
         kind: "good" or the defect kind (the test folder's name).
         score: image score, in the map's unit.
         is_anomalous: the verdict at the calibrated threshold.
@@ -43,18 +43,18 @@ class Verdict:
 
     @property
     def is_defective(self) -> bool:
-        """The picture's label: whether its kind is a defect."""
+        """The image's label: whether its kind is a defect."""
         return self.kind != GOOD
 
 
 @dataclass(frozen=True, eq=False)
-class PictureResult(Verdict):
-    """The same with its map, and what is true of the picture.
+class ImageResult(Verdict):
+    """The same with its map, and what is true of the image.
 
     Attributes:
-        anomaly_map: (H, W) float32, in pixels of the picture.
+        anomaly_map: (H, W) float32, in pixels of the image.
         predicted_mask: (H, W) bool.
-        true_mask: (H, W) bool, or None for a defect picture without ground truth. A good picture
+        true_mask: (H, W) bool, or None for a defect image without ground truth. A good image
             may have None too: none of its pixels is defective.
     """
 
@@ -67,7 +67,7 @@ class Evaluation:
     """Takes the results of a test set one by one, and keeps no map.
 
     Attributes:
-        verdicts: of the pictures, in the order they came.
+        verdicts: of the images, in the order they came.
         overlap_curve: of all of them, once `metrics` was called; see `PixelAccumulator`.
     """
 
@@ -77,8 +77,8 @@ class Evaluation:
         self._pixels: dict[str, PixelAccumulator] = {GOOD: PixelAccumulator()}
         self._without_mask: Counter[str] = Counter()
 
-    def add(self, result: PictureResult) -> None:
-        """Adds a picture.
+    def add(self, result: ImageResult) -> None:
+        """Adds an image.
 
         Raises:
             InputError: the map and its masks differ in shape.
@@ -104,12 +104,12 @@ class Evaluation:
         )
 
     def metrics(self, threshold: float, min_area: int) -> dict[str, Any]:
-        """The content of `metrics.json`: all pictures, and each defect kind against the good ones.
+        """The content of `metrics.json`: all images, and each defect kind against the good ones.
 
         `image_auroc`, `tpr`, `tnr`, `balanced_accuracy` and `f1_image` come from scores and
         verdicts, `pixel_auroc`, `aupro` and `f1_pixel` from maps and masks. A figure is None where
-        it is undefined: those that need normal pictures without good ones, those that need defects
-        without defective ones (F1 among them), pixel figures without masks. Defect pictures without
+        it is undefined: those that need normal images without good ones, those that need defects
+        without defective ones (F1 among them), pixel figures without masks. Defect images without
         a mask are left out of the pixel figures and counted in `n_without_mask`.
 
         Args:
@@ -118,14 +118,14 @@ class Evaluation:
 
         Returns:
             Plain Python types, ready for JSON. `kinds` maps each defect kind, sorted by name, to
-            the same figures and counts; `n_test` counts the pictures measured there, good ones
+            the same figures and counts; `n_test` counts the images measured there, good ones
             included, and `n_defective` the defective ones among them.
 
         Raises:
-            InputError: no picture was added.
+            InputError: no image was added.
         """
         if not self.verdicts:
-            raise InputError("Expected the results of at least one test picture. Received none.")
+            raise InputError("Expected the results of at least one test image. Received none.")
         kinds = sorted(self._pixels)
         pixels = self._merged(kinds)
         self.overlap_curve = pixels.overlap_curve()
@@ -164,8 +164,8 @@ class Evaluation:
         }
 
 
-def summarize(results: Iterable[PictureResult], threshold: float, min_area: int) -> dict[str, Any]:
-    """`Evaluation.metrics` of some results, one per test picture, in any order."""
+def summarize(results: Iterable[ImageResult], threshold: float, min_area: int) -> dict[str, Any]:
+    """`Evaluation.metrics` of some results, one per test image, in any order."""
     evaluation = Evaluation()
     for result in results:
         evaluation.add(result)

@@ -13,7 +13,7 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, one_line
 from ssae_tf.evaluation.gallery import Gallery
 from ssae_tf.evaluation.projection import error_sums, projection_figures
-from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
+from ssae_tf.evaluation.protocol import Evaluation, ImageResult, Verdict
 from ssae_tf.evaluation.report import Measured
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_sheet
 from ssae_tf.result import Result
@@ -53,7 +53,7 @@ def check_test_set(found: Category, reporter: Reporter) -> None:
         DataError: it has no test images.
     """
     if not found.test:
-        raise DataError(f"{found.root}: has no test pictures (test/<kind>/*).")
+        raise DataError(f"{found.root}: has no test images (test/<kind>/*).")
     told(found, reporter)
 
 
@@ -71,11 +71,11 @@ def measure_test_set(
     assert calibration is not None
     evaluation = Evaluation()
 
-    def measured(sample: Sample) -> PictureResult:
+    def measured(sample: Sample) -> ImageResult:
         inspected = detector.predict(sample.path)
         result = _measured(inspected, sample, found.root)
         if gallery is not None:
-            gallery.add_if_wrong(result, inspected.picture, inspected.reconstruction)
+            gallery.add_if_wrong(result, inspected.image, inspected.reconstruction)
         return result
 
     with reporter.task("Evaluating", len(found.test)) as task:
@@ -87,7 +87,7 @@ def measure_test_set(
             evaluation.add,
         )
     if not evaluation.verdicts:
-        raise DataError(f"{found.root}: none of its {len(found.test)} test pictures can be used.")
+        raise DataError(f"{found.root}: none of its {len(found.test)} test images can be used.")
     warn_of_skipped(skipped, reporter)
     metrics = evaluation.metrics(calibration.threshold, calibration.min_area)
     return metrics, evaluation
@@ -97,7 +97,7 @@ def _projection(detector: Detector, found: Category, reporter: Reporter) -> dict
     """`projection_figures` of the normal test images, as they are inspected."""
     good = [sample for sample in found.test if sample.kind == GOOD]
     _, sums, _ = of_images(
-        lambda picture: error_sums(detector.reconstruct, detector.as_inspected(picture)),
+        lambda image: error_sums(detector.reconstruct, detector.as_inspected(image)),
         _spread(good, _PROJECTION_IMAGES),
         detector.config.data,
         "Repairing synthetic anomalies",
@@ -112,9 +112,9 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [samples[len(samples) * index // count] for index in range(count)]
 
 
-def _measured(inspected: Result, sample: Sample, root: Path) -> PictureResult:
+def _measured(inspected: Result, sample: Sample, root: Path) -> ImageResult:
     height, width = inspected.mask.shape
-    return PictureResult(
+    return ImageResult(
         path=str(sample.path.relative_to(root)),
         kind=sample.kind,
         score=inspected.score,
@@ -155,9 +155,9 @@ def _write_sheets(
                     again = detector.predict(sample.path)
                     assert again.reconstruction is not None
                     result = _measured(again, sample, found.root)
-                    rows.append(SheetRow(label, result, again.picture, again.reconstruction))
+                    rows.append(SheetRow(label, result, again.image, again.reconstruction))
                     if verdict is median[1]:
-                        gallery.add("typical", result, again.picture, again.reconstruction)
+                        gallery.add("typical", result, again.image, again.reconstruction)
                     task.advance()
                 threshold = detector.calibration.threshold
                 write_sheet(path, rows, f"{found.name}: {kind}", threshold=threshold)

@@ -1,4 +1,4 @@
-"""Images to look at: evaluation sheets, overlays, heat maps and grids of pictures, as PNG.
+"""Images to look at: evaluation sheets, overlays, heat maps and grids of images, as PNG.
 
 Everything is drawn through matplotlib's object interface, in its default style: neither a backend
 nor the user's matplotlibrc has a say, and both are left as they are.
@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.style import context as in_style
 
 from ssae_tf.errors import InputError, printable
-from ssae_tf.evaluation.protocol import PictureResult, Verdict
+from ssae_tf.evaluation.protocol import ImageResult, Verdict
 
 OUTLINE = (0, 255, 80)
 """RGB colour of mask outlines: a green that neither surfaces nor the colour map contain."""
@@ -35,7 +35,7 @@ _GAP = 0.08
 _MARGIN = 0.15
 _HEADER = 0.3
 _TITLE_LINE = 0.24
-_LABEL_HEIGHT = 0.8  # A very wide picture's row still has room for the text beside it.
+_LABEL_HEIGHT = 0.8  # A very wide image's row still has room for the text beside it.
 
 
 _V = TypeVar("_V", bound=Verdict)
@@ -46,22 +46,22 @@ class SheetRow:
     """One row of an evaluation sheet.
 
     Attributes:
-        label: why the picture is shown, e.g. "best".
+        label: why the image is shown, e.g. "best".
         result: the detector's result on it.
-        picture: X, (H, W, 3) float in [0, 1] or uint8.
-        reconstruction: F(X), like the picture.
+        image: X, (H, W, 3) float in [0, 1] or uint8.
+        reconstruction: F(X), like the image.
     """
 
     label: str
-    result: PictureResult
-    picture: np.ndarray
+    result: ImageResult
+    image: np.ndarray
     reconstruction: np.ndarray
 
 
 def pick_rows(results: Sequence[_V]) -> list[tuple[str, _V]]:
-    """The best, median and worst judged pictures of one kind, without repetition.
+    """The best, median and worst judged images of one kind, without repetition.
 
-    Best is the highest score of a defect kind and the lowest score of the good pictures.
+    Best is the highest score of a defect kind and the lowest score of the good images.
 
     Args:
         results: of one kind, any number.
@@ -102,28 +102,28 @@ def heatmap(anomaly_map: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.ascontiguousarray(colours[..., ::-1])
 
 
-def overlay(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A picture with the outline of a mask around its regions.
+def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """An image with the outline of a mask around its regions.
 
     The line lies outside of the regions, so that they stay visible down to a single pixel; where a
-    region touches the picture's edge, the line runs inside along that edge. Its width grows with
-    the picture, from one pixel.
+    region touches the image's edge, the line runs inside along that edge. Its width grows with
+    the image, from one pixel.
 
     Args:
-        picture: (H, W, 3) or (H, W), float in [0, 1] or uint8.
+        image: (H, W, 3) or (H, W), float in [0, 1] or uint8.
         mask: (H, W) bool.
 
     Returns:
         (H, W, 3) uint8 RGB, a new array.
 
     Raises:
-        InputError: picture and mask differ in size.
+        InputError: image and mask differ in size.
     """
-    drawn = as_rgb(picture).copy()
+    drawn = as_rgb(image).copy()
     mask = np.asarray(mask, dtype=bool)
     if drawn.shape[:2] != mask.shape:
         raise InputError(
-            f"Expected a mask of the picture's size {drawn.shape[:2]}. Received {mask.shape}."
+            f"Expected a mask of the image's size {drawn.shape[:2]}. Received {mask.shape}."
         )
     width = max(1, round(min(mask.shape) / 200))
     square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
@@ -145,7 +145,7 @@ def write_sheet(
 
     Args:
         path: ends in .png.
-        rows: at least one; pictures may differ in size.
+        rows: at least one; images may differ in size.
         title: printed above.
         threshold: in the map's unit.
 
@@ -163,10 +163,10 @@ def write_sheet(
     for i, row in enumerate(rows):
         result = row.result
         page.text(i, *_label(row))
-        page.image(i, 0, row.picture)
+        page.image(i, 0, row.image)
         page.image(i, 1, row.reconstruction)
         page.image(i, 2, heatmap(result.anomaly_map, low, high))
-        page.image(i, 3, row.picture, outline=result.predicted_mask)
+        page.image(i, 3, row.image, outline=result.predicted_mask)
         truth = result.true_mask
         if truth is None and not result.is_defective:
             truth = np.zeros(result.anomaly_map.shape, dtype=bool)
@@ -180,7 +180,7 @@ def render_grid(columns: Mapping[str, Sequence[np.ndarray]], title: str = "") ->
     r"""Images side by side in named columns, for previews and TensorBoard.
 
     Args:
-        columns: header -> one array per row: (H, W, 3) or (H, W, 1) pictures, float in [0, 1] or
+        columns: header -> one array per row: (H, W, 3) or (H, W, 1) images, float in [0, 1] or
             uint8; (H, W) bool masks, drawn black and white; other (H, W) arrays, drawn as heat maps
             from the column's minimum to its maximum. Headers may use mathtext ("$\hat{X}$").
         title: printed above, if any.
@@ -200,8 +200,8 @@ def render_grid(columns: Mapping[str, Sequence[np.ndarray]], title: str = "") ->
     first = next(iter(columns.values()))
     page = _Page(list(columns), [np.asarray(array).shape[:2] for array in first], title)
     for j, column in enumerate(columns.values()):
-        for i, picture in enumerate(_drawable(column)):
-            page.image(i, j, picture)
+        for i, image in enumerate(_drawable(column)):
+            page.image(i, j, image)
     return page.render()
 
 
@@ -213,7 +213,7 @@ def write_grid(
 
 
 class _Page:
-    """A figure with one cell per picture: columns of one width, rows as high as their picture."""
+    """A figure with one cell per image: columns of one width, rows as high as their image."""
 
     def __init__(
         self,
@@ -251,19 +251,19 @@ class _Page:
             y += 0.22 if i == 0 else 0.17
 
     def image(
-        self, row: int, column: int, picture: np.ndarray | None, outline: np.ndarray | None = None
+        self, row: int, column: int, image: np.ndarray | None, outline: np.ndarray | None = None
     ) -> None:
-        """Draws a picture or bool mask scaled to its cell, or "no mask" in place of None."""
+        """Draws an image or bool mask scaled to its cell, or "no mask" in place of None."""
         left = self._left + column * (_CELL + _GAP)
         height = self._heights[row]
         axes = self._axes(left, self._offset(row), _CELL, height)
-        if picture is None:
+        if image is None:
             axes.set_facecolor("0.94")
             axes.text(0.5, 0.5, "no mask", ha="center", va="center", size=9, color="0.4")
             return
-        # A mask is scaled before it becomes a picture: see fit_into.
-        picture = picture if picture.dtype == bool else as_rgb(picture)
-        shown = as_rgb(fit_into(picture, _CELL * _DPI, height * _DPI))
+        # A mask is scaled before it becomes an image: see fit_into.
+        image = image if image.dtype == bool else as_rgb(image)
+        shown = as_rgb(fit_into(image, _CELL * _DPI, height * _DPI))
         if outline is not None:
             shown = overlay(shown, fit_into(outline, _CELL * _DPI, height * _DPI))
         # Already at the size on paper: interpolation here would blur it a second time.
@@ -333,21 +333,21 @@ def fit_into(array: np.ndarray, width: float, height: float) -> np.ndarray:
     if array.dtype == bool:
         if scale >= 1:
             return cv2.resize(array.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        # Any share of a pixel counts: a thin region must not vanish in a small picture.
+        # Any share of a pixel counts: a thin region must not vanish in a small image.
         return cv2.resize(array.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
-    # Well enlarged, a picture shows its pixels as they are; a little, they would look uneven.
+    # Well enlarged, an image shows its pixels as they are; a little, they would look uneven.
     enlarged = cv2.INTER_LINEAR if scale < 2 else cv2.INTER_NEAREST
     method = cv2.INTER_AREA if scale < 1 else enlarged
     return cv2.resize(array, size, interpolation=method)
 
 
-def as_rgb(picture: np.ndarray) -> np.ndarray:
+def as_rgb(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 from colour or grey, float in [0, 1], uint8 or bool.
 
     Raises:
         ValueError: another shape.
     """
-    array = np.asarray(picture)
+    array = np.asarray(image)
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     elif array.dtype != np.uint8:
@@ -370,15 +370,15 @@ def _drawable(column: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
         yield heatmap(array, low, high) if is_map else array
 
 
-def _write_png(path: str | os.PathLike[str], picture: np.ndarray) -> None:
-    """Writes an RGB picture under a temporary name and renames it, so that no reader sees half."""
+def _write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """Writes an RGB image under a temporary name and renames it, so that no reader sees half."""
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise InputError(f"Expected a file name ending in .png. Received: {path}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    done, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+    done, encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
     if not done:
-        raise OSError(f"The picture for {path} could not be encoded as PNG.")
+        raise OSError(f"The image for {path} could not be encoded as PNG.")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
     try:
         temporary.write_bytes(encoded.tobytes())

@@ -43,7 +43,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
         metrics: as `protocol.summarize` returns it or `metrics.json` holds it.
 
     Returns:
-        A table to print with a rich console; column n gives defective + good pictures, the caption
+        A table to print with a rich console; column n gives defective + good images, the caption
         threshold and minimum area.
     """
     table = Table(box=box.SIMPLE_HEAD, caption=_caption(metrics), caption_justify="left")
@@ -140,7 +140,7 @@ def _caption(metrics: Mapping[str, Any]) -> str:
     parts = [
         f"threshold {metrics['threshold']:.4g}",
         f"minimum area {metrics['min_area']} px",
-        "n: defective + good pictures",
+        "n: defective + good images",
     ]
     if metrics["n_without_mask"]:
         parts.append(f"{metrics['n_without_mask']} without a mask, left out of pixel figures")

@@ -29,9 +29,9 @@ def autoencoder(
     Args:
         config: `width` scales all filter counts but the last, rounded, at least 1; `answer` and
             `context` say how F(X) is put together.
-        training_size: side of the smallest training pictures, pixels: taps of dilated kernels that
+        training_size: side of the smallest training images, pixels: taps of dilated kernels that
             these do not train start at zero.
-        channels: of the pictures.
+        channels: of the images.
         seed: of the initial weights.
         mean_colour: (channels,) in [0, 1], which the untrained network answers everywhere; None
             for mid-grey. From mid-grey, the last layer would need hundreds of steps of a small
@@ -57,7 +57,7 @@ def autoencoder(
 
 
 def _table_1(x: tf.Tensor, build: Builder, map_side: int, bias: np.ndarray) -> tf.Tensor:
-    """Table 1 up to its sigmoid: a picture of the input's size."""
+    """Table 1 up to its sigmoid: an image of the input's size."""
 
     def stacked_dilated(x: tf.Tensor, name: str) -> tf.Tensor:
         branches = [

@@ -200,7 +200,7 @@ class BatchNormalization(tf.keras.layers.Layer):
 class Upsample2D(tf.keras.layers.Layer):
     """Bilinear enlargement by a whole number, pixel centres in place.
 
-    Keras' `UpSampling2D` can't be traced for pictures of unknown size under version 3.
+    Keras' `UpSampling2D` can't be traced for images of unknown size under version 3.
     """
 
     def __init__(self, factor: int, **keras_arguments: Any) -> None:

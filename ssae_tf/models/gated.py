@@ -68,6 +68,6 @@ class Blend(tf.keras.layers.Layer):
         return tf.concat([x + gate * (repaint - x), gate, repaint], axis=-1)
 
     def compute_output_shape(self, input_shape: list[Any]) -> tuple[int | None, ...]:
-        """The picture's shape with all channels."""
+        """The image's shape with all channels."""
         *rest, channels = input_shape[0]
         return (*rest, 2 * channels + 1)

@@ -1,4 +1,4 @@
-"""Table 1 for any width and picture size: the rows of `ssae-tf summary`."""
+"""Table 1 for any width and image size: the rows of `ssae-tf summary`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Row:
         kernel: such as "3×3/2".
         output: (height, width, channels).
         parameters: of the layer and its batch normalisation, moving statistics left out.
-        multiply_adds: of the layer's kernels for one picture, with every tap.
-        activation_bytes: of the output for one picture in float32.
+        multiply_adds: of the layer's kernels for one image, with every tap.
+        activation_bytes: of the output for one image in float32.
     """
 
     layer: str
@@ -44,7 +44,7 @@ def rows(config: ModelConfig, size: int) -> list[Row]:
 
     Args:
         config: the width.
-        size: side of the picture, pixels, a multiple of 8.
+        size: side of the image, pixels, a multiple of 8.
     """
     model = autoencoder(config, training_size=size)
     by_name = {layer.name: layer for layer in model.layers}
@@ -88,9 +88,7 @@ def rows(config: ModelConfig, size: int) -> list[Row]:
 def summary_table(config: ModelConfig, size: int) -> Table:
     """The rows as a table for the terminal, with totals."""
     # As narrow as that, it fits a terminal of 80 columns.
-    table = Table(
-        title=f"Table 1, width {config.width:g}, pictures of {size}×{size}", pad_edge=False
-    )
+    table = Table(title=f"Table 1, width {config.width:g}, images of {size}×{size}", pad_edge=False)
     table.add_column("Layer")
     for heading in ("Filters", "Kernel", "Output size", *_COUNTS):
         table.add_column(heading, justify="right")
@@ -115,9 +113,9 @@ def _shapes(
     probe: tf.keras.Model, model: tf.keras.Model, size: int
 ) -> dict[str, tuple[int, int, int]]:
     """Output shapes by layer name, from a trace that computes nothing."""
-    picture = tf.TensorSpec((1, size, size, model.inputs[0].shape[-1]), tf.float32)
+    image = tf.TensorSpec((1, size, size, model.inputs[0].shape[-1]), tf.float32)
     traced = tf.function(lambda x: probe(x, training=False), autograph=False)
-    outputs = traced.get_concrete_function(picture).structured_outputs
+    outputs = traced.get_concrete_function(image).structured_outputs
     return {
         layer.name: (int(output.shape[1]), int(output.shape[2]), int(output.shape[3]))
         for layer, output in zip(model.layers, outputs, strict=True)

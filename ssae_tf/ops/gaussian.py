@@ -64,7 +64,7 @@ def gaussian_filter(x: tf.Tensor, sigma: float) -> tf.Tensor:
 def gaussian_filter_each(
     x: tf.Tensor, sigma: tf.Tensor, sigma_x: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Gaussian smoothing with a sigma of its own for every picture of the batch.
+    """Gaussian smoothing with a sigma of its own for every image of the batch.
 
     The filter along an axis is one matrix product, borders included, so that sigma may be a tensor
     and no kernel size depends on it.
@@ -75,12 +75,12 @@ def gaussian_filter_each(
         sigma_x: those along x where they differ from those along y.
 
     Returns:
-        (B, H, W, C) float32; each picture as `scipy.ndimage.gaussian_filter` gives it while sigma
-        is no larger than the picture's shorter side. Beyond, the filter leaves out what lies
-        further than four sides away: the result is near the picture's mean all the same.
+        (B, H, W, C) float32; each image as `scipy.ndimage.gaussian_filter` gives it while sigma
+        is no larger than the image's shorter side. Beyond, the filter leaves out what lies
+        further than four sides away: the result is near the image's mean all the same.
     """
     # GPUs round the factors of float32 matrix products to 11 bits (TF32) by default, and the same
-    # seed must give the same pictures on either device.
+    # seed must give the same images on either device.
     precise = tf.float64 if tf.config.list_physical_devices("GPU") else tf.float32
     rows = tf.cast(_smoothing_matrix(tf.shape(x)[1], sigma), precise)
     along_x = sigma if sigma_x is None else sigma_x

@@ -61,7 +61,7 @@ def enlarge(x: tf.Tensor, scale: int) -> tf.Tensor:
 
 
 def resize(x: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tf.Tensor:
-    """Resizes pictures as `ssae_tf.data.cache.resize` does, to the rounding of float32.
+    """Resizes images as `ssae_tf.data.cache.resize` does, to the rounding of float32.
 
     Each axis is one matrix product: averages over areas where it shrinks, linear interpolation
     where it grows. No two runtimes agree on how to resize, but all can multiply.
@@ -85,7 +85,7 @@ def resize(x: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tf.
 def _resizing_matrix(size: tf.Tensor, target: tf.Tensor | int) -> tf.Tensor:
     """(target, size): row i holds the weights of all pixels in the resized pixel i."""
     index, source = tf.range(target)[:, None], tf.range(size)[None, :]
-    # The share of each pixel within i … i + 1 of the resized picture, in units of 1 / target.
+    # The share of each pixel within i … i + 1 of the resized image, in units of 1 / target.
     last = tf.minimum((index + 1) * size, (source + 1) * target)
     covered = tf.cast(last - tf.maximum(index * size, source * target), tf.float32)
     # OpenCV leaves out what is hardly touched.

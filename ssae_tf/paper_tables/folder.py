@@ -92,7 +92,7 @@ def difference(
         folder: of the run.
         wanted: the settings it should have; None when the number of steps is not known yet.
         minutes: of the plan.
-        found: the pictures.
+        found: the images.
 
     Returns:
         The rest of a sentence that begins with "was made"; None for a run that fits, and where
@@ -106,12 +106,12 @@ def difference(
         have = config_module.load(folder / CONFIG_FILE)
     except SsaeError:
         return "by another version"
-    # What `fit` takes from the pictures, which are the same: their hash is compared too.
+    # What `fit` takes from the images, which are the same: their hash is compared too.
     wanted = config_module.resolve_as(wanted, have.scoring)
     if have != wanted:
         return f"with other settings ({_changes(have, wanted)})"
     if _environment(folder).get("data_hash") != data_hash(found):
-        return "from other pictures"
+        return "from other images"
     return None
 
 
@@ -157,7 +157,7 @@ def state(folder: Path, data: Path) -> State:
         return State.DONE
     if not has_checkpoint(folder):
         return State.NEW
-    # A run looks for its pictures where they were; when they have moved it begins anew.
+    # A run looks for its images where they were; when they have moved it begins anew.
     is_here = _environment(folder).get("data") == str(data.resolve())
     return State.UNFINISHED if is_here else State.NEW
 

@@ -1,7 +1,7 @@
 """One run, here or in a process of its own.
 
 A process of its own gives everything back at its end: TensorFlow keeps the graph of a training step
-for as long as its process lives, and with it the decoded pictures of its input pipeline. It also
+for as long as its process lives, and with it the decoded images of its input pipeline. It also
 keeps a crash, or the system's killer of processes that take too much memory, from ending the runs
 that are still to come.
 """
@@ -84,7 +84,7 @@ def do(job: Job, reporter: Reporter) -> dict[str, Any]:
     """Does a run in this process.
 
     Args:
-        job: the run; its category has test pictures.
+        job: the run; its category has test images.
         reporter: where progress goes.
 
     Returns:
@@ -113,7 +113,7 @@ def do(job: Job, reporter: Reporter) -> dict[str, Any]:
         raise
     except Exception as error:
         raise UnforeseenError(one_line(error), traceback.format_exc()) from error
-    assert fitted.metrics is not None, "categories without test pictures are left out before"
+    assert fitted.metrics is not None, "categories without test images are left out before"
     return fitted.metrics
 
 

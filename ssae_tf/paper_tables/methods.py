@@ -1,6 +1,6 @@
 """What is compared: the method and its baselines, and the variants of the corruption study.
 
-The baselines are the plain autoencoders of the paper's first two columns: pictures go in as they
+The baselines are the plain autoencoders of the paper's first two columns: images go in as they
 are, and the reconstruction error is all that is learnt from. Network, budget and evaluation are the
 same as those of the method beside them. The study is that of section 3.2 and figure 6.
 """

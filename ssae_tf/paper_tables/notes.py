@@ -5,7 +5,7 @@ from __future__ import annotations
 from ssae_tf.paper_tables import published
 from ssae_tf.paper_tables.plan import Plan
 from ssae_tf.paper_tables.results import Results
-from ssae_tf.paper_tables.tables import FAILED, OTHER_PICTURES, has_other_pictures
+from ssae_tf.paper_tables.tables import FAILED, OTHER_PICTURES, has_other_images
 
 
 def missing(results: Results) -> list[str]:
@@ -19,7 +19,7 @@ def missing(results: Results) -> list[str]:
 
 
 def remarks(results: Results) -> list[str]:
-    """Sentences on what is compared: budget, changes of the network, pictures."""
+    """Sentences on what is compared: budget, changes of the network, images."""
     known = published.load()
     plan = results.plan
     kind = "variants" if plan.study else "methods"
@@ -51,13 +51,13 @@ def remarks(results: Results) -> list[str]:
             "gate learns from corruptions alone."
         )
     for category in plan.categories:
-        if plan.study is None and has_other_pictures(results, category):
-            train, good, defective = results.pictures[category]
-            trained, tested_good, tested_defective = known.pictures[category]
+        if plan.study is None and has_other_images(results, category):
+            train, good, defective = results.images[category]
+            trained, tested_good, tested_defective = known.images[category]
             lines.append(
-                f"{OTHER_PICTURES} {category} has {train} pictures to train on and {good} good and "
+                f"{OTHER_PICTURES} {category} has {train} images to train on and {good} good and "
                 f"{defective} defective ones to test on, MVTec AD's has {trained}, {tested_good} "
-                f"and {tested_defective}: the published figures are not of these pictures."
+                f"and {tested_defective}: the published figures are not of these images."
             )
     return lines
 

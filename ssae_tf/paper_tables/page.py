@@ -1,4 +1,4 @@
-"""One HTML page with the tables and the runs' pictures, without anything from elsewhere.
+"""One HTML page with the tables and the runs' images, without anything from elsewhere.
 
 Images are those of the run folders, linked relatively: the benchmark's folder can be moved as a
 whole.
@@ -56,7 +56,7 @@ def _content(results: Results) -> dict[str, Any]:
         "remarks": remarks(results),
         "tables": [_table(table) for table in all_tables(results)],
         "sources": [] if is_study else sources(),
-        "pictures": [
+        "images": [
             {"category": category, "runs": runs}
             for category in plan.categories
             if (runs := _runs(results, category))
@@ -92,7 +92,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _runs(results: Results, category: str) -> list[dict[str, Any]]:
-    """The runs of a category that have pictures."""
+    """The runs of a category that have images."""
     runs = []
     for method in results.plan.methods:
         outcome = results.outcomes.get((method.name, category))

@@ -85,14 +85,14 @@ class Published:
         paper: the paper, with its arXiv id.
         references: number in the paper's list -> the publication.
         groups: "textures" and "objects" -> categories, in the paper's order.
-        pictures: category -> pictures of MVTec AD in train/good, in test/good and with a defect.
+        images: category -> images of MVTec AD in train/good, in test/good and with a defect.
         tables: by number.
     """
 
     paper: str
     references: Mapping[int, str]
     groups: Mapping[str, tuple[str, ...]]
-    pictures: Mapping[str, tuple[int, int, int]]
+    images: Mapping[str, tuple[int, int, int]]
     tables: Mapping[int, PublishedTable]
 
     @property
@@ -111,7 +111,7 @@ def load() -> Published:
         paper=f"{paper['author']}, “{paper['title']},” arXiv:{paper['arxiv']}",
         references={int(number): text for number, text in values["references"].items()},
         groups={group: tuple(names) for group, names in values["groups"].items()},
-        pictures={name: tuple(row) for name, row in values["pictures"]["rows"].items()},
+        images={name: tuple(row) for name, row in values["pictures"]["rows"].items()},
         tables={
             int(number): PublishedTable(
                 number=int(number),

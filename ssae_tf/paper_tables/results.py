@@ -20,7 +20,7 @@ class Outcome:
         metrics: the content of its metrics.json; None when it failed.
         error: why it failed, one sentence.
         traceback: of an exception that nobody foresaw.
-        sheets: its pictures, relative to the benchmark's folder.
+        sheets: its images, relative to the benchmark's folder.
     """
 
     metrics: Mapping[str, Any] | None = None
@@ -52,13 +52,13 @@ class Results:
         plan: what is to be done.
         outcomes: (method, category) -> what became of it; runs that are still to come are missing.
         budgets: category -> steps, where minutes were asked for.
-        pictures: category -> its numbers of good training, good test and defective test pictures.
+        images: category -> its numbers of good training, good test and defective test images.
     """
 
     plan: Plan
     outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     budgets: dict[str, Budget] = field(default_factory=dict)
-    pictures: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    images: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
     @property
     def failed(self) -> dict[tuple[str, str], str]:
@@ -114,9 +114,9 @@ class Results:
                 for method in plan.methods
             },
             "settings": {name: to_dict(config) for name, config in plan.configs.items()},
-            "pictures": {
+            "images": {
                 name: dict(zip(("train", "test_good", "test_defective"), counts, strict=True))
-                for name, counts in self.pictures.items()
+                for name, counts in self.images.items()
             },
             "budgets": {name: asdict(budget) for name, budget in self.budgets.items()},
             "results": {

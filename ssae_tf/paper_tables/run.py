@@ -73,7 +73,7 @@ class _Benchmark:
             self._look_at(category)
 
     def _look_at(self, category: str) -> None:
-        """Finds the pictures of a category and the steps it was given before."""
+        """Finds the images of a category and the steps it was given before."""
         budget = self.results.budgets.get(category)
         if budget is not None and budget.minutes != self.plan.minutes:
             budget = None
@@ -88,7 +88,7 @@ class _Benchmark:
         try:
             found = load_category(self.plan.data, category)
             if not found.test:
-                raise DataError(f"{found.root}: has no test pictures (test/<kind>/*).")
+                raise DataError(f"{found.root}: has no test images (test/<kind>/*).")
         except DataError as error:
             for method in self.plan.methods:
                 self.results.outcomes[method.name, category] = Outcome(error=str(error))
@@ -96,7 +96,7 @@ class _Benchmark:
         self.found[category] = found
         good = sum(not sample.is_anomalous for sample in found.test)
         train = len(found.train) + len(found.validation)
-        self.results.pictures[category] = (train, good, len(found.test) - good)
+        self.results.images[category] = (train, good, len(found.test) - good)
 
     def run(self, overwrite: bool) -> Results:
         differing = self._differing()

@@ -218,10 +218,10 @@ def _label(results: Results, category: str) -> str:
     if category not in published.load().categories:
         return category
     label = category.replace("_", " ").title()
-    return f"{label} {OTHER_PICTURES}" if has_other_pictures(results, category) else label
+    return f"{label} {OTHER_PICTURES}" if has_other_images(results, category) else label
 
 
-def has_other_pictures(results: Results, category: str) -> bool:
-    """Whether a category has the name of one of MVTec AD's, but not as many pictures."""
-    known = published.load().pictures
-    return category in known and results.pictures.get(category, known[category]) != known[category]
+def has_other_images(results: Results, category: str) -> bool:
+    """Whether a category has the name of one of MVTec AD's, but not as many images."""
+    known = published.load().images
+    return category in known and results.images.get(category, known[category]) != known[category]

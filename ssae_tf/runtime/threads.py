@@ -1,7 +1,7 @@
 """How a training uses the cores of a machine without a GPU.
 
 TensorFlow splits each operation over the cores. The small maps of Table 1 leave little to split:
-on two cores a step of 8 pictures of 64² took 184 ms, and on one 238 ms. With one core for every
+on two cores a step of 8 images of 64² took 184 ms, and on one 238 ms. With one core for every
 operation and half of the batch on each core it took 122 ms. Each half has batch statistics of its
 own; for inference they are estimated anew from all.
 """
@@ -42,7 +42,7 @@ def side_by_side() -> int:
 
 
 def shards(config: TrainingConfig, batch_size: int) -> int:
-    """Into how many parts the batch of a step is split, of at least two pictures each.
+    """Into how many parts the batch of a step is split, of at least two images each.
 
     One under XLA, which runs one operation after the other.
     """

@@ -1,6 +1,6 @@
 """The defects of the sample data set, none of them made the way training corrupts a patch.
 
-Each takes a surface and a random generator and returns the picture that the
+Each takes a surface and a random generator and returns the image that the
 surface gives with the defect in it. A defect of structure (missing chips,
 broken threads, misweave) changes what is drawn and renders the surface again;
 one that lies on the surface (crack, stain) is laid over the rendering.
@@ -37,7 +37,7 @@ def crack(surface: Surface, rng: np.random.Generator) -> FloatArray:
     fine = np.zeros((scale * height, scale * width), np.uint8)
     length = rng.uniform(0.30, 0.60) * min(height, width)
     start = _centre(rng, surface.shape)
-    # It sets out towards the middle, so that most of it lies inside the picture.
+    # It sets out towards the middle, so that most of it lies inside the image.
     aim = np.arctan2(height / 2 - start[1], width / 2 - start[0]) + rng.uniform(-0.8, 0.8)
     trunk = _walk(rng, start, aim, length)
     lines = [(trunk, rng.uniform(1.6, 2.4))]
@@ -92,7 +92,7 @@ def missing_grain(surface: Tile, rng: np.random.Generator) -> FloatArray:
         (H, W, 3) float32.
     """
     distance = np.linalg.norm(surface.centres - _centre(rng, surface.shape), axis=1)
-    # Like the other limits by size in this module: small pictures must not be all defect.
+    # Like the other limits by size in this module: small images must not be all defect.
     most = 2 + surface.shape[0] * surface.shape[1] // 1000
     fallen = np.zeros(len(distance), bool)
     fallen[np.argsort(distance)[: min(int(rng.integers(5, 11)), most)]] = True
@@ -146,7 +146,7 @@ DEFECTS: Mapping[str, Mapping[str, Defect]] = {
 
 
 def _centre(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[int, int]:
-    """(x, y) in pixels, in the inner part, so that the defect is mostly in the picture."""
+    """(x, y) in pixels, in the inner part, so that the defect is mostly in the image."""
     share = rng.uniform(0.15, 0.85, size=2)
     return int(share[1] * shape[1]), int(share[0] * shape[0])
 

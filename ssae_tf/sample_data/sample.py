@@ -1,8 +1,8 @@
 """The embedded sample data set: rendered surfaces with defects, in MVTec AD layout.
 
 It is made by this module and bears no licence of its own; it serves the demo
-and the tests. Every picture has its own random seed, derived from its name, so
-that a picture does not depend on which others are asked for.
+and the tests. Every image has its own random seed, derived from its name, so
+that an image does not depend on which others are asked for.
 """
 
 import tempfile
@@ -33,16 +33,16 @@ _SMALLEST_SIDE = 32
 
 @dataclass(frozen=True)
 class Sample:
-    """One rendered picture.
+    """One rendered image.
 
     Attributes:
-        picture: (H, W, 3) uint8, RGB.
+        image: (H, W, 3) uint8, RGB.
         intact: (H, W, 3) uint8, RGB, the same surface, light and sensor noise without
-            the defect. Outside the mask it equals `picture` bit for bit.
-        mask: (H, W) bool, the defect; all false in a good picture.
+            the defect. Outside the mask it equals `image` bit for bit.
+        mask: (H, W) bool, the defect; all false in a good image.
     """
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     intact: NDArray[np.uint8]
     mask: NDArray[np.bool_]
 
@@ -56,18 +56,18 @@ def draw_sample(
     size: int | tuple[int, int] = 256,
     seed: int = 0,
 ) -> Sample:
-    """Renders one picture of the sample data set, without writing it.
+    """Renders one image of the sample data set, without writing it.
 
     Args:
         category: one of `CATEGORIES`.
         split: "train" or "test"; it only enters the seed.
         kind: "good" or a kind of defect of the category.
-        index: number of the picture within its folder.
-        size: side of the square picture in pixels, or (H, W); at least 32.
+        index: number of the image within its folder.
+        size: side of the square image in pixels, or (H, W); at least 32.
         seed: seed of the whole set, not negative.
 
     Returns:
-        The picture, its intact counterpart and the mask.
+        The image, its intact counterpart and the mask.
 
     Raises:
         ConfigError: an unknown category or kind, a size too small or a negative seed.
@@ -83,8 +83,8 @@ def draw_sample(
     noise = _NOISE * noise_rng.standard_normal((*shape, 3), dtype=np.float32)
     intact = surface.render()
     if kind == GOOD:
-        picture = _quantise(intact + noise)
-        return Sample(picture, picture, np.zeros(shape, bool))
+        image = _quantise(intact + noise)
+        return Sample(image, image, np.zeros(shape, bool))
     changed = DEFECTS[category][kind](surface, defect_rng)
     mask = _mask_of_change(intact, changed, _GAP[kind])
     # Changes too faint to count as defect are undone, so that the mask is the whole truth.
@@ -105,16 +105,16 @@ def write_sample_data(
 ) -> Path:
     """Writes the sample data set as 8-bit PNG files in MVTec AD layout.
 
-    All pictures are made in a temporary folder beside the categories and moved
+    All images are made in a temporary folder beside the categories and moved
     into place at the end: a category is there completely or not at all.
 
     Args:
         root: folder that gets a folder per category; made if absent.
         categories: which of `CATEGORIES` to write.
-        train: pictures in `train/good`.
-        test_good: pictures in `test/good`.
-        per_kind: pictures, each with a mask, per kind of defect.
-        size: side of the square pictures in pixels, or (H, W); at least 32.
+        train: images in `train/good`.
+        test_good: images in `test/good`.
+        per_kind: images, each with a mask, per kind of defect.
+        size: side of the square images in pixels, or (H, W); at least 32.
         seed: the same seed gives the same bytes.
         overwrite: replace category folders that exist.
 
@@ -156,7 +156,7 @@ def _check(category: str, kind: str, shape: tuple[int, int], seed: int) -> None:
         )
     if kind != GOOD and kind not in DEFECTS[category]:
         raise ConfigError(
-            f"Unknown kind of picture in sample category {category}. "
+            f"Unknown kind of image in sample category {category}. "
             f"Expected one of {', '.join([GOOD, *DEFECTS[category]])}. Received: {kind!r}"
         )
     if len(shape) != 2 or min(shape) < _SMALLEST_SIDE:
@@ -177,7 +177,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
 def _contents(
     category: str, train: int, test_good: int, per_kind: int
 ) -> list[tuple[str, str, int]]:
-    """(split, kind, number of pictures) of every folder of a category."""
+    """(split, kind, number of images) of every folder of a category."""
     defects = [("test", kind, per_kind) for kind in DEFECTS[category]]
     return [("train", GOOD, train), ("test", GOOD, test_good), *defects]
 
@@ -185,14 +185,14 @@ def _contents(
 def _write_folder(
     category: Path, split: str, kind: str, count: int, *, size: tuple[int, int], seed: int
 ) -> None:
-    pictures = category / split / kind
-    pictures.mkdir(parents=True)
+    images = category / split / kind
+    images.mkdir(parents=True)
     masks = category / "ground_truth" / kind
     if kind != GOOD:
         masks.mkdir(parents=True)
     for index in range(count):
         sample = draw_sample(category.name, split, kind, index, size=size, seed=seed)
-        _write_png(pictures / f"{index:03d}.png", sample.picture[..., ::-1])
+        _write_png(images / f"{index:03d}.png", sample.image[..., ::-1])
         if kind != GOOD:
             mask = sample.mask.astype(np.uint8) * np.uint8(255)
             _write_png(masks / f"{index:03d}_mask.png", mask)
@@ -218,8 +218,8 @@ def _move_into_place(finished: Path, target: Path) -> None:
         raise
 
 
-def _quantise(picture: FloatArray) -> NDArray[np.uint8]:
-    return np.asarray(np.rint(np.clip(picture, 0.0, 1.0) * 255.0), np.uint8)
+def _quantise(image: FloatArray) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(np.clip(image, 0.0, 1.0) * 255.0), np.uint8)
 
 
 def _mask_of_change(intact: FloatArray, changed: FloatArray, gap: int) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from scipy.spatial import Voronoi
 
 FloatArray = NDArray[np.float32]
 
-# Structure is drawn at twice the picture's resolution, so that edges come out antialiased.
+# Structure is drawn at twice the image's resolution, so that edges come out antialiased.
 _OVERSAMPLING = 2
 
 
@@ -146,7 +146,7 @@ class Weave:
         fine = (_OVERSAMPLING * shape[0], _OVERSAMPLING * shape[1])
         angle = np.deg2rad(rng.uniform(-1.5, 1.5))
         rows, columns = np.indices(fine, dtype=np.float32) / (_OVERSAMPLING * self.PITCH)
-        # Threads left of and above the picture keep every index positive.
+        # Threads left of and above the image keep every index positive.
         margin = 2.0 + 0.03 * max(shape) / self.PITCH + rng.uniform(0.0, 2.0, size=2)
         u = columns * np.cos(angle) + rows * np.sin(angle) + margin[0]
         v = rows * np.cos(angle) - columns * np.sin(angle) + margin[1]
@@ -284,6 +284,6 @@ def _blunted(polygon: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _reduce(fine: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """Averages the oversampled picture and adds the lens's small blur."""
-    picture = cv2.resize(fine, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.6), np.float32)
+    """Averages the oversampled image and adds the lens's small blur."""
+    image = cv2.resize(fine, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 0.6), np.float32)

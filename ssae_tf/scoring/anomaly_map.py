@@ -1,4 +1,4 @@
-"""From pictures to anomaly maps (sections 3.1 and 3.2): tensors in, tensor out."""
+"""From images to anomaly maps (sections 3.1 and 3.2): tensors in, tensor out."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ssae_tf.ops.resampling import pad_reflect
 def respond(
     model: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, multiple: int, margin: int = 0
 ) -> Answer:
-    """The network's answer to pictures of any size.
+    """The network's answer to images of any size.
 
     Args:
         model: from (B, H, W, C), H and W multiples of `multiple`, to what
             `ssae_tf.answer.answer` takes apart.
         x: X, (B, H, W, C) float32 in [0, 1].
         multiple: `ModelConfig.downsampling`.
-        margin: pixels of reflected picture on every side: a network trained on crops answers less
+        margin: pixels of reflected image on every side: a network trained on crops answers less
             well beside the zeros that its convolutions see beyond the edge.
 
     Returns:
-        F(X), and A and G(X) where there are any, in the size of X: the picture is padded by
+        F(X), and A and G(X) where there are any, in the size of X: the image is padded by
         reflection, to multiples at bottom and right, and the result cropped back.
     """
     shape = tf.shape(x)
@@ -47,7 +47,7 @@ def anomaly_map(
         config: the evidence, the reading of "averaging ‖F(X) − X‖₂ over the channels", and the
             smoothing.
         weights: what the evidence is multiplied by, (h, w) float32 at least 0, stretched over the
-            picture; None for 1.
+            image; None for 1.
 
     Returns:
         (B, H, W) float32, at least 0; residuals in grey levels of [0, 1], or the share of each
@@ -66,7 +66,7 @@ def inspect(
     config: RunConfig,
     weights: np.ndarray | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """F(X) and the anomaly map: everything between a picture and its map.
+    """F(X) and the anomaly map: everything between an image and its map.
 
     Args:
         model: as in `respond`.

@@ -1,8 +1,8 @@
 """Residual normalisation by location.
 
-At the edges of a part, in its shadows and under its labels good pictures differ more from each
-other than elsewhere, and their evidence is higher. Divided by the level of normal pictures at its
-location, evidence raises no alarm there and stands out where normal pictures are quiet.
+At the edges of a part, in its shadows and under its labels good images differ more from each
+other than elsewhere, and their evidence is higher. Divided by the level of normal images at its
+location, evidence raises no alarm there and stands out where normal images are quiet.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-# Cells along each side, whatever the picture's shape.
+# Cells along each side, whatever the image's shape.
 _CELLS = 64
-# Prior pseudo-count: pictures in which every location is like the others.
+# Prior pseudo-count: images in which every location is like the others.
 _PRIOR_PICTURES = 5.0
 
 
@@ -23,17 +23,17 @@ def location_weights(
 ) -> np.ndarray:
     """Weights for `anomaly_map.inspect`: one over the root mean square of normal maps.
 
-    With few pictures every location has nearly the same weight: five more are assumed in which no
+    With few images every location has nearly the same weight: five more are assumed in which no
     location differs from another.
 
     Args:
-        maps: the smoothed evidence of at least one normal picture, (H, W) float32, all of one size;
+        maps: the smoothed evidence of at least one normal image, (H, W) float32, all of one size;
             locations are shares of height and width.
         left_right, top_bottom: surfaces may come mirrored, so that mirrored locations are one.
         turned: surfaces may come turned by 90°.
 
     Returns:
-        (64, 64) float32, above 0: in such a unit that the map of a normal picture is about as high
+        (64, 64) float32, above 0: in such a unit that the map of a normal image is about as high
         as without weights.
     """
     squares = np.zeros((_CELLS, _CELLS))

@@ -1,9 +1,9 @@
 """From anomaly map to verdict: image score, threshold, defects by the area rule (section 4.2).
 
-The paper fixes a minimum area and sets the threshold on normal pictures so that the largest
+The paper fixes a minimum area and sets the threshold on normal images so that the largest
 connected component of their maps is "slightly below" it. With the image score defined as the
 highest level at which a component still reaches that area, this threshold is the largest score of
-the normal pictures, exactly and without a search.
+the normal images, exactly and without a search.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from ssae_tf.errors import InputError
 
 DEFAULT_AREA_SHARE = 0.0002
-"""Default minimum area as a share of the picture's area: 52 pixels at 512 × 512."""
+"""Default minimum area as a share of the image's area: 52 pixels at 512 × 512."""
 
 _CONNECTIVITY = 8
 
@@ -46,15 +46,15 @@ class Defect:
 
 
 def default_min_area(height: int, width: int, smoothing_sigma: float = 0.0) -> int:
-    """Minimum area in pixels for pictures of a size.
+    """Minimum area in pixels for images of a size.
 
     0.02 % of their area, but no less than the disc in which a single pixel, smoothed by a
     Gaussian, is above half of its peak (radius sigma √(2 ln 2)): smaller regions of a smoothed map
-    are tips of larger ones. At least 1 pixel, at most the picture.
+    are tips of larger ones. At least 1 pixel, at most the image.
 
     Args:
-        height, width: of the pictures, pixels.
-        smoothing_sigma: of the map's smoothing, pixels of the picture.
+        height, width: of the images, pixels.
+        smoothing_sigma: of the map's smoothing, pixels of the image.
     """
     disc = 2.0 * math.log(2.0) * math.pi * smoothing_sigma**2
     return min(max(1, round(DEFAULT_AREA_SHARE * height * width), round(disc)), height * width)
@@ -98,7 +98,7 @@ def calibrate(scores: Iterable[float], lowest: float = 0.0, rank: int = 1) -> fl
     """Threshold from normal images: the largest of their image scores (section 4.2).
 
     Args:
-        scores: image scores of pictures known to be good and not used for training.
+        scores: image scores of images known to be good and not used for training.
         lowest: the threshold is no lower, however clean these images are.
         rank: k, to take the k-th largest instead.
 
@@ -107,7 +107,7 @@ def calibrate(scores: Iterable[float], lowest: float = 0.0, rank: int = 1) -> fl
     """
     values = [float(score) for score in scores]
     if not values:
-        raise InputError("Expected the scores of at least one normal picture. Received none.")
+        raise InputError("Expected the scores of at least one normal image. Received none.")
     if not np.isfinite(values).all():
         raise InputError(f"Expected finite scores. Received: {values}.")
     return max(sorted(values, reverse=True)[rank - 1], _finite(lowest, "lowest"))

@@ -1,7 +1,7 @@
 """Images larger than memory allows: the network looks at overlapping tiles.
 
 A pixel of F(X) depends on no pixel of X further away than the network's receptive field reaches.
-Where tiles overlap by as much, their answers are those for the whole picture.
+Where tiles overlap by as much, their answers are those for the whole image.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def receptive_reach(model: tf.keras.Model) -> int:
     Returns:
         Pixels, along either axis.
     """
-    # Of each layer's output: pixels of the picture from one to the next, and their reach.
+    # Of each layer's output: pixels of the image from one to the next, and their reach.
     found: dict[str, tuple[float, float]] = {}
     for layer in model.layers:
         if isinstance(layer, tf.keras.layers.InputLayer):
@@ -65,7 +65,7 @@ def tiled(network: Network, tile: int, halo: int) -> Network:
             `ModelConfig.downsampling`.
         tile: side of the tiles, pixels, a multiple of it.
         halo: what each is seen with on every side, pixels, a multiple of it; nothing is added
-            beyond the picture's own edge.
+            beyond the image's own edge.
 
     Returns:
         From (1, H, W, C) to (1, H, W, C'). Equal to the network's answer to the whole, to rounding,

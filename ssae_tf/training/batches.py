@@ -1,4 +1,4 @@
-"""The pictures of a training: to learn from, to judge with, and for batch statistics.
+"""The images of a training: to learn from, to judge with, and for batch statistics.
 
 Which they are follows from the seed, the purpose and the step alone.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.config import RunConfig, Stage
-from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.pipeline import CropSampler, training_batches
 from ssae_tf.training.step import corrupt_in_pipeline
 
@@ -24,15 +24,15 @@ _TRAIN, _SELECT, _STATISTICS = 1, 2, 3
 
 
 class Batches:
-    """Makes the batches of one training from the decoded pictures of two splits."""
+    """Makes the batches of one training from the decoded images of two splits."""
 
-    def __init__(self, train: PictureCache, select: PictureCache, config: RunConfig) -> None:
+    def __init__(self, train: ImageCache, select: ImageCache, config: RunConfig) -> None:
         """Keeps what batches are made from.
 
         Args:
-            train: pictures to learn from.
-            select: pictures to choose the checkpoint with.
-            config: the seed, the sampling and augmentations, and where pictures are corrupted.
+            train: images to learn from.
+            select: images to choose the checkpoint with.
+            config: the seed, the sampling and augmentations, and where images are corrupted.
         """
         self._caches = {"train": train, "select": select}
         self._config = config
@@ -40,9 +40,9 @@ class Batches:
 
     @functools.cached_property
     def mean_colour(self) -> np.ndarray:
-        """(3,) in [0, 1], over all training pictures, each with the same weight."""
-        pictures = self._caches["train"].pictures
-        return np.mean([p.mean(axis=(0, 1)) / _white(p) for p in pictures], axis=0)
+        """(3,) in [0, 1], over all training images, each with the same weight."""
+        images = self._caches["train"].images
+        return np.mean([p.mean(axis=(0, 1)) / _white(p) for p in images], axis=0)
 
     def training(
         self, index: int, stage: Stage, first: int, begin: int, end: int
@@ -51,7 +51,7 @@ class Batches:
 
         Args:
             index: of the stage.
-            stage: its picture size and batch size.
+            stage: its image size and batch size.
             first: the stage's first step; like the next two counted over all stages.
             begin, end: the steps begin … end − 1.
 
@@ -66,12 +66,12 @@ class Batches:
         return batches
 
     def judged(self, stage: Stage) -> list[np.ndarray]:
-        """Clean pictures of the *select* split, always the same, of a stage's sizes."""
+        """Clean images of the *select* split, always the same, of a stage's sizes."""
         sampler = self._sampler("select", stage, _SELECT)
         return [sampler.batch(k) for k in range(JUDGED_BATCHES)]
 
     def clean(self, stage: Stage) -> Iterator[tf.Tensor]:
-        """Clean training pictures, always the same, of a stage's sizes."""
+        """Clean training images, always the same, of a stage's sizes."""
         sampler = self._sampler("train", stage, _STATISTICS)
         for k in range(STATISTICS_BATCHES):
             yield tf.constant(sampler.batch(k))
@@ -80,19 +80,19 @@ class Batches:
         data, size = self._config.data, self._config.inspection_size
         if data.sampling == "resize":
             size = stage.size, stage.size
-        pictures = self._pictures(split, size)
+        images = self._images(split, size)
         seed = (self._config.training.seed, *purpose)
-        return CropSampler(pictures, stage.size, stage.batch_size, data, seed, self._config.margin)
+        return CropSampler(images, stage.size, stage.batch_size, data, seed, self._config.margin)
 
-    def _pictures(self, split: str, size: tuple[int, int] | None) -> list[np.ndarray]:
+    def _images(self, split: str, size: tuple[int, int] | None) -> list[np.ndarray]:
         """Images of a split at a size, made once; None for their own."""
         if size is None:
-            return self._caches[split].pictures
+            return self._caches[split].images
         key = (split, size)
         if key not in self._sizes:
             self._sizes[key] = self._caches[split].resized(*size)
         return self._sizes[key]
 
 
-def _white(picture: np.ndarray) -> float:
-    return 255.0 if picture.dtype == np.uint8 else 1.0
+def _white(image: np.ndarray) -> float:
+    return 255.0 if image.dtype == np.uint8 else 1.0

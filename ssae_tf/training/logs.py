@@ -23,7 +23,7 @@ class HistoryRow:
 
     Attributes:
         step: finished steps.
-        size: side of the training pictures, pixels.
+        size: side of the training images, pixels.
         learning_rate: of the last step.
         seconds: spent in training, in all sessions together.
         train_loss, train_outside, train_inside: means over the steps since the last row, or since
@@ -114,7 +114,7 @@ class TensorBoard:
     def sheet(
         self, step: int, x_hat: np.ndarray, reconstruction: np.ndarray, maps: np.ndarray
     ) -> None:
-        """A sheet with a row for each picture: X̂, F(X̂) and the map, white at its maximum.
+        """A sheet with a row for each image: X̂, F(X̂) and the map, white at its maximum.
 
         Args:
             step: finished steps.

@@ -1,6 +1,6 @@
-"""The training loop: stages of growing pictures, evaluations, checkpoints, interruption.
+"""The training loop: stages of growing images, evaluations, checkpoints, interruption.
 
-A training is a function of (pictures, settings): every batch and corruption follows from the seed
+A training is a function of (images, settings): every batch and corruption follows from the seed
 and the step, so that one taken up at a saved step goes the way of one that never stopped.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.config import RunConfig, Stage
-from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.cache import ImageCache
 from ssae_tf.errors import SsaeError
 from ssae_tf.models.answer import answer
 from ssae_tf.models.autoencoder import autoencoder
@@ -73,7 +73,7 @@ class TrainingDiverged(SsaeError):
 
 
 class Trainer:
-    """Trains one network on the pictures of one category.
+    """Trains one network on the images of one category.
 
     Attributes:
         config: all settings; `fit_to_time` may change the number of steps.
@@ -83,16 +83,16 @@ class Trainer:
 
     def __init__(
         self,
-        train: PictureCache,
-        select: PictureCache,
+        train: ImageCache,
+        select: ImageCache,
         config: RunConfig,
         reporter: Reporter,
     ) -> None:
         """Builds the network.
 
         Args:
-            train: pictures to learn from.
-            select: pictures to choose the checkpoint with.
+            train: images to learn from.
+            select: images to choose the checkpoint with.
             config: all settings.
             reporter: where progress goes.
         """
@@ -205,9 +205,9 @@ class Trainer:
             stage = training.stages[index]
             run = self._make_step(stage)
             last = first + stage.steps
-            for index_, *pictures in self._batches.training(index, stage, first, step, last):
+            for index_, *images in self._batches.training(index, stage, first, step, last):
                 self._optimizer.learning_rate.assign(learning_rate(step, training))
-                yield stage, run(index_, *pictures)
+                yield stage, run(index_, *images)
                 step += 1
 
     def _evaluate(
@@ -290,9 +290,9 @@ class Trainer:
         for index, stage in enumerate(self.config.training.stages):
             run = self._make_step(stage)
             times = []
-            for step, *pictures in self._batches.training(index, stage, 0, 0, _TIMED_STEPS + 1):
+            for step, *images in self._batches.training(index, stage, 0, 0, _TIMED_STEPS + 1):
                 begin = time.monotonic()
-                float(run(step, *pictures)[0])
+                float(run(step, *images)[0])
                 times.append(time.monotonic() - begin)
             pace.append(float(np.median(times[1:])))
             compilation += max(0.0, times[0] - pace[-1])
@@ -306,7 +306,7 @@ def _note(recent: Sequence[Sequence[float]], stage: Stage, task: Task) -> str:
     loss, outside, inside = np.mean(recent[-20:], axis=0)
     return (
         f"loss {loss:.3g}, error outside M {outside:.4f}, inside {inside:.4f}, "
-        f"{task.pace * stage.batch_size:.1f} pictures/s at {stage.size}²"
+        f"{task.pace * stage.batch_size:.1f} images/s at {stage.size}²"
     )
 
 

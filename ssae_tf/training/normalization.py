@@ -1,7 +1,7 @@
 """Batch normalisation between training and inference.
 
-Moving averages of small batches lag behind the weights and mix corrupted pictures in. Before a
-model is judged or kept, its statistics are estimated anew from clean training pictures.
+Moving averages of small batches lag behind the weights and mix corrupted images in. Before a
+model is judged or kept, its statistics are estimated anew from clean training images.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def make_estimate(model: tf.keras.Model) -> Callable[[Iterable[tf.Tensor]], None
     """Compiles the re-estimation of a model's moving statistics, once for all its calls.
 
     Returns:
-        A function of clean pictures, at least one batch, each (B, H, W, C) float32. It sets the
+        A function of clean images, at least one batch, each (B, H, W, C) float32. It sets the
         moving statistics to the plain mean of the batches' own, and changes nothing else.
     """
     statistics = _statistics(model)

@@ -33,7 +33,7 @@ def objective(
     weight: float | None = None,
     norm: Literal["l2", "l2_squared", "l1", "ssim"] = "l2",
 ) -> tf.Tensor:
-    """L(X̂, X) of every picture.
+    """L(X̂, X) of every image.
 
     Args:
         reconstruction: F(X̂), (B, H, W, C) float32 in [0, 1].
@@ -72,7 +72,7 @@ def objective(
 
 
 def _term(error: tf.Tensor, region: tf.Tensor, norm: str) -> tf.Tensor:
-    """‖R ⊙ error‖ / ‖R‖₁ of every picture, (B,), in the norm asked for; 0 where R is."""
+    """‖R ⊙ error‖ / ‖R‖₁ of every image, (B,), in the norm asked for; 0 where R is."""
     axes = (1, 2, 3)
     size = tf.reduce_sum(region, axis=axes)
     masked = region * error

@@ -1,7 +1,7 @@
-"""Choosing the checkpoint from normal pictures alone (section 4.4).
+"""Choosing the checkpoint from normal images alone (section 4.4).
 
 For objective (1) "the reconstruction error is a good approximation for our target loss": its value
-on corrupted pictures of the *select* split decides. Models of objectives (2) and (3) may learn to
+on corrupted images of the *select* split decides. Models of objectives (2) and (3) may learn to
 localise the training corruption and miss real defects: they are judged by how well their residual
 finds corruptions of families that training never uses.
 """
@@ -51,20 +51,20 @@ class Judgement:
 
 
 class Judge:
-    """Judges a model on fixed corrupted pictures of the *select* split.
+    """Judges a model on fixed corrupted images of the *select* split.
 
     Attributes:
-        scoring: of the pictures' maps.
+        scoring: of the images' maps.
     """
 
     def __init__(
         self, model: tf.keras.Model, batches: Sequence[np.ndarray], config: RunConfig
     ) -> None:
-        """Corrupts the pictures, once.
+        """Corrupts the images, once.
 
         Args:
             model: what will be judged, as it is at each call of `judge`.
-            batches: clean pictures, each (B, H, W, 3) float32 in [0, 1].
+            batches: clean images, each (B, H, W, 3) float32 in [0, 1].
             config: the corruption, objective and scoring, and the seed.
         """
         self._model = model
@@ -118,5 +118,5 @@ class Judge:
 
 
 def _of_crops(scoring: ScoringConfig, side: int) -> ScoringConfig:
-    """Smoothing for large pictures would leave nothing to see of a crop."""
+    """Smoothing for large images would leave nothing to see of a crop."""
     return dataclasses.replace(scoring, smoothing_sigma=min(scoring.sigma, _LARGEST_SIGMA * side))

@@ -79,7 +79,7 @@ def make_step(
     Args:
         model: F.
         optimizer: built for the model's trainable variables.
-        config: where and how pictures are corrupted, the objective, XLA.
+        config: where and how images are corrupted, the objective, XLA.
         shards: parts of the batch that go through the network side by side, as branches of one
             graph: see `ssae_tf.runtime.threads`. Each part has batch statistics of its own.
 

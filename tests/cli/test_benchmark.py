@@ -51,7 +51,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Plan, Path, dict[str, A
         calls.append((plan, out, arguments))
         results = Results(plan)
         for method, category in plan.runs:
-            failed = Outcome(error="No picture.")
+            failed = Outcome(error="No image.")
             results.outcomes[method.name, category] = (
                 failed if category == "broken" else Outcome(FIGURES)
             )
@@ -86,7 +86,7 @@ def test_the_real_thing(
     assert config["training"]["stages"][0]["steps"] == 6
     reason = [line for line in done.out if line.startswith("- ae-l2 on broken failed: ")]
     assert len(reason) == 1
-    assert reason[0].endswith(f"{root / 'broken'}: has no test pictures (test/<kind>/*).")
+    assert reason[0].endswith(f"{root / 'broken'}: has no test images (test/<kind>/*).")
     # The run's own process tells how it goes on, and nothing of TensorFlow's start.
     assert any(line.startswith("step 6/6: select loss ") for line in done.err)
     noise = [line for line in done.err if "cuda" in line.lower()]
@@ -107,7 +107,7 @@ def test_the_real_thing(
     assert len(links) == 8
     for link in links:
         assert (out / unquote(link)).read_bytes().startswith(b"\x89PNG")
-    assert done.err[-1] == f"Page with pictures: {out / 'index.html'}"
+    assert done.err[-1] == f"Page with images: {out / 'index.html'}"
 
 
 def test_arguments_arrive(invoke: Invoke, plans: Any, root: Path, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_arguments_arrive(invoke: Invoke, plans: Any, root: Path, tmp_path: Path
     done = invoke(*arguments)
     assert done.err == [
         config_module.PRESET_NOTE,
-        f"Page with pictures: {tmp_path / 'out' / 'index.html'}",
+        f"Page with images: {tmp_path / 'out' / 'index.html'}",
     ]
     assert plans[-1][0].categories == ("tile", "broken")
     done = invoke(
@@ -159,11 +159,11 @@ def test_tables_on_stdout_and_the_exit_code(
     assert [title.partition(".")[0] for title in titles] == [
         *("## Table 2", "## Table 3", "## Table 4", "## Image AUROC and AUPRO", "## Notes")
     ]
-    assert "- ssae on broken failed: No picture." in done.out
+    assert "- ssae on broken failed: No image." in done.out
     assert invoke(*arguments, "--categories", "tile").code == 0
     done = invoke(*arguments, "--categories", "broken")
     assert (done.code, done.out) == (1, [])
-    assert done.err == ["Error: None of the runs could be measured, the first because: No picture."]
+    assert done.err == ["Error: None of the runs could be measured, the first because: No image."]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_data(invoke: Invoke, run_copy: Path, tmp_path: Path) -> None:
     assert after["threshold"] != before["threshold"]
 
 
-def test_says_which_pictures_make_the_threshold(
+def test_says_which_images_make_the_threshold(
     invoke: Invoke, run_copy: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "good"
@@ -79,21 +79,21 @@ def test_says_which_pictures_make_the_threshold(
     assert after["threshold"] == ranked[1]
 
 
-def test_few_pictures_have_no_share(invoke: Invoke, run_copy: Path) -> None:
+def test_few_images_have_no_share(invoke: Invoke, run_copy: Path) -> None:
     done = invoke("calibrate", run_copy)
     assert done.err[1].startswith("Highest: ")
     assert done.err[1].count(",") == 2
     assert "nine in ten" not in done.err[1]
 
 
-def test_a_threshold_needs_a_picture(invoke: Invoke, run_copy: Path) -> None:
+def test_a_threshold_needs_a_image(invoke: Invoke, run_copy: Path) -> None:
     before = _calibration(run_copy)
-    pictures = json.loads((run_copy / "split.json").read_text())["calibrate"]
-    left_out = [text for one in pictures for text in ("--without", Path(one).name)]
+    images = json.loads((run_copy / "split.json").read_text())["calibrate"]
+    left_out = [text for one in images for text in ("--without", Path(one).name)]
     done = invoke("calibrate", run_copy, *left_out)
     assert (done.code, done.out) == (1, [])
     assert done.error == (
-        "Error: All calibration pictures are left out: a threshold needs one at least."
+        "Error: All calibration images are left out: a threshold needs one at least."
     )
     assert _calibration(run_copy) == before
 
@@ -108,7 +108,7 @@ def test_quiet(invoke: Invoke, run_copy: Path) -> None:
     [
         (["--min-area", "0"], 2, "0 is not in the range"),
         (["--data", "nowhere"], 1, "nowhere: no such folder."),
-        (["--without", "no.png"], 1, "no.png: no calibration picture has this file name."),
+        (["--without", "no.png"], 1, "no.png: no calibration image has this file name."),
     ],
 )
 def test_what_is_refused_changes_nothing(

@@ -61,7 +61,7 @@ def test_json(invoke: Invoke, run_copy: Path, run_folder: Path) -> None:
     assert metrics == json.loads((run_copy / "metrics.json").read_text())
     assert _sheets(run_copy) == SHEETS
     assert done.err == [
-        f"Sheets of the best, median and worst pictures: {run_copy / 'sheets'}",
+        f"Sheets of the best, median and worst images: {run_copy / 'sheets'}",
         f"Report: {run_copy / 'report.html'}",
     ]
 
@@ -168,11 +168,11 @@ def test_category_of_the_same_root(invoke: Invoke, run_copy: Path, other: Path) 
     assert not (run_copy / "metrics.json").exists()
 
 
-def test_without_test_pictures(invoke: Invoke, run_copy: Path, other: Path) -> None:
+def test_without_test_images(invoke: Invoke, run_copy: Path, other: Path) -> None:
     shutil.rmtree(other / "slate" / "test")
     done = invoke("evaluate", run_copy, "--data", other, "--category", "slate")
     assert (done.code, done.out) == (1, [])
-    assert done.error == f"Error: {other / 'slate'}: has no test pictures (test/<kind>/*)."
+    assert done.error == f"Error: {other / 'slate'}: has no test images (test/<kind>/*)."
 
 
 def test_a_missing_mask_is_told(invoke: Invoke, run_folder: Path, other: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_missing_mask_is_told(invoke: Invoke, run_folder: Path, other: Path) -
     assert "1 without a mask, left out of pixel figures" in text
 
 
-def test_an_unreadable_picture(invoke: Invoke, run_folder: Path, other: Path) -> None:
+def test_an_unreadable_image(invoke: Invoke, run_folder: Path, other: Path) -> None:
     (other / "slate/test/good/001.png").write_bytes(b"")
     done = invoke("evaluate", run_folder, "--data", other, "--category", "slate")
     assert (done.code, done.out, len(done.err)) == (1, [], 1)

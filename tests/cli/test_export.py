@@ -24,8 +24,8 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Has nothing exported; gives what would be."""
     calls: list[dict[str, Any]] = []
 
-    def export(run: Path, request: make.Request, pictures: Any, **rest: Any) -> build.Exported:
-        calls.append({"run": run, "request": request, "pictures": pictures, **rest})
+    def export(run: Path, request: make.Request, images: Any, **rest: Any) -> build.Exported:
+        calls.append({"run": run, "request": request, "images": images, **rest})
         return build.Exported(Path("made/here"), Parity(1.0, passed=True), "", 1.0)
 
     monkeypatch.setattr(build, "export", export)
@@ -35,7 +35,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_a_saved_model_of_one_size(
     invoke: Invoke, run_folder: Path, sample_root: Path, tmp_path: Path
 ) -> None:
-    """With all that a SavedModel may have; then `predict` of pictures that fit and that do not."""
+    """With all that a SavedModel may have; then `predict` of images that fit and that do not."""
     done = invoke(
         *("export", run_folder, "--format", "savedmodel", "--out", tmp_path / "my tile"),
         *("--image-size", 64, 64, "--no-reconstruction", "--warmup", 4),
@@ -46,7 +46,7 @@ def test_a_saved_model_of_one_size(
     assert 'name: "my tile"' in "\n".join(done.out)
     assert done.out[-2].startswith("docker run ")
     assert "-p 127.0.0.1:8501:8501" in done.out[-2]
-    assert "6 pictures of 64×64: map differs by" in done.err[-2]
+    assert "6 images of 64×64: map differs by" in done.err[-2]
     assert done.err[-1].startswith("This command serves this machine only.")
     assert {path.name for path in folder.iterdir()} >= {
         "saved_model.pb",
@@ -59,15 +59,15 @@ def test_a_saved_model_of_one_size(
     assert metadata["inputs"]["image_size"] == [64, 64]
     assert "reconstruction" not in metadata["outputs"]
 
-    picture = sample_root / "tile" / "test" / "crack" / "000.png"
+    image = sample_root / "tile" / "test" / "crack" / "000.png"
     small = tmp_path / "small.png"
     import cv2
 
     assert cv2.imwrite(str(small), np.zeros((8, 9, 3), np.uint8))
-    done = invoke("predict", tmp_path / "my tile", picture, small, "--out", tmp_path / "found")
+    done = invoke("predict", tmp_path / "my tile", image, small, "--out", tmp_path / "found")
     assert done.code == 3
     lines = [json.loads(line) for line in done.out]
-    expected = Detector.load(run_folder).predict(picture).to_dict()
+    expected = Detector.load(run_folder).predict(image).to_dict()
     for defect in expected["defects"]:
         defect |= {name: pytest.approx(defect[name], abs=1e-4) for name in ("peak", "mean")}
     assert lines[0] == expected | {"score": pytest.approx(expected["score"], abs=1e-4)}
@@ -76,10 +76,10 @@ def test_a_saved_model_of_one_size(
 
 
 def test_a_threshold_for_predict(invoke: Invoke, run_folder: Path, sample_root: Path) -> None:
-    picture = sample_root / "tile" / "test" / "crack" / "000.png"
-    score = Detector.load(run_folder).predict(picture).score
+    image = sample_root / "tile" / "test" / "crack" / "000.png"
+    score = Detector.load(run_folder).predict(image).score
     for threshold in (0.9 * score, 1.1 * score):
-        done = invoke("predict", run_folder, picture, "--threshold", threshold)
+        done = invoke("predict", run_folder, image, "--threshold", threshold)
         line = json.loads(done.out[0])
         assert (line["threshold"], line["is_anomalous"]) == (threshold, score > threshold)
         assert bool(line["defects"]) == (score > threshold)
@@ -119,7 +119,7 @@ def test_options_arrive(
         seed=5,
         time_limit=60.0,
     )
-    assert len(call["pictures"]) == 12
+    assert len(call["images"]) == 12
     assert (call["out"], call["overwrite"], call["keep_failed"]) == (Path("there"), True, True)
 
 
@@ -128,7 +128,7 @@ def test_defaults(invoke: Invoke, run_folder: Path, requests: list[dict[str, Any
     (call,) = requests
     assert call["request"] == make.Request("tflite")
     split = json.loads((run_folder / "split.json").read_text())
-    names = [path.as_posix() for path in call["pictures"]]
+    names = [path.as_posix() for path in call["images"]]
     assert all(name.endswith(one) for name, one in zip(names, split["calibrate"], strict=True))
     assert (call["out"], call["overwrite"], call["keep_failed"]) == (None, False, False)
 

@@ -36,11 +36,11 @@ def test_results_on_stdout_and_the_rest_on_stderr(fitted: Any, run_folder: Path)
     assert "…" not in fitted.out
 
     said = fitted.err.splitlines()
-    assert said[0].startswith("tile: 12 good pictures (8 train, 1 select, 3 calibrate), 8 test")
+    assert said[0].startswith("tile: 12 good images (8 train, 1 select, 3 calibrate), 8 test")
     assert said[1].startswith("Training takes about ")
     assert any(line.startswith("step 6/6: select loss ") for line in said)
     assert any(line.startswith("Threshold ") for line in said)
-    assert said[-2] == f"Sheets of the best, median and worst pictures: {run_folder / 'sheets'}"
+    assert said[-2] == f"Sheets of the best, median and worst images: {run_folder / 'sheets'}"
     assert said[-1] == f"Report: {run_folder / 'report.html'}"
 
 
@@ -224,7 +224,7 @@ def test_ctrl_c_and_resume_give_what_one_go_gives(
             np.testing.assert_array_equal(resumed[key], array, err_msg=key)
 
 
-def test_the_default_preset_from_pictures_to_verdict(sample_root: Path, tmp_path: Path) -> None:
+def test_the_default_preset_from_images_to_verdict(sample_root: Path, tmp_path: Path) -> None:
     """The gated network, tiny: what it makes opens, and judges any size."""
     sizes = [{"size": side, "batch_size": 2, "steps": 2} for side in (32, 64)]
     arguments = ["fit", "--data", str(sample_root), "--width", "0.0625", "--quiet"]
@@ -238,8 +238,8 @@ def test_the_default_preset_from_pictures_to_verdict(sample_root: Path, tmp_path
     assert detector.calibration.threshold == max(0.5, *detector.calibration.scores)
     assert detector.inspection_size == (64, 64)
     for size in ((64, 64), (41, 90)):
-        picture = np.random.default_rng(0).random((*size, 3), np.float32)
-        result = detector.predict(picture)
+        image = np.random.default_rng(0).random((*size, 3), np.float32)
+        result = detector.predict(image)
         assert result.anomaly_map.shape == size
         assert result.reconstruction is not None
         assert result.reconstruction.shape == (*size, 3)

@@ -408,9 +408,9 @@ def test_names_in_errors_are_escaped(
 
 
 def test_what_the_package_logs_is_escaped(probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
-    probe(lambda: logging.getLogger("ssae_tf").warning("%s: holds no pictures.", "a\nb"))
+    probe(lambda: logging.getLogger("ssae_tf").warning("%s: holds no images.", "a\nb"))
     assert run(["probe"]) == ExitCode.SUCCESS
-    assert capsys.readouterr().err == "a\\nb: holds no pictures.\n"
+    assert capsys.readouterr().err == "a\\nb: holds no images.\n"
     assert not logging.getLogger("ssae_tf").handlers
 
 

@@ -64,7 +64,7 @@ def test_a_setting_arrives_and_changes_nothing_else(
     option: str, config_of: Callable[..., RunConfig]
 ) -> None:
     arguments, setting, value = SETTINGS[option]
-    # The presets' network looks at whole pictures only.
+    # The presets' network looks at whole images only.
     common = ["--set", "model.standardize=false"] if option == "--sampling" else []
     before, after = config_of(*common), config_of(*common, option, *arguments)
     assert _value(before, setting) != value
@@ -72,7 +72,7 @@ def test_a_setting_arrives_and_changes_nothing_else(
     assert after == config_module.override(before, {setting: value})
 
 
-def test_crops_of_a_network_for_whole_pictures_are_refused(
+def test_crops_of_a_network_for_whole_images_are_refused(
     invoke: Invoke, fits: Fits, sample_root: Path
 ) -> None:
     done = invoke("fit", "--data", sample_root, "--preset", "quick", "--sampling", "crop")

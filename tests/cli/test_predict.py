@@ -1,4 +1,4 @@
-"""`ssae-tf predict`: a line of JSON for every picture, whatever becomes of it."""
+"""`ssae-tf predict`: a line of JSON for every image, whatever becomes of it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Invoke = Callable[..., Any]
 
 
 @pytest.fixture
-def pictures(sample_root: Path, tmp_path: Path) -> Path:
-    """A folder with three pictures and a broken one, in two folders."""
-    folder = tmp_path / "pictures"
+def images(sample_root: Path, tmp_path: Path) -> Path:
+    """A folder with three images and a broken one, in two folders."""
+    folder = tmp_path / "images"
     (folder / "deep").mkdir(parents=True)
     test = sample_root / "tile" / "test"
     shutil.copy(test / "good" / "000.png", folder / "a.png")
@@ -39,8 +39,8 @@ def _lines(done: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.out]
 
 
-def test_a_line_per_picture(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
-    paths = [pictures / "b.png", pictures / "a.png"]
+def test_a_line_per_image(invoke: Invoke, run_folder: Path, images: Path) -> None:
+    paths = [images / "b.png", images / "a.png"]
     done = invoke("predict", run_folder, *paths)
     assert (done.code, done.err) == (0, [])
     detector = Detector.load(run_folder)
@@ -48,13 +48,13 @@ def test_a_line_per_picture(invoke: Invoke, run_folder: Path, pictures: Path) ->
     assert [line["path"] for line in _lines(done)] == [str(path) for path in paths]
 
 
-def test_a_failed_picture_has_a_line_too(
-    invoke: Invoke, run_folder: Path, pictures: Path, caplog: pytest.LogCaptureFixture
+def test_a_failed_image_has_a_line_too(
+    invoke: Invoke, run_folder: Path, images: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    missing = pictures / "missing.png"
-    done = invoke("predict", run_folder, missing, pictures, pictures / "notes.txt")
+    missing = images / "missing.png"
+    done = invoke("predict", run_folder, missing, images, images / "notes.txt")
     assert (done.code, done.err) == (3, [])
-    assert caplog.messages == [f"{pictures}: 1 file left out: 1 .txt."]
+    assert caplog.messages == [f"{images}: 1 file left out: 1 .txt."]
     lines = _lines(done)
     names = ["missing.png", "a.png", "b.png", "a.png", "broken.jpg", "notes.txt"]
     assert [Path(line["path"]).name for line in lines] == names
@@ -70,18 +70,18 @@ def test_a_failed_picture_has_a_line_too(
     assert all("score" in line for line in lines if line not in failed)
 
 
-def test_pictures_side_by_side(
+def test_images_side_by_side(
     invoke: Invoke,
     run_folder: Path,
-    pictures: Path,
+    images: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same lines in the same order, and the same files."""
     alone, together = tmp_path / "alone", tmp_path / "together"
-    expected = invoke("predict", run_folder, pictures, "--out", alone)
+    expected = invoke("predict", run_folder, images, "--out", alone)
     monkeypatch.setattr(threads, "side_by_side", lambda: 3)
-    done = invoke("predict", run_folder, pictures, "--out", together)
+    done = invoke("predict", run_folder, images, "--out", together)
     assert (done.code, done.out) == (expected.code, expected.out)
     names = sorted(path.name for path in alone.iterdir())
     assert sorted(path.name for path in together.iterdir()) == names
@@ -100,29 +100,29 @@ def test_pictures_side_by_side(
 def test_any_failure_of_an_image_is_its_line(
     invoke: Invoke,
     run_folder: Path,
-    pictures: Path,
+    images: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
     sentence: str,
 ) -> None:
-    inspect, large = Detector.inspect, pictures / "c.png"
+    inspect, large = Detector.inspect, images / "c.png"
     cv2.imwrite(str(large), np.zeros((80, 80, 3), np.uint8))
 
-    def fail(detector: Detector, picture: np.ndarray, *arguments: Any) -> Any:
-        if len(picture) == 80:
+    def fail(detector: Detector, image: np.ndarray, *arguments: Any) -> Any:
+        if len(image) == 80:
             raise error
-        return inspect(detector, picture, *arguments)
+        return inspect(detector, image, *arguments)
 
     monkeypatch.setattr(Detector, "inspect", fail)
-    done = invoke("predict", run_folder, pictures / "a.png", large, pictures / "b.png")
+    done = invoke("predict", run_folder, images / "a.png", large, images / "b.png")
     assert done.code == 3
     assert ["error" in line for line in _lines(done)] == [False, True, False]
     assert _lines(done)[1]["error"].startswith(f"{large}: {sentence}")
 
 
-def test_out(invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path) -> None:
+def test_out(invoke: Invoke, run_folder: Path, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    done = invoke("predict", run_folder, pictures, "--out", out)
+    done = invoke("predict", run_folder, images, "--out", out)
     assert done.code == 3
     kinds = ("map.npy", "map.png", "mask.png", "overlay.png")
     names = ("a", "b", "deep_a")
@@ -131,20 +131,20 @@ def test_out(invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path) -
     )
     detector = Detector.load(run_folder)
     for name, path in zip(names, ("a.png", "b.png", "deep/a.png"), strict=True):
-        result = detector.predict(pictures / path)
+        result = detector.predict(images / path)
         np.testing.assert_array_equal(np.load(out / f"{name}_map.npy"), result.anomaly_map)
         mask = cv2.imread(str(out / f"{name}_mask.png"), cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(mask, result.mask * np.uint8(255))
         overlay = cv2.imread(str(out / f"{name}_overlay.png"))[..., ::-1]
-        picture = cv2.imread(str(pictures / path))[..., ::-1]
-        assert overlay.shape == picture.shape
+        image = cv2.imread(str(images / path))[..., ::-1]
+        assert overlay.shape == image.shape
         if not result.is_anomalous:
-            np.testing.assert_array_equal(overlay, picture)
-        assert cv2.imread(str(out / f"{name}_map.png")).shape == picture.shape
+            np.testing.assert_array_equal(overlay, image)
+        assert cv2.imread(str(out / f"{name}_map.png")).shape == image.shape
 
 
-def test_tiles(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
-    path = pictures / "b.png"
+def test_tiles(invoke: Invoke, run_folder: Path, images: Path) -> None:
+    path = images / "b.png"
     (whole,) = _lines(invoke("predict", run_folder, path, "--quiet"))
     done = invoke("predict", run_folder, path, "--tile", "64")
     (line,) = _lines(done)
@@ -152,55 +152,55 @@ def test_tiles(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
     assert line["is_anomalous"] == whole["is_anomalous"]
 
 
-def test_tiles_that_can_not_be(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
-    done = invoke("predict", run_folder, pictures / "b.png", "--halo", "8")
+def test_tiles_that_can_not_be(invoke: Invoke, run_folder: Path, images: Path) -> None:
+    done = invoke("predict", run_folder, images / "b.png", "--halo", "8")
     assert done.code == 2
     assert "--halo needs --tile." in done.err[-1]
-    done = invoke("predict", run_folder, pictures / "b.png", "--tile", "8")
+    done = invoke("predict", run_folder, images / "b.png", "--tile", "8")
     assert done.code == 2
 
 
 def test_files_that_can_not_be_written_are_lines(
-    invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path
+    invoke: Invoke, run_folder: Path, images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     (out / "a_mask.png").mkdir(parents=True)
-    done = invoke("predict", run_folder, pictures / "a.png", pictures / "b.png", "--out", out)
+    done = invoke("predict", run_folder, images / "a.png", images / "b.png", "--out", out)
     assert done.code == 3
     failed, other = _lines(done)
     assert set(failed) == {"schema_version", "path", "error"}
-    assert failed["error"].startswith(f"{pictures / 'a.png'}: {out / 'a_mask.png'}: can't be")
+    assert failed["error"].startswith(f"{images / 'a.png'}: {out / 'a_mask.png'}: can't be")
     assert "score" in other
     assert (out / "b_overlay.png").is_file()
 
 
 @pytest.mark.parametrize("letter", ["x", "検"])
 def test_long_names_are_shortened(
-    invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path, letter: str
+    invoke: Invoke, run_folder: Path, images: Path, tmp_path: Path, letter: str
 ) -> None:
     stem = letter * (251 // len(letter.encode()))
-    for folder in (pictures, pictures / "deep"):
-        shutil.copy(pictures / "a.png", folder / f"{stem}.png")
-    named = [pictures / f"{stem}.png", pictures / "deep" / f"{stem}.png", pictures / "b.png"]
+    for folder in (images, images / "deep"):
+        shutil.copy(images / "a.png", folder / f"{stem}.png")
+    named = [images / f"{stem}.png", images / "deep" / f"{stem}.png", images / "b.png"]
     done = invoke("predict", run_folder, *named, "--out", tmp_path / "out")
     assert done.code == 0
     assert ["score" in line for line in _lines(done)] == [True, True, True]
     assert len(list((tmp_path / "out").iterdir())) == 12
 
 
-def test_what_is_no_file_is_a_line(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
-    os.mkfifo(pictures / "aa.png")
-    done = invoke("predict", run_folder, pictures)
+def test_what_is_no_file_is_a_line(invoke: Invoke, run_folder: Path, images: Path) -> None:
+    os.mkfifo(images / "aa.png")
+    done = invoke("predict", run_folder, images)
     assert done.code == 3
     errors = [line["error"] for line in _lines(done) if "error" in line]
     assert len(_lines(done)) == 5
-    assert errors[0] == f"{pictures / 'aa.png'}: expected a file, found a pipe (FIFO)."
+    assert errors[0] == f"{images / 'aa.png'}: expected a file, found a pipe (FIFO)."
 
 
 def test_too_large_images(
-    invoke: Invoke, run_folder: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, run_folder: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = pictures / "a.png"
+    path = images / "a.png"
     assert invoke("predict", run_folder, path, "--max-pixels", 64 * 64).code == 0
     done = invoke("predict", run_folder, path, "--max-pixels", 4095)
     assert done.code == 3
@@ -221,9 +221,9 @@ def test_too_large_images(
 
 @pytest.mark.parametrize("threshold", ["nan", "inf", "-1"])
 def test_thresholds_that_decide_nothing(
-    invoke: Invoke, run_folder: Path, pictures: Path, threshold: str
+    invoke: Invoke, run_folder: Path, images: Path, threshold: str
 ) -> None:
-    done = invoke("predict", run_folder, pictures / "a.png", f"--threshold={threshold}")
+    done = invoke("predict", run_folder, images / "a.png", f"--threshold={threshold}")
     assert (done.code, done.out) == (2, [])
     assert "expected a finite number of at least 0" in done.error
 
@@ -252,45 +252,43 @@ def test_names_tell_equal_stems_apart(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(many.values()) == ["a", "a_2", "a_3"]
 
 
-def test_a_folder_without_pictures(invoke: Invoke, run_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_without_images(invoke: Invoke, run_folder: Path, tmp_path: Path) -> None:
     done = invoke("predict", run_folder, tmp_path, "--out", tmp_path / "out")
     assert (done.code, done.out) == (1, [])
-    assert done.error == f"Error: {tmp_path}: no pictures found."
+    assert done.error == f"Error: {tmp_path}: no images found."
     assert not (tmp_path / "out").exists()
 
 
-def test_names_of_any_bytes(
-    invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path
-) -> None:
+def test_names_of_any_bytes(invoke: Invoke, run_folder: Path, images: Path, tmp_path: Path) -> None:
     names = ["Prüfling.png", os.fsdecode(b"\xff.png")]
     for name in names:
-        shutil.copy(pictures / "a.png", pictures / name)
-    done = invoke("predict", run_folder, *(pictures / name for name in names), "--out", tmp_path)
+        shutil.copy(images / "a.png", images / name)
+    done = invoke("predict", run_folder, *(images / name for name in names), "--out", tmp_path)
     assert done.code == 0
     assert "Prüfling.png" in done.out[0]
-    assert [line["path"] for line in _lines(done)] == [str(pictures / name) for name in names]
+    assert [line["path"] for line in _lines(done)] == [str(images / name) for name in names]
     assert (tmp_path / "Prüfling_map.png").is_file()
 
 
 def test_a_place_that_can_not_be_written(
-    invoke: Invoke, run_folder: Path, pictures: Path, tmp_path: Path
+    invoke: Invoke, run_folder: Path, images: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    done = invoke("predict", run_folder, pictures, "--out", tmp_path / "file")
+    done = invoke("predict", run_folder, images, "--out", tmp_path / "file")
     assert (done.code, done.out, len(done.err)) == (1, [], 1)
     assert done.error.startswith(f"Error: {tmp_path / 'file'}: can't be made (")
 
 
-def test_the_run_comes_first(invoke: Invoke, run_folder: Path, pictures: Path) -> None:
-    done = invoke("predict", pictures / "a.png", run_folder)
+def test_the_run_comes_first(invoke: Invoke, run_folder: Path, images: Path) -> None:
+    done = invoke("predict", images / "a.png", run_folder)
     assert (done.code, done.out) == (1, [])
-    assert done.error == f"Error: {pictures / 'a.png'}: no such run folder."
+    assert done.error == f"Error: {images / 'a.png'}: no such run folder."
     assert invoke("predict", run_folder).code == 2
     assert invoke("predict").code == 2
 
 
-def test_broken_weights_are_no_matter_of_a_picture(
-    invoke: Invoke, run_folder: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+def test_broken_weights_are_no_matter_of_a_image(
+    invoke: Invoke, run_folder: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ssae_tf.errors import RunError
 
@@ -298,14 +296,14 @@ def test_broken_weights_are_no_matter_of_a_picture(
         raise RunError("The network answers with NaN.")
 
     monkeypatch.setattr(Detector, "inspect", fail)
-    done = invoke("predict", run_folder, pictures)
+    done = invoke("predict", run_folder, images)
     assert (done.code, done.out, done.err) == (1, [], ["Error: The network answers with NaN."])
 
 
 def test_quiet(
-    invoke: Invoke, run_folder: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, run_folder: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A line is due after every picture.
+    # A line is due after every image.
     monkeypatch.setattr("ssae_tf.runtime.progress._LINE_INTERVAL", 0.0)
-    assert invoke("predict", run_folder, pictures / "a.png").err[0].startswith("Inspecting: 1/1")
-    assert invoke("predict", run_folder, pictures / "a.png", "--quiet").err == []
+    assert invoke("predict", run_folder, images / "a.png").err[0].startswith("Inspecting: 1/1")
+    assert invoke("predict", run_folder, images / "a.png", "--quiet").err == []

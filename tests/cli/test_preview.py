@@ -1,4 +1,4 @@
-"""`ssae-tf preview`: a sheet of corrupted pictures."""
+"""`ssae-tf preview`: a sheet of corrupted images."""
 
 from __future__ import annotations
 

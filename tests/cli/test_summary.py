@@ -19,7 +19,7 @@ def _cells(lines: list[str]) -> list[list[str]]:
 def test_table_1(invoke: Invoke) -> None:
     done = invoke("summary")
     assert (done.code, done.err) == (0, [])
-    assert "Table 1, width 1, pictures of 512×512" in done.out[0]
+    assert "Table 1, width 1, images of 512×512" in done.out[0]
     _, *rows, total = _cells(done.out)
     # 3 × (two convolutions and a pooling), 4 SDC, 1, 3 × (1 transposed and 2), and the last.
     assert len(rows) == 9 + 4 + 1 + 9 + 1
@@ -38,7 +38,7 @@ def test_table_1(invoke: Invoke) -> None:
 
 def test_width_and_size(invoke: Invoke) -> None:
     done = invoke("summary", "--width", "0.25", "--size", "64")
-    assert "width 0.25, pictures of 64×64" in done.out[0]
+    assert "width 0.25, images of 64×64" in done.out[0]
     assert _cells(done.out)[1][:4] == ["Conv.", "8", "3×3", "64×64×8"]
 
 

@@ -1,4 +1,4 @@
-"""X -> (X̂, M): what holds for every picture, and what every setting does."""
+"""X -> (X̂, M): what holds for every image, and what every setting does."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def places(count, height, width):
     """Images whose first two channels tell the place, and the grey levels a pixel."""
     rows, columns = np.mgrid[:height, :width]
     slope = 0.8 / max(height, width)
-    picture = np.stack([rows, columns, 0.0 * rows], axis=-1) * slope + 0.1
-    return np.repeat(picture[None], count, axis=0).astype(np.float32), slope
+    image = np.stack([rows, columns, 0.0 * rows], axis=-1) * slope + 0.1
+    return np.repeat(image[None], count, axis=0).astype(np.float32), slope
 
 
 def run(x, config, seed=SEED):
@@ -111,12 +111,12 @@ class TestContract:
         check_contract(x, *run(x, CONFIGS[name]))
 
     @pytest.mark.parametrize("name", CONFIGS)
-    def test_of_flat_pictures(self, name):
+    def test_of_flat_images(self, name):
         levels = np.float32([[0, 0, 0], [0.5, 0.5, 0.5], [1, 1, 1], [0.9, 0, 0.3], [0, 1, 1]])
         x = np.tile(levels[:, None, None], (10, 20, 16, 1))
         check_contract(x, *run(x, CONFIGS[name]))
 
-    def test_of_grey_pictures(self, rng):
+    def test_of_grey_images(self, rng):
         x = texture(rng, (4, 16, 24, 1))
         check_contract(x, *run(x, MIXED))
 
@@ -125,11 +125,11 @@ class TestContract:
         config = dataclasses.replace(MIXED, elastic=4.0)
         check_agreement(x, lambda x: corrupt(x, SEED, config))
 
-    def test_every_picture_is_corrupted_in_its_own_way(self, rng):
+    def test_every_image_is_corrupted_in_its_own_way(self, rng):
         x = np.repeat(texture(rng, (1, 32, 32, 3)), 8, axis=0)
         x_hat, mask = run(x, CorruptionConfig(cut_out=1.0, patch_swap=1.0))
-        assert len({picture.tobytes() for picture in mask}) == 8
-        assert len({picture.tobytes() for picture in x_hat}) == 8
+        assert len({image.tobytes() for image in mask}) == 8
+        assert len({image.tobytes() for image in x_hat}) == 8
 
     def test_the_seed_decides(self, rng):
         x = texture(rng, (4, 32, 32, 3))
@@ -167,7 +167,7 @@ class TestTransformations:
         config = CorruptionConfig(elastic=0.0, patch_swap=1.0, size=(0.2, 0.5))
         found = set()
         for region, field in zip(*shifts(16, 40, 56, config), strict=True):
-            # One shift for the whole patch; what leaves the picture comes back on the other side.
+            # One shift for the whole patch; what leaves the image comes back on the other side.
             moved = np.round(field[region]).astype(int) % (40, 56)
             assert (moved == moved[0]).all()
             np.testing.assert_allclose(field[region], np.round(field[region]), atol=1e-3)
@@ -186,11 +186,11 @@ class TestTransformations:
             steps = np.diff(field, axis=0)[inner[1:] & inner[:-1]]
             assert np.std(steps) < 0.35 * np.std(field[inner])
 
-    def test_texture_is_another_one_in_every_picture(self):
+    def test_texture_is_another_one_in_every_image(self):
         x = np.full((12, 48, 48, 3), 0.5, np.float32)
         x[..., 0] = 0.6
         x_hat, mask = run(x, CorruptionConfig(elastic=0.0, texture=1.0, **LARGE))
-        inside = [picture[m[..., 0] > 0] for picture, m in zip(x_hat, mask, strict=True)]
+        inside = [image[m[..., 0] > 0] for image, m in zip(x_hat, mask, strict=True)]
         means = np.array([colours.mean(axis=0) for colours in inside])
         spreads = np.array([colours.std(axis=0) for colours in inside])
         assert np.ptp(means, axis=0).min() > 0.4
@@ -200,7 +200,7 @@ class TestTransformations:
         assert np.ptp(means, axis=1).max() > 0.3
 
     @pytest.mark.parametrize("config", [ONLY["texture"], CorruptionConfig(tint=0.3)])
-    def test_grey_pictures_stay_grey(self, rng, config):
+    def test_grey_images_stay_grey(self, rng, config):
         grey = np.repeat(texture(rng, (6, 32, 32, 1)), 3, axis=-1)
         x_hat, _ = run(grey, config)
         np.testing.assert_array_equal(x_hat, np.repeat(x_hat[..., :1], 3, axis=-1))
@@ -218,12 +218,12 @@ class TestTransformations:
         assert (change.min(axis=(1, 2, 3)) < -0.01).mean() > 0.8
         assert (change.max(axis=(1, 2, 3)) > 0.01).mean() > 0.8
 
-    def test_relief_does_not_reach_round_the_picture(self):
+    def test_relief_does_not_reach_round_the_image(self):
         """A dent across the upper edge has no slope there, and none that comes from the lower."""
         covered, upper = np.ones((40, 64, 64), bool), np.zeros((40, 64, 64), bool)
         upper[:, :20, 16:48] = True
         everywhere, change = (_relief(tf.constant(r), SEED).numpy() for r in (covered, upper))
-        # Where the region is all of the picture, what is not rough is even.
+        # Where the region is all of the image, what is not rough is even.
         is_dent = np.isclose(everywhere, 0.0, atol=1e-3).all(axis=(1, 2, 3))
         assert 0.4 < is_dent.mean() < 0.8
         # Beyond the Gaussian's reach from the sides of the region.
@@ -245,11 +245,11 @@ class TestTransformations:
         x = np.full((24, 96, 96, 3), 0.5, np.float32)
         x_hat, mask = run(x, CorruptionConfig(relief=1.0, **LARGE))
         flat = []
-        for picture, region in zip(x_hat, mask[..., 0] > 0, strict=True):
+        for image, region in zip(x_hat, mask[..., 0] > 0, strict=True):
             # Beyond the Gaussian's reach, four times its largest width.
             inner = ndimage.binary_erosion(region, EIGHT, iterations=14)
             assert inner.any()
-            flat.append(np.abs(picture[inner] - 0.5).max() < 1e-6)
+            flat.append(np.abs(image[inner] - 0.5).max() < 1e-6)
         # The others are rough all over.
         assert 0.35 < np.mean(flat) < 0.85
 
@@ -331,7 +331,7 @@ class TestSettings:
 
         def counts(patches):
             _, mask = run(x, CorruptionConfig(patches=patches, **blobs))
-            return [ndimage.label(picture[..., 0], EIGHT)[1] for picture in mask]
+            return [ndimage.label(image[..., 0], EIGHT)[1] for image in mask]
 
         assert set(counts(1)) == {1}
         assert set(counts(4)) == {1, 2, 3, 4}
@@ -355,7 +355,7 @@ class TestSettings:
         np.testing.assert_allclose(double[inner], 2.0 * single[inner], atol=1e-3)
 
     def test_alpha_varies_between_its_bounds(self):
-        # On linear ramps the change is proportional to alpha, picture by picture.
+        # On linear ramps the change is proportional to alpha, image by image.
         sigma = (3.0, 3.0)
         region, unit = shifts(24, 32, 32, CorruptionConfig(alpha=(10, 10), sigma=sigma, **LARGE))
         _, drawn = shifts(24, 32, 32, CorruptionConfig(alpha=(10, 30), sigma=sigma, **LARGE))
@@ -382,7 +382,7 @@ class TestSettings:
             run_places(24, 32, 32, CorruptionConfig(sigma=sigma, alpha=(50.0, 50.0), **LARGE))[0]
             for sigma in ((2.0, 2.0), (6.0, 6.0), (2.0, 6.0))
         )
-        strength = [np.abs(picture - x).sum(axis=(1, 2, 3)) for picture in (low, drawn, high)]
+        strength = [np.abs(image - x).sum(axis=(1, 2, 3)) for image in (low, drawn, high)]
         # A wider Gaussian leaves a weaker field.
         assert np.mean(strength[0]) > 1.3 * np.mean(strength[1]) > 1.5 * np.mean(strength[2])
         nearest = [np.abs(drawn - end).sum(axis=(1, 2, 3)) for end in (low, high)]
@@ -399,7 +399,7 @@ class TestSettings:
         assert 0.2 < max(levels) <= 0.3
         assert len(np.unique(np.round(levels, 4))) > 30
 
-    def test_share_of_the_pictures(self, rng):
+    def test_share_of_the_images(self, rng):
         x = texture(rng, (60, 16, 16, 3))
         every, all_masks = run(x, CorruptionConfig())
         some, masks = run(x, CorruptionConfig(share=0.3))
@@ -423,7 +423,7 @@ class TestSettings:
         means = [p[m > 0].mean() for p, m in zip(x_hat, mask, strict=True)]
         np.testing.assert_allclose(means, 0.5, atol=0.03)
 
-    def test_opacity_blends_with_the_picture(self):
+    def test_opacity_blends_with_the_image(self):
         x = np.full((40, 16, 16, 3), 0.8, np.float32)
         black = {"elastic": 0.0, "cut_out": 1.0}
         x_hat, mask = run(x, CorruptionConfig(opacity=(0.25, 0.75), **black))
@@ -434,7 +434,7 @@ class TestSettings:
 
     def test_tint_differs_from_channel_to_channel(self):
         x = np.full((16, 32, 32, 3), 0.5, np.float32)
-        # Grey pictures are tinted grey.
+        # Grey images are tinted grey.
         x[..., 0] = 0.6
         x_hat, mask = run(x, CorruptionConfig(tint=0.2))
         changes = np.stack([(x_hat - x)[k][mask[k, ..., 0] > 0][0] for k in range(16)])

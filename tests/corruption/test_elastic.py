@@ -33,11 +33,11 @@ def any_warp(request):
 def scipy_warp(x, field):
     grid = np.mgrid[: x.shape[1], : x.shape[2]]
     result = np.empty_like(x)
-    for picture, shifts, out in zip(x, field, result, strict=True):
+    for image, shifts, out in zip(x, field, result, strict=True):
         places = grid + np.moveaxis(shifts, -1, 0)
         for channel in range(x.shape[3]):
             out[..., channel] = ndimage.map_coordinates(
-                picture[..., channel], places, order=1, mode="nearest"
+                image[..., channel], places, order=1, mode="nearest"
             )
     return result
 
@@ -102,7 +102,7 @@ class TestDisplacement:
         expected = alpha / (2.0 * sigma * math.sqrt(3.0 * math.pi))
         np.testing.assert_allclose(rms, np.stack([expected, expected], axis=1), rtol=0.12)
 
-    def test_every_picture_has_its_own_field_in_batches_of_unknown_size(self):
+    def test_every_image_has_its_own_field_in_batches_of_unknown_size(self):
         def field_of(x):
             shape = tf.shape(x)
             count = shape[0]

@@ -36,7 +36,7 @@ def check_contract(x, x_hat, mask):
 
 @pytest.fixture(scope="module")
 def families():
-    """Changes of grey pictures, each (pixels, 3) with its region, by the family they show."""
+    """Changes of grey images, each (pixels, 3) with its region, by the family they show."""
     found = {"stain": [], "scratch": [], "noise": []}
     x_hat, mask = run(grey())
     for change, region in zip(x_hat - 0.5, mask[..., 0] > 0, strict=True):
@@ -57,7 +57,7 @@ def test_contract(rng, shape):
     check_contract(x, *run(x))
 
 
-def test_contract_of_flat_pictures():
+def test_contract_of_flat_images():
     levels = np.float32([[0, 0, 0], [0.5, 0.5, 0.5], [1, 1, 1], [0.9, 0, 0.3]])
     x = np.tile(levels[:, None, None], (10, 20, 16, 1))
     for seed in range(3):
@@ -87,7 +87,7 @@ def test_the_seed_decides():
     for ours, same, different in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(ours, same)
         assert (ours != different).any(axis=(1, 2, 3)).all()
-        assert len({picture.tobytes() for picture in ours}) == 6
+        assert len({image.tobytes() for image in ours}) == 6
 
 
 def test_families_come_alike_often(families):

@@ -18,14 +18,14 @@ FAMILIES = {"blob": BLOB, "polygon": POLYGON, "stroke": STROKE}
 PICTURES = [(16, 16), (24, 40), (40, 24), (96, 96)]
 
 
-def draw_patches(picture, size, count=COUNT):
-    return [part.numpy() for part in random_patches(count, *picture, size, SEED)[:4]]
+def draw_patches(image, size, count=COUNT):
+    return [part.numpy() for part in random_patches(count, *image, size, SEED)[:4]]
 
 
 @lru_cache
-def draw(family, picture, count=COUNT):
-    patches = random_patches(count, *picture, (0.2, 0.8), SEED)
-    masks = random_masks(patches, *picture, family, SEED)
+def draw(family, image, count=COUNT):
+    patches = random_patches(count, *image, (0.2, 0.8), SEED)
+    masks = random_masks(patches, *image, family, SEED)
     return [part.numpy() for part in patches[:4]], masks.numpy()
 
 
@@ -34,16 +34,16 @@ def centres(patches):
 
 
 class TestPatches:
-    @pytest.mark.parametrize("picture", PICTURES)
-    def test_lie_inside_the_picture(self, picture):
-        y, x, half_height, half_width = draw_patches(picture, (0.05, 1.0), 500)
-        for centre, half, side in ((y, half_height, picture[0]), (x, half_width, picture[1])):
+    @pytest.mark.parametrize("image", PICTURES)
+    def test_lie_inside_the_image(self, image):
+        y, x, half_height, half_width = draw_patches(image, (0.05, 1.0), 500)
+        for centre, half, side in ((y, half_height, image[0]), (x, half_width, image[1])):
             np.testing.assert_array_equal(centre, np.round(centre))
             # Centres are whole pixels, so that a border may lie half a pixel outside.
             assert (centre - half).min() >= -0.5
             assert (centre + half).max() <= side - 0.5
 
-    def test_reach_all_of_the_picture(self):
+    def test_reach_all_of_the_image(self):
         y, x, half_height, half_width = draw_patches((24, 40), (0.2, 0.3), 500)
         assert (y - half_height).min() < 1
         assert (y + half_height).max() > 22
@@ -62,12 +62,12 @@ class TestPatches:
         np.testing.assert_array_equal(np.stack([half_height, half_width]), 2.0)
 
 
-@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize("image", PICTURES)
 @pytest.mark.parametrize("family", FAMILIES)
 class TestEveryFamily:
-    def test_holds_the_centre_and_stays_inside_the_patch(self, family, picture):
-        patches, masks = draw(FAMILIES[family], picture)
-        assert masks.shape == (COUNT, *picture)
+    def test_holds_the_centre_and_stays_inside_the_patch(self, family, image):
+        patches, masks = draw(FAMILIES[family], image)
+        assert masks.shape == (COUNT, *image)
         half_height, half_width = patches[2:]
         for n, (row, column) in enumerate(centres(patches)):
             assert masks[n, row, column]
@@ -75,16 +75,16 @@ class TestEveryFamily:
             assert np.abs(rows - row).max() <= half_height[n]
             assert np.abs(columns - column).max() <= half_width[n]
 
-    def test_all_differ(self, family, picture):
-        _, masks = draw(FAMILIES[family], picture)
-        # In a picture of 16² some small ones are alike.
+    def test_all_differ(self, family, image):
+        _, masks = draw(FAMILIES[family], image)
+        # In an image of 16² some small ones are alike.
         assert len({mask.tobytes() for mask in masks}) >= 0.9 * COUNT
 
 
-@pytest.mark.parametrize("picture", [(24, 40), (64, 64)])
+@pytest.mark.parametrize("image", [(24, 40), (64, 64)])
 class TestOneFamily:
-    def test_blobs_are_star_shaped_and_in_one_piece(self, picture):
-        patches, masks = draw(BLOB, picture)
+    def test_blobs_are_star_shaped_and_in_one_piece(self, image):
+        patches, masks = draw(BLOB, image)
         for mask, centre in zip(masks, centres(patches), strict=True):
             offsets = np.argwhere(mask) - centre
             for part in (2, 3):
@@ -92,19 +92,19 @@ class TestOneFamily:
                 assert mask[tuple(whole.T)].all()
             assert ndimage.label(mask, np.ones((3, 3)))[1] == 1
 
-    def test_polygons_are_convex(self, picture):
-        for mask in draw(POLYGON, picture)[1]:
+    def test_polygons_are_convex(self, image):
+        for mask in draw(POLYGON, image)[1]:
             pixels = np.argwhere(mask)[::2]
             sums = (pixels[:, None] + pixels[None]).reshape(-1, 2)
             middles = sums[(sums % 2 == 0).all(axis=1)] // 2
             assert mask[tuple(middles.T)].all()
 
-    def test_strokes_are_thin_curves(self, picture):
-        patches, masks = draw(STROKE, picture)
+    def test_strokes_are_thin_curves(self, image):
+        patches, masks = draw(STROKE, image)
         for n, mask in enumerate(masks):
             assert ndimage.label(mask, np.ones((3, 3)))[1] == 1
             thickness = max(0.25 * min(patches[2][n], patches[3][n]), 3.0)
-            # The border of the picture does not count as outside.
+            # The border of the image does not count as outside.
             depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge")).max()
             # Where a curve turns back its two arms may lie side by side.
             assert depth <= thickness + 1.0
@@ -143,7 +143,7 @@ class TestNoise:
         assert edges.mean() > 0.4 * covered[12:20, 12:20].mean()
 
     @pytest.mark.parametrize("size", [(1, 1), (2, 40), (5, 5)])
-    def test_of_tiny_pictures(self, size):
+    def test_of_tiny_images(self, size):
         assert self.masks(20, *size).any(axis=(1, 2)).all()
 
 
@@ -170,5 +170,5 @@ def test_in_graphs_of_unknown_sizes():
 
     signature = [tf.TensorSpec((), tf.int32)] * 2 + [tf.TensorSpec((2,), tf.int32)]
     graph = tf.function(masks_of, input_signature=signature)
-    for picture in ((24, 40), (40, 16)):
-        assert np.mean(graph(*picture, SEED) != masks_of(*picture, SEED)) < 1e-4
+    for image in ((24, 40), (40, 16)):
+        assert np.mean(graph(*image, SEED) != masks_of(*image, SEED)) < 1e-4

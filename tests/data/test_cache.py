@@ -1,4 +1,4 @@
-"""Decoded pictures in memory and on disk, and pictures brought to another size."""
+"""Decoded images in memory and on disk, and images brought to another size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from ssae_tf.config import DataConfig
 from ssae_tf.data import cache
-from ssae_tf.data.cache import PictureCache, resize
+from ssae_tf.data.cache import ImageCache, resize
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.errors import DataError
 
@@ -36,24 +36,24 @@ def written(tmp_path, rng):
 class TestContent:
     @pytest.mark.parametrize("location", ["memory", "disk"])
     @pytest.mark.parametrize("white_level", [65535, 1023])
-    def test_pictures_as_decoded(self, written, location, white_level):
+    def test_images_as_decoded(self, written, location, white_level):
         samples, pixels = written
-        found = PictureCache(samples, location=location, white_level=white_level)
+        found = ImageCache(samples, location=location, white_level=white_level)
         assert found.location == location
         assert found.samples == samples
         assert not found.skipped
         expected = [*pixels[:2], np.minimum(np.float32(pixels[2]) / white_level, 1)]
-        for picture, wanted in zip(found.pictures, expected, strict=True):
-            assert picture.dtype == wanted.dtype
-            np.testing.assert_allclose(picture, wanted, rtol=1e-6)
+        for image, wanted in zip(found.images, expected, strict=True):
+            assert image.dtype == wanted.dtype
+            np.testing.assert_allclose(image, wanted, rtol=1e-6)
 
     @pytest.mark.parametrize("location", ["memory", "disk"])
     def test_resized(self, written, location):
-        found = PictureCache(written[0], location=location)
-        for picture, other in zip(found.pictures, found.resized(8, 16), strict=True):
+        found = ImageCache(written[0], location=location)
+        for image, other in zip(found.images, found.resized(8, 16), strict=True):
             assert other.shape == (8, 16, 3)
-            assert other.dtype == picture.dtype
-            np.testing.assert_array_equal(other, resize(np.array(picture), 8, 16))
+            assert other.dtype == image.dtype
+            np.testing.assert_array_equal(other, resize(np.array(image), 8, 16))
 
     def test_calls_back_for_every_file(self, written, tmp_path):
         samples, _ = written
@@ -61,55 +61,55 @@ class TestContent:
         broken.path.write_bytes(b"")
         calls = []
         files = [samples[0], broken, *samples[1:]]
-        PictureCache(files, skip_unreadable=True, on_picture=lambda: calls.append(1))
+        ImageCache(files, skip_unreadable=True, on_image=lambda: calls.append(1))
         assert len(calls) == 4
 
 
 class TestPlace:
     @pytest.mark.parametrize(("free", "place"), [(1 << 30, "memory"), (1 << 10, "disk")])
-    def test_auto_takes_memory_where_the_pictures_fit(self, written, monkeypatch, free, place):
+    def test_auto_takes_memory_where_the_images_fit(self, written, monkeypatch, free, place):
         monkeypatch.setattr(cache, "available_memory", lambda: free)
-        assert PictureCache(written[0], location=DataConfig().cache).location == place
+        assert ImageCache(written[0], location=DataConfig().cache).location == place
 
     def test_auto_takes_a_quarter(self, written, monkeypatch):
-        # The first picture stands for all: 3 · 10 · 12 · 3 bytes.
+        # The first image stands for all: 3 · 10 · 12 · 3 bytes.
         for free, place in ((4 * 1080, "disk"), (4 * 1080 + 4, "memory")):
             monkeypatch.setattr(cache, "available_memory", lambda free=free: free)
-            assert PictureCache(written[0]).location == place
+            assert ImageCache(written[0]).location == place
 
     @needs_proc
-    def test_the_file_has_no_name_and_goes_with_the_pictures(self, written, tmp_path, monkeypatch):
+    def test_the_file_has_no_name_and_goes_with_the_images(self, written, tmp_path, monkeypatch):
         folder = tmp_path / "temporary"
         folder.mkdir()
         monkeypatch.setattr(cache.tempfile, "tempdir", str(folder))
-        found = PictureCache(written[0], location="disk")
-        pictures, resized = found.pictures, found.resized(8, 8)
+        found = ImageCache(written[0], location="disk")
+        images, resized = found.images, found.resized(8, 8)
         assert not list(folder.iterdir())
         assert len(_open_files(folder)) == 2
         del found
-        # Without the cache the pictures stay readable.
-        assert sum(int(picture.sum()) for picture in [*pictures, *resized]) > 0
-        del pictures, resized
+        # Without the cache the images stay readable.
+        assert sum(int(image.sum()) for image in [*images, *resized]) > 0
+        del images, resized
         gc.collect()
         assert not _open_files(folder)
 
-    def test_pictures_on_disk_are_read_only(self, written):
-        picture = PictureCache(written[0], location="disk").pictures[0]
+    def test_images_on_disk_are_read_only(self, written):
+        image = ImageCache(written[0], location="disk").images[0]
         with pytest.raises(ValueError, match="read-only"):
-            picture[0, 0] = 0
+            image[0, 0] = 0
 
     @needs_proc
-    def test_more_pictures_than_a_process_may_open_files(self, written):
+    def test_more_images_than_a_process_may_open_files(self, written):
         resource = pytest.importorskip("resource")
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         used = len(os.listdir("/proc/self/fd"))
         resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))
         try:
-            found = PictureCache(40 * written[0][:1], location="disk")
+            found = ImageCache(40 * written[0][:1], location="disk")
             found.resized(4, 4)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        np.testing.assert_array_equal(found.pictures[39], written[1][0])
+        np.testing.assert_array_equal(found.images[39], written[1][0])
 
     def test_a_full_disk(self, written, monkeypatch):
         def full(**kwargs):
@@ -117,7 +117,7 @@ class TestPlace:
 
         monkeypatch.setattr(cache.tempfile, "TemporaryFile", full)
         with pytest.raises(DataError, match=r"\(No space left on device\).*TMPDIR"):
-            PictureCache(written[0], location="disk")
+            ImageCache(written[0], location="disk")
 
 
 def _open_files(folder):
@@ -129,19 +129,19 @@ def _open_files(folder):
 class TestUnusable:
     @pytest.fixture
     def damaged(self, written):
-        written[0][0].path.write_bytes(b"no picture")
+        written[0][0].path.write_bytes(b"no image")
         written[0][2].path.unlink()
         return written[0]
 
     def test_the_first_is_named(self, damaged):
         with pytest.raises(DataError, match=r"0\.png"):
-            PictureCache(damaged)
+            ImageCache(damaged)
 
     @pytest.mark.parametrize("location", ["auto", "disk"])
     def test_skipped_and_counted(self, damaged, written, location):
-        found = PictureCache(damaged, skip_unreadable=True, location=location)
+        found = ImageCache(damaged, skip_unreadable=True, location=location)
         assert found.samples == [damaged[1]]
-        np.testing.assert_array_equal(found.pictures[0], written[1][1])
+        np.testing.assert_array_equal(found.images[0], written[1][1])
         assert ["0.png" in sentence for sentence in found.skipped] == [True, False]
         assert len(found.skipped) == 2
 
@@ -152,35 +152,35 @@ class TestUnusable:
         data = cv2.imencode(".jpg", np.tile(written[1][0], (9, 9, 1)))[1].tobytes()
         jpeg.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
         hostile = [Sample(fifo, "good"), Sample(jpeg, "good")]
-        found = PictureCache([*hostile, *written[0]], skip_unreadable=True)
+        found = ImageCache([*hostile, *written[0]], skip_unreadable=True)
         assert found.samples == written[0]
         assert ["pipe" in found.skipped[0], "damaged (" in found.skipped[1]] == [True, True]
         for sample in hostile:
             with pytest.raises(DataError, match=sample.path.name):
-                PictureCache([sample])
+                ImageCache([sample])
 
     def test_none_left(self, damaged):
-        with pytest.raises(DataError, match=r"None of 1 pictures can be read: .*0\.png"):
-            PictureCache(damaged[:1], skip_unreadable=True)
+        with pytest.raises(DataError, match=r"None of 1 images can be read: .*0\.png"):
+            ImageCache(damaged[:1], skip_unreadable=True)
 
     def test_smaller_than_the_network_needs(self, written):
         expected = r"1\.png: 9×31 pixels, the network needs at least 10×10"
         with pytest.raises(DataError, match=expected):
-            PictureCache(written[0], smallest_side=10)
-        assert len(PictureCache(written[0], smallest_side=8).pictures) == 3
-        found = PictureCache(written[0], smallest_side=10, skip_unreadable=True)
+            ImageCache(written[0], smallest_side=10)
+        assert len(ImageCache(written[0], smallest_side=8).images) == 3
+        found = ImageCache(written[0], smallest_side=10, skip_unreadable=True)
         assert found.samples == written[0][:1]
 
 
 class TestResize:
-    def test_its_own_size_is_the_picture_itself(self, rng):
-        picture = rng.random((5, 7, 3), dtype=np.float32)
-        assert resize(picture, 5, 7) is picture
+    def test_its_own_size_is_the_image_itself(self, rng):
+        image = rng.random((5, 7, 3), dtype=np.float32)
+        assert resize(image, 5, 7) is image
 
     def test_shrinking_averages_areas(self, rng):
-        picture = rng.random((8, 12, 3), dtype=np.float32)
-        expected = picture.reshape(4, 2, 4, 3, 3).mean(axis=(1, 3))
-        np.testing.assert_allclose(resize(picture, 4, 4), expected, atol=1e-6)
+        image = rng.random((8, 12, 3), dtype=np.float32)
+        expected = image.reshape(4, 2, 4, 3, 3).mean(axis=(1, 3))
+        np.testing.assert_allclose(resize(image, 4, 4), expected, atol=1e-6)
 
     def test_growing_is_linear(self):
         ramp = np.tile(np.arange(4, dtype=np.float32), (4, 1))
@@ -192,23 +192,23 @@ class TestResize:
         # Stripes of one pixel: any sampling but averaging keeps some of them.
         stripes = np.zeros((64, 4), np.float32)
         stripes[::2] = 1.0
-        picture, size = (stripes, (4, 8)) if axis == 0 else (stripes.T, (8, 4))
-        np.testing.assert_allclose(resize(picture, *size), 0.5, atol=1e-6)
+        image, size = (stripes, (4, 8)) if axis == 0 else (stripes.T, (8, 4))
+        np.testing.assert_allclose(resize(image, *size), 0.5, atol=1e-6)
 
     @pytest.mark.parametrize("size", [(3, 5), (20, 30), (3, 30), (10, 5)])
     @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
     def test_dtype_shape_and_level_stay(self, rng, dtype, size):
-        picture = rng.integers(0, 2, (10, 12, 3)).astype(dtype)
-        found = resize(picture * dtype(100), *size)
+        image = rng.integers(0, 2, (10, 12, 3)).astype(dtype)
+        found = resize(image * dtype(100), *size)
         assert found.dtype == dtype
         assert found.shape == (*size, 3)
         assert found.min() >= 0
         assert found.max() <= 100 + 1e-4
-        assert found.mean() == pytest.approx(100 * picture.mean(), abs=8)
-        assert resize(picture[..., 0], *size).shape == size
+        assert found.mean() == pytest.approx(100 * image.mean(), abs=8)
+        assert resize(image[..., 0], *size).shape == size
 
     def test_colours_stay_apart(self):
-        picture = np.zeros((4, 4, 3), np.uint8)
-        picture[..., 1] = 200
-        np.testing.assert_array_equal(resize(picture, 2, 6)[..., 1], 200)
-        assert not resize(picture, 2, 6)[..., [0, 2]].any()
+        image = np.zeros((4, 4, 3), np.uint8)
+        image[..., 1] = 200
+        np.testing.assert_array_equal(resize(image, 2, 6)[..., 1], 200)
+        assert not resize(image, 2, 6)[..., [0, 2]].any()

@@ -388,7 +388,7 @@ class TestHeic:
         assert refusal(path) == (
             f"{path}: an image in HEIC needs pillow-heif: pip install 'ssae-tf[heic]'."
         )
-        assert not images.is_picture_name(path)
+        assert not images.is_image_name(path)
 
     @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
     def test_is_read(self, tmp_path: Path, pixels: np.ndarray, mode: str) -> None:
@@ -397,6 +397,6 @@ class TestHeic:
         path = tmp_path / "a.heic"
         pillow_heif.from_pillow(image).save(path, quality=100, chroma=444)
         read = images.read_pixels(path)
-        assert images.is_picture_name(path)
+        assert images.is_image_name(path)
         assert np.abs(read - np.asarray(image.convert("RGB"), int)).mean() < 3
         assert "the limit is 100." in refusal(path, max_pixels=100)

@@ -357,7 +357,7 @@ def test_a_thumbnail_does_not_make_a_truncated_jpeg_whole(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF"])
-def test_bytes_behind_the_picture_do_no_harm(tmp_path: Path, form: str) -> None:
+def test_bytes_behind_the_image_do_no_harm(tmp_path: Path, form: str) -> None:
     data = saved(Image.fromarray(smooth()), form)
     np.testing.assert_array_equal(
         images.read_pixels(write(tmp_path / "a", data + b"\0\xff\xda\0" * 9)),
@@ -507,9 +507,9 @@ def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray) -> None:
 
 def test_names_of_images() -> None:
     for name in ["a.png", "a.JPG", "a.jpeg", "a.bmp", "a.Tif", "a.TIFF", "a.WebP"]:
-        assert images.is_picture_name(Path(name))
+        assert images.is_image_name(Path(name))
     for name in ["png", ".png", "a.txt", "a.png.part", "Thumbs.db", "a"]:
-        assert not images.is_picture_name(Path(name))
+        assert not images.is_image_name(Path(name))
 
 
 def test_what_is_left_out_of_a_folder_is_counted() -> None:

@@ -69,13 +69,13 @@ def test_samples_and_categories_are_values(root: Path) -> None:
         mvtec.load_category(root, "tile").name = "other"
 
 
-def test_validation_pictures(root: Path) -> None:
+def test_validation_images(root: Path) -> None:
     touch(root, "tile/validation/good/000.png")
     category = mvtec.load_category(root, "tile")
     assert names(category.validation, root) == ["tile/validation/good/000.png"]
 
 
-def test_a_category_without_test_pictures(root: Path) -> None:
+def test_a_category_without_test_images(root: Path) -> None:
     category = mvtec.load_category(root, "wood")
     assert (category.test, category.kinds, category.warnings) == ((), (), ())
 
@@ -125,7 +125,7 @@ def test_a_category_of_the_same_name_inside_is_not_preferred(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("name", "expected"), [(None, "parts"), ("tile", "tile")])
-def test_a_plain_folder_of_good_pictures(tmp_path: Path, name: str | None, expected: str) -> None:
+def test_a_plain_folder_of_good_images(tmp_path: Path, name: str | None, expected: str) -> None:
     folder = tmp_path / "parts"
     touch(folder, "b.jpg", "a.png", "notes.txt", "more/notes.txt")
     category = mvtec.load_category(folder, name)
@@ -187,7 +187,7 @@ def test_a_broken_link_is_kept_for_the_reader_to_name(tmp_path: Path) -> None:
     assert names(mvtec.load_category(tmp_path).train, tmp_path) == ["a.png", "b.png"]
 
 
-# Masks and their pictures.
+# Masks and their images.
 
 
 @pytest.mark.parametrize("mask", ["000_mask.PNG", "000_mask.bmp", "000_mask.tif", "000_mask.jpg"])
@@ -287,7 +287,7 @@ def test_a_path_is_no_category(root: Path, name: str) -> None:
     assert f"Received: {name!r}." in refusal(root, name)
 
 
-def test_train_good_without_pictures(tmp_path: Path) -> None:
+def test_train_good_without_images(tmp_path: Path) -> None:
     touch(tmp_path, "tile/train/good/Thumbs.db", "tile/train/good/a.gif")
     message = refusal(tmp_path, "tile")
     assert str(tmp_path / "tile" / "train" / "good") in message
@@ -329,7 +329,7 @@ def test_files_and_folders_in_any_mix(tmp_path: Path) -> None:
         "one.xyz",
     )
     paths = [tmp_path / "one.xyz", str(tmp_path / "in"), tmp_path / "absent.png"]
-    assert mvtec.find_pictures(paths) == [
+    assert mvtec.find_images(paths) == [
         tmp_path / "one.xyz",
         tmp_path / "in/9.png",
         tmp_path / "in/10.png",
@@ -341,21 +341,21 @@ def test_files_and_folders_in_any_mix(tmp_path: Path) -> None:
 def test_a_ring_of_links_ends(tmp_path: Path) -> None:
     touch(tmp_path, "a.png")
     (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
-    assert mvtec.find_pictures([tmp_path]) == [tmp_path / "a.png"]
-    assert mvtec.find_pictures([tmp_path / "again"]) == [tmp_path / "again" / "a.png"]
+    assert mvtec.find_images([tmp_path]) == [tmp_path / "a.png"]
+    assert mvtec.find_images([tmp_path / "again"]) == [tmp_path / "again" / "a.png"]
 
 
-def test_a_folder_without_pictures_is_named(tmp_path: Path, caplog) -> None:
+def test_a_folder_without_images_is_named(tmp_path: Path, caplog) -> None:
     with caplog.at_level(logging.WARNING, logger="ssae_tf"):
-        assert mvtec.find_pictures([tmp_path]) == []
+        assert mvtec.find_images([tmp_path]) == []
     assert str(tmp_path) in caplog.text
 
 
 def test_nothing_asked_nothing_found() -> None:
-    assert mvtec.find_pictures([]) == []
+    assert mvtec.find_images([]) == []
 
 
-# Real pictures.
+# Real images.
 
 
 @pytest.fixture
@@ -365,7 +365,7 @@ def real(shared_data: Path) -> Path:
     return shared_data
 
 
-def test_leather_lacks_some_masks_and_pictures(real: Path) -> None:
+def test_leather_lacks_some_masks_and_images(real: Path) -> None:
     category = mvtec.load_category(real, "leather")
     assert len(category.train) == 4
     assert category.kinds == ("color", "cut", "fold", "glue", "poke")

@@ -1,4 +1,4 @@
-"""Batches: which pictures, cut where, turned how, at which step."""
+"""Batches: which images, cut where, turned how, at which step."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def numbered(count, height=8, width=8):
 
 
 def places(height, width):
-    """A picture whose channels tell row and column."""
+    """An image whose channels tell row and column."""
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)
     return np.stack([rows, columns, np.zeros_like(rows)], axis=-1)
 
 
 def levels(x):
-    """What `numbered` pictures a batch shows."""
-    return [round(float(picture.mean()) * 255) - 1 for picture in x]
+    """What `numbered` images a batch shows."""
+    return [round(float(image.mean()) * 255) - 1 for image in x]
 
 
-def sampler(pictures, size=8, batch_size=4, data=STILL, seed=SEED, margin=0):
-    return CropSampler(pictures, size, batch_size, data, seed, margin)
+def sampler(images, size=8, batch_size=4, data=STILL, seed=SEED, margin=0):
+    return CropSampler(images, size, batch_size, data, seed, margin)
 
 
 def drawn(data):
@@ -41,7 +41,7 @@ def drawn(data):
 
 class TestOrder:
     @pytest.mark.parametrize(("count", "batch_size"), [(5, 2), (4, 4), (3, 8), (1, 3)])
-    def test_every_picture_once_before_any_comes_again(self, count, batch_size):
+    def test_every_image_once_before_any_comes_again(self, count, batch_size):
         one = sampler(numbered(count), batch_size=batch_size)
         shown = [level for step in range(3 * count) for level in levels(one.batch(step))]
         epochs = [shown[k : k + count] for k in range(0, len(shown), count)]
@@ -50,20 +50,20 @@ class TestOrder:
             assert len({tuple(epoch) for epoch in epochs}) > 1
 
     def test_seed_and_step_alone_decide(self, rng):
-        pictures = [rng.random((20, 30, 3), dtype=np.float32) for _ in range(5)]
+        images = [rng.random((20, 30, 3), dtype=np.float32) for _ in range(5)]
         data = DataConfig()
-        forwards, backwards = (sampler(pictures, data=data) for _ in range(2))
+        forwards, backwards = (sampler(images, data=data) for _ in range(2))
         expected = [forwards.batch(step) for step in range(6)]
         for step in reversed(range(6)):
             np.testing.assert_array_equal(backwards.batch(step), expected[step])
         for seed in ((3, 1, 1), (3, 2, 0), (4, 1, 0), (3, 1)):
-            other = sampler(pictures, data=data, seed=seed)
+            other = sampler(images, data=data, seed=seed)
             assert not np.array_equal(other.batch(0), expected[0])
         assert not np.array_equal(expected[0], expected[1])
 
 
 class TestCrop:
-    def test_places_cover_the_picture(self):
+    def test_places_cover_the_image(self):
         one = sampler([places(12, 10)], size=8, batch_size=64)
         x = np.round(one.batch(0) * 255).astype(int)
         tops, lefts = x[:, 0, 0, 0], x[:, 0, 0, 1]
@@ -73,10 +73,10 @@ class TestCrop:
             np.testing.assert_array_equal(crop, places(12, 10)[top : top + 8, left : left + 8])
 
     @pytest.mark.parametrize("size", [(5, 20), (20, 5), (5, 3), (1, 1)])
-    def test_smaller_pictures_are_continued_by_reflection(self, size):
-        picture = places(*size)
+    def test_smaller_images_are_continued_by_reflection(self, size):
+        image = places(*size)
         missing = [(0, max(0, 16 - side)) for side in size]
-        (crop,) = np.round(sampler([picture], size=16, batch_size=1).batch(0) * 255)
+        (crop,) = np.round(sampler([image], size=16, batch_size=1).batch(0) * 255)
         for axis in (0, 1):
             if size[axis] <= 16:
                 # a b c … c b a a b c …, as often as it takes.
@@ -84,9 +84,9 @@ class TestCrop:
                 np.testing.assert_array_equal(np.take(crop[..., axis], 0, 1 - axis), index)
 
     def test_a_margin_is_continued_by_reflection(self):
-        picture = places(12, 10)
-        continued = np.pad(picture, ((3, 3), (3, 3), (0, 0)), mode="symmetric")
-        one = sampler([picture], size=8, batch_size=1000, margin=3)
+        image = places(12, 10)
+        continued = np.pad(image, ((3, 3), (3, 3), (0, 0)), mode="symmetric")
+        one = sampler([image], size=8, batch_size=1000, margin=3)
         shown = set()
         for crop in np.round(one.batch(0) * 255).astype(np.uint8):
             found = [
@@ -108,22 +108,22 @@ class TestCrop:
         np.testing.assert_allclose(shares[[0, 39, 20]], 8 / 47, atol=0.02)
         assert shares.min() > 8 / 47 - 0.02
 
-    def test_whole_pictures_have_no_margin(self):
+    def test_whole_images_have_no_margin(self):
         data = dataclasses.replace(STILL, sampling="resize")
         batch = sampler([places(8, 8)], data=data, margin=3).batch(0)
         np.testing.assert_array_equal(batch, np.repeat(places(8, 8)[None] / np.float32(255), 4, 0))
 
-    def test_the_exact_size_is_the_picture(self):
+    def test_the_exact_size_is_the_image(self):
         (crop,) = sampler([places(8, 8)], batch_size=1).batch(5)
         np.testing.assert_array_equal(crop, places(8, 8) / np.float32(255))
 
     def test_mixed_sizes_and_depths(self, rng):
-        pictures = [
+        images = [
             rng.integers(0, 256, (30, 20, 3), np.uint8),
             rng.random((8, 50, 3), dtype=np.float32),
             np.full((3, 3, 3), 255, np.uint8),
         ]
-        x = sampler(pictures, batch_size=6, data=DataConfig()).batch(0)
+        x = sampler(images, batch_size=6, data=DataConfig()).batch(0)
         assert x.dtype == np.float32
         assert x.shape == (6, 8, 8, 3)
         assert x.min() >= 0
@@ -151,10 +151,10 @@ class TestAugmentation:
         ],
     )
     def test_each_switch(self, rng, on, expected):
-        picture = rng.random((8, 8, 3), dtype=np.float32)
+        image = rng.random((8, 8, 3), dtype=np.float32)
         data = dataclasses.replace(STILL, **dict.fromkeys(on, True))
-        batch = sampler([picture], batch_size=400, data=data).batch(0)
-        variants = symmetries(picture)
+        batch = sampler([image], batch_size=400, data=data).batch(0)
+        variants = symmetries(image)
         found = [
             next(k for k, variant in enumerate(variants) if np.array_equal(variant, x))
             for x in batch
@@ -163,9 +163,9 @@ class TestAugmentation:
         assert np.bincount(found).max() < 1.6 * 400 / len(expected)
 
     def test_one_switch_leaves_the_others_draws_alone(self, rng):
-        pictures = [rng.random((20, 20, 3), dtype=np.float32) for _ in range(3)]
-        still = sampler(pictures).batch(0)
-        turned = sampler(pictures, data=dataclasses.replace(STILL, rotate=True)).batch(0)
+        images = [rng.random((20, 20, 3), dtype=np.float32) for _ in range(3)]
+        still = sampler(images).batch(0)
+        turned = sampler(images, data=dataclasses.replace(STILL, rotate=True)).batch(0)
         for x, y in zip(still, turned, strict=True):
             # The same crops, turned.
             assert any(np.array_equal(variant, y) for variant in symmetries(x)[:4])
@@ -180,9 +180,9 @@ class TestDataSet:
         assert [step for step, _ in drawn(data)] == [2, 3, 4]
 
     def test_begun_anywhere_it_goes_the_same_way(self, rng):
-        pictures = [rng.random((20, 30, 3), dtype=np.float32) for _ in range(5)]
-        whole = drawn(training_batches(sampler(pictures, data=DataConfig()), 0, 8))
-        rest = drawn(training_batches(sampler(pictures, data=DataConfig()), 5, 8))
+        images = [rng.random((20, 30, 3), dtype=np.float32) for _ in range(5)]
+        whole = drawn(training_batches(sampler(images, data=DataConfig()), 0, 8))
+        rest = drawn(training_batches(sampler(images, data=DataConfig()), 5, 8))
         for (step, x), (expected_step, expected) in zip(rest, whole[5:], strict=True):
             assert step == expected_step
             np.testing.assert_array_equal(x, expected)

@@ -32,7 +32,7 @@ def parts(one: Split) -> list[set[Sample]]:
 
 
 @pytest.mark.parametrize("count", [11, 12, 15, 28, 100, 333])
-def test_enough_pictures_fall_into_three_disjoint_parts(count: int) -> None:
+def test_enough_images_fall_into_three_disjoint_parts(count: int) -> None:
     done = split(count)
     train, select, calibrate = parts(done)
     assert len(select) == len(calibrate) == max(1, round(0.1 * count))
@@ -142,33 +142,33 @@ def test_a_group_that_no_name_has_is_refused() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_up_to_three_pictures_are_in_every_part(count: int) -> None:
+def test_up_to_three_images_are_in_every_part(count: int) -> None:
     done = split(count)
     assert done.train == done.select == done.calibrate == category(count).train
     checkpoint, threshold = done.notes
     assert "checkpoint" in checkpoint
     assert "threshold" in threshold
-    assert ("1 good picture," if count == 1 else f"{count} good pictures,") in checkpoint
+    assert ("1 good image," if count == 1 else f"{count} good images,") in checkpoint
 
 
 @pytest.mark.parametrize(("count", "unseen"), [(4, 1), (5, 1), (8, 2), (10, 2)])
-def test_up_to_ten_pictures_share_those_kept_from_training(count: int, unseen: int) -> None:
+def test_up_to_ten_images_share_those_kept_from_training(count: int, unseen: int) -> None:
     done = split(count)
     train, select, calibrate = parts(done)
     assert len(select) == unseen
     assert not train & select
     assert train | select == calibrate == set(category(count).train)
     (note,) = done.notes
-    assert f"Of {count} good pictures {unseen} " in note
+    assert f"Of {count} good images {unseen} " in note
     assert f"the {count - unseen} that training has seen" in note
 
 
-def test_of_few_pictures_at_most_half_are_kept_from_training() -> None:
+def test_of_few_images_at_most_half_are_kept_from_training() -> None:
     assert len(split(5, shares=(0.49, 0.49)).train) == 3
 
 
 @pytest.mark.parametrize("count", [4, 10, 11, 100])
-def test_validation_pictures_set_the_threshold_alone(count: int) -> None:
+def test_validation_images_set_the_threshold_alone(count: int) -> None:
     done = split(count, validation=3)
     assert done.calibrate == category(count, 3).validation
     train, select, _ = parts(done)
@@ -179,7 +179,7 @@ def test_validation_pictures_set_the_threshold_alone(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_validation_pictures_spare_the_note_on_the_threshold(count: int) -> None:
+def test_validation_images_spare_the_note_on_the_threshold(count: int) -> None:
     done = split(count, validation=1)
     assert done.train == done.select == category(count).train
     assert done.calibrate == category(count, 1).validation
@@ -210,7 +210,7 @@ def test_the_split_is_the_same_on_every_machine() -> None:
     assert names["select"] + names["calibrate"] == ["train/good/009.png", "train/good/000.png"]
 
 
-def test_a_new_picture_moves_few_others() -> None:
+def test_a_new_image_moves_few_others() -> None:
     before, after = parts(split(200)), parts(split(201))
     moved = sum(len(one - other) for one, other in zip(before, after, strict=True))
     assert moved <= 4
@@ -221,7 +221,7 @@ def test_the_parts_keep_the_order_of_the_category() -> None:
         assert part == sorted(part)
 
 
-def test_every_picture_is_seen_by_some_seed_in_every_part() -> None:
+def test_every_image_is_seen_by_some_seed_in_every_part() -> None:
     seen = [set(), set(), set()]
     for seed in range(60):
         for all_of, part in zip(seen, parts(split(12, seed=seed)), strict=True):
@@ -235,7 +235,7 @@ def test_shares_out_of_range(shares: tuple[float, float]) -> None:
         split(20, shares=shares)
 
 
-def test_a_category_without_pictures() -> None:
+def test_a_category_without_images() -> None:
     with pytest.raises(ValueError, match="Received: 'tile'"):
         split(0)
 

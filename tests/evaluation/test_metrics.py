@@ -18,34 +18,34 @@ from ssae_tf.evaluation.metrics import (
 )
 
 
-def random_pictures(seed, count=4, levels=None, dtype=np.float32):
+def random_images(seed, count=4, levels=None, dtype=np.float32):
     """Images of different sizes: (map, true mask with several regions, predicted mask)."""
     rng = np.random.default_rng(seed)
-    pictures = []
+    images = []
     for _ in range(count):
         shape = tuple(rng.integers(8, 30, 2))
         truth = ndimage.gaussian_filter(rng.random(shape), 1.5) > 0.55
         anomaly_map = (rng.random(shape) + 0.4 * truth).astype(dtype)
         if levels:
             anomaly_map = (np.round(anomaly_map * levels) / levels).astype(dtype)
-        pictures.append((anomaly_map, truth, anomaly_map > 0.8))
-    return pictures
+        images.append((anomaly_map, truth, anomaly_map > 0.8))
+    return images
 
 
-def accumulate(pictures):
+def accumulate(images):
     pixels = PixelAccumulator()
-    for picture in pictures:
-        pixels.add(*picture)
+    for image in images:
+        pixels.add(*image)
     return pixels
 
 
-def flat(pictures, index):
-    return np.concatenate([picture[index].ravel() for picture in pictures])
+def flat(images, index):
+    return np.concatenate([image[index].ravel() for image in images])
 
 
-def brute_force_aupro(pictures, limit):
+def brute_force_aupro(images, limit):
     """Area under the polygon of `brute_force_curve`."""
-    fpr, pro = brute_force_curve(pictures)
+    fpr, pro = brute_force_curve(images)
     end = np.argmax(fpr >= limit)  # The first point there: the curve may rise vertically from it.
     share = (limit - fpr[end - 1]) / (fpr[end] - fpr[end - 1])
     x = np.append(fpr[:end], limit)
@@ -53,14 +53,14 @@ def brute_force_aupro(pictures, limit):
     return np.sum(np.diff(x) * (y[:-1] + y[1:]) / 2) / limit
 
 
-def brute_force_curve(pictures):
+def brute_force_curve(images):
     """FPR and PRO at every threshold, one region at a time."""
     regions = []
-    for anomaly_map, truth, _ in pictures:
+    for anomaly_map, truth, _ in images:
         labels, count = ndimage.label(truth, np.ones((3, 3)))
         regions += [anomaly_map[labels == i] for i in range(1, count + 1)]
-    normal = np.concatenate([m[~truth] for m, truth, _ in pictures])
-    levels = np.unique(flat(pictures, 0))[::-1]
+    normal = np.concatenate([m[~truth] for m, truth, _ in images])
+    levels = np.unique(flat(images, 0))[::-1]
     fpr = np.array([0, *((normal >= t).mean() for t in levels)])
     pro = np.array([0, *(np.mean([(r >= t).mean() for r in regions]) for t in levels)])
     return fpr, pro
@@ -139,9 +139,9 @@ def test_scores_must_not_be_nan():
 @pytest.mark.parametrize("levels", [None, 4])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pixel_metrics_equal_sklearn(levels, dtype):
-    pictures = random_pictures(2, levels=levels, dtype=dtype)
-    pixels = accumulate(pictures)
-    scores, truth, predicted = (flat(pictures, i) for i in range(3))
+    images = random_images(2, levels=levels, dtype=dtype)
+    pixels = accumulate(images)
+    scores, truth, predicted = (flat(images, i) for i in range(3))
     assert pixels.auroc() == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
     assert pixels.f1() == pytest.approx(f1_score(truth, predicted), abs=1e-12)
 
@@ -150,9 +150,9 @@ def test_pixel_metrics_equal_sklearn(levels, dtype):
 @pytest.mark.parametrize("limit", [0.01, 0.3, 1.0])
 def test_aupro_equals_brute_force(levels, limit):
     for seed in range(3):
-        pictures = random_pictures(seed, levels=levels)
-        expected = brute_force_aupro(pictures, limit)
-        assert accumulate(pictures).aupro(limit) == pytest.approx(expected, abs=1e-9)
+        images = random_images(seed, levels=levels)
+        expected = brute_force_aupro(images, limit)
+        assert accumulate(images).aupro(limit) == pytest.approx(expected, abs=1e-9)
 
 
 def test_aupro_weighs_regions_and_not_pixels():
@@ -178,9 +178,9 @@ def test_aupro_interpolates_inside_a_tie_at_the_limit():
 
 @pytest.mark.parametrize("levels", [None, 10, 1])
 def test_overlap_curve_equals_brute_force(levels):
-    pictures = random_pictures(4, levels=levels)
-    curve = accumulate(pictures).overlap_curve()
-    fpr, pro = brute_force_curve(pictures)
+    images = random_images(4, levels=levels)
+    curve = accumulate(images).overlap_curve()
+    fpr, pro = brute_force_curve(images)
     for level, overlap in curve[1:]:
         # Where the curve rises vertically its upper end counts.
         last = np.searchsorted(fpr, level, side="right")
@@ -192,12 +192,12 @@ def test_overlap_curve_equals_brute_force(levels):
 
 
 def test_the_overlap_curve_changes_no_figure():
-    pictures = random_pictures(5)
-    before, after = accumulate(pictures), accumulate(pictures)
+    images = random_images(5)
+    before, after = accumulate(images), accumulate(images)
     after.overlap_curve()
     assert (after.auroc(), after.aupro()) == (before.auroc(), before.aupro())
-    after.add(*pictures[0])
-    twice = accumulate([*pictures, pictures[0]])
+    after.add(*images[0])
+    twice = accumulate([*images, images[0]])
     np.testing.assert_array_equal(after.overlap_curve(), twice.overlap_curve())
 
 
@@ -238,32 +238,32 @@ def test_undefined_without_defects_or_without_normal_pixels():
 
 
 def test_merged_parts_equal_the_whole_and_stay_usable():
-    pictures = random_pictures(4, count=6, levels=20)
-    parts = [accumulate(pictures[:2]), accumulate(pictures[2:5]), accumulate(pictures[5:])]
-    whole, merged = accumulate(pictures), PixelAccumulator.merge(*parts)
+    images = random_images(4, count=6, levels=20)
+    parts = [accumulate(images[:2]), accumulate(images[2:5]), accumulate(images[5:])]
+    whole, merged = accumulate(images), PixelAccumulator.merge(*parts)
     before = [part.aupro() for part in parts]
     assert merged.auroc() == pytest.approx(whole.auroc(), abs=1e-12)
     assert merged.aupro() == pytest.approx(whole.aupro(), abs=1e-12)
     assert merged.f1() == whole.f1()
-    merged.add(*pictures[0])
+    merged.add(*images[0])
     assert [part.aupro() for part in parts] == before
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_many_pixels_are_packed_without_loss(monkeypatch, dtype):
     """The same figures, with negative values and zeros of either sign among them."""
-    pictures = random_pictures(6, count=5, levels=50, dtype=dtype)
-    pictures = [(map_ - dtype(0.7), truth, judged) for map_, truth, judged in pictures]
-    pictures[0][0][0, :4] = 0.0, -0.0, 1e-40, -1e30
-    whole = accumulate(pictures)
+    images = random_images(6, count=5, levels=50, dtype=dtype)
+    images = [(map_ - dtype(0.7), truth, judged) for map_, truth, judged in images]
+    images[0][0][0, :4] = 0.0, -0.0, 1e-40, -1e30
+    whole = accumulate(images)
     monkeypatch.setattr(metrics, "_BLOCK", 300)
     monkeypatch.setattr(metrics, "_RANKED", 20)
-    packed = accumulate(pictures)
+    packed = accumulate(images)
     blocks = PixelAccumulator.merge(packed)._blocks
     assert sum(bool(block._packed) for block in blocks) >= 3
     assert len(list(packed._parts())) >= 3
     values = np.sort(np.concatenate([block.values for block in blocks]))
-    negative = np.concatenate([map_[~truth] for map_, truth, _ in pictures])
+    negative = np.concatenate([map_[~truth] for map_, truth, _ in images])
     assert values.dtype == dtype
     np.testing.assert_array_equal(values, np.sort(negative))
     assert packed.auroc() == pytest.approx(whole.auroc(), abs=1e-12)
@@ -271,18 +271,18 @@ def test_many_pixels_are_packed_without_loss(monkeypatch, dtype):
 
 
 def test_packed_maps_take_a_third(rng):
-    """64 pictures of 512² at a time."""
+    """64 images of 512² at a time."""
     values = np.abs(rng.standard_normal(2**24)).astype(np.float32)
     assert len(metrics._Block(values)._packed) < values.nbytes / 3
 
 
-def test_pictures_may_be_added_after_a_figure_was_read():
-    pictures = random_pictures(5)
-    pixels = accumulate(pictures[:2])
+def test_images_may_be_added_after_a_figure_was_read():
+    images = random_images(5)
+    pixels = accumulate(images[:2])
     pixels.auroc()
-    for picture in pictures[2:]:
-        pixels.add(*picture)
-    assert pixels.auroc() == pytest.approx(accumulate(pictures).auroc(), abs=1e-12)
+    for image in images[2:]:
+        pixels.add(*image)
+    assert pixels.auroc() == pytest.approx(accumulate(images).auroc(), abs=1e-12)
 
 
 def test_shapes_must_agree():

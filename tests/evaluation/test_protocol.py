@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ssae_tf.evaluation.protocol import Evaluation, PictureResult, summarize
+from ssae_tf.evaluation.protocol import Evaluation, ImageResult, summarize
 
 FIGURES = {
     "image_auroc",
@@ -30,7 +30,7 @@ def result(kind, score, *, threshold=0.5, mask="square", shape=(8, 9), seed=0):
     if kind != "good" and mask == "square":
         truth[2:5, 3:6] = True
     anomaly_map = np.random.default_rng(seed).random(shape, np.float32) + 0.3 * truth
-    return PictureResult(
+    return ImageResult(
         path=f"test/{kind}/{seed:03}.png",
         kind=kind,
         score=score,
@@ -81,7 +81,7 @@ def test_keys_and_counts_and_plain_types(results):
 
 
 @pytest.mark.parametrize("kind", ["dent", "scratch"])
-def test_a_kind_is_measured_against_all_good_pictures(results, kind):
+def test_a_kind_is_measured_against_all_good_images(results, kind):
     own = [r for r in results if r.kind in ("good", kind)]
     alone = summarize(own, 0.5, 3)
     figures = summarize(results, 0.5, 3)["kinds"][kind]
@@ -106,14 +106,14 @@ def test_maps_are_not_kept(results):
     ]
 
 
-def test_order_of_pictures_does_not_matter(results):
+def test_order_of_images_does_not_matter(results):
     forth, back = summarize(results, 0.5, 3), summarize(results[::-1], 0.5, 3)
     for key in FIGURES | COUNTS:
         assert forth[key] == pytest.approx(back[key], abs=1e-12)
     assert list(forth["kinds"]) == list(back["kinds"])
 
 
-def test_pictures_without_mask_are_left_out_of_pixel_figures_and_counted(results):
+def test_images_without_mask_are_left_out_of_pixel_figures_and_counted(results):
     with_more = [*results, result("dent", 0.9, mask=None, seed=8)]
     before, after = summarize(results, 0.5, 3), summarize(with_more, 0.5, 3)
     for key in ("pixel_auroc", "aupro", "f1_pixel"):
@@ -132,7 +132,7 @@ def test_no_masks_left(results):
         assert figures["image_auroc"] == 1
 
 
-def test_only_good_pictures():
+def test_only_good_images():
     metrics = summarize([result("good", 0.1), result("good", 0.7)], 0.5, 3)
     assert metrics["tnr"] == 1 / 2
     assert {key for key in FIGURES if metrics[key] is not None} == {"tnr"}
@@ -140,7 +140,7 @@ def test_only_good_pictures():
     assert json.dumps(metrics, allow_nan=False)
 
 
-def test_only_defective_pictures():
+def test_only_defective_images():
     metrics = summarize([result("dent", 0.9)], 0.5, 3)
     assert (metrics["tpr"], metrics["f1_image"]) == (1, 1)
     assert [metrics[k] for k in ("tnr", "balanced_accuracy", "image_auroc")] == [None] * 3
@@ -148,7 +148,7 @@ def test_only_defective_pictures():
     assert metrics["kinds"]["dent"]["n_test"] == 1
 
 
-def test_good_picture_may_come_without_mask(results):
+def test_good_image_may_come_without_mask(results):
     without = [
         result("good", r.score, mask=None, shape=r.anomaly_map.shape, seed=int(r.path[-7:-4]))
         if r.kind == "good"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ssae_tf.evaluation.gallery import LIMITS, Gallery, thumbnail
-from ssae_tf.evaluation.protocol import Evaluation, PictureResult, Verdict
+from ssae_tf.evaluation.protocol import Evaluation, ImageResult, Verdict
 from ssae_tf.evaluation.report import Calibrated, Measured, Report, promise, verdict, write_report
 from ssae_tf.evaluation.verdicts import verdicts_csv
 from ssae_tf.scoring.conformal import FalseAlarmRate
@@ -84,7 +84,7 @@ def result(kind, score, *, name="000.png", mask=True, shape=(40, 60), seed=0):
     truth = np.zeros(shape, bool)
     truth[5:15, 5:20] = kind != "good"
     map_ = np.random.default_rng(seed).random(shape, np.float32) * 0.3 + 0.5 * truth
-    return PictureResult(
+    return ImageResult(
         f"test/{kind}/{name}",
         kind,
         score,

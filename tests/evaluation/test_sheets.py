@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ssae_tf.evaluation import sheets
-from ssae_tf.evaluation.protocol import PictureResult
+from ssae_tf.evaluation.protocol import ImageResult
 from ssae_tf.evaluation.sheets import (
     OUTLINE,
     SheetRow,
@@ -25,25 +25,25 @@ def result(score=0.5, kind="dent", shape=(40, 60), mask=True, path="a.png"):
     truth = np.zeros(shape, bool)
     truth[shape[0] // 2, shape[1] // 2] = kind != "good"
     anomaly_map = np.linspace(0, score, truth.size, dtype=np.float32).reshape(shape)
-    return PictureResult(
+    return ImageResult(
         path, kind, score, score > 0.4, anomaly_map, anomaly_map > 0.4, truth if mask else None
     )
 
 
 def row(**options):
     shown = result(**options)
-    picture = np.full((*shown.anomaly_map.shape, 3), 0.5, np.float32)
-    return SheetRow("best", shown, picture, picture)
+    image = np.full((*shown.anomaly_map.shape, 3), 0.5, np.float32)
+    return SheetRow("best", shown, image, image)
 
 
 def read(path):
-    picture = cv2.imread(str(path))
-    assert picture is not None
-    return picture[..., ::-1]
+    image = cv2.imread(str(path))
+    assert image is not None
+    return image[..., ::-1]
 
 
-def contains(picture, colour):
-    return bool((picture == colour).all(-1).any())
+def contains(image, colour):
+    return bool((image == colour).all(-1).any())
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_pick_rows_of_a_defect_kind(count, labels, picked):
     assert [r for _, r in rows] == [results[i] for i in picked]
 
 
-def test_the_best_good_picture_has_the_lowest_score():
+def test_the_best_good_image_has_the_lowest_score():
     results = [result(score=s, kind="good") for s in (0.3, 0.1, 0.2)]
     assert [r.score for _, r in pick_rows(results)] == [0.1, 0.2, 0.3]
 
 
-def test_pick_rows_does_not_repeat_pictures_of_equal_score():
+def test_pick_rows_does_not_repeat_images_of_equal_score():
     assert len({id(r) for _, r in pick_rows([result(score=0.2) for _ in range(3)])}) == 3
 
 
@@ -98,29 +98,29 @@ def test_heatmap_rejects_a_bad_range(low, high):
 
 
 def test_overlay_surrounds_a_single_pixel_and_leaves_the_rest():
-    picture = np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)
-    before = picture.copy()
+    image = np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)
+    before = image.copy()
     mask = np.zeros((9, 9), bool)
     mask[4, 4] = True
-    drawn = overlay(picture, mask)
+    drawn = overlay(image, mask)
     ring = np.zeros((9, 9), bool)
     ring[3:6, 3:6] = True
     ring[4, 4] = False
     assert (drawn[ring] == OUTLINE).all()
-    assert np.array_equal(drawn[~ring], picture[~ring])
-    assert np.array_equal(picture, before)
+    assert np.array_equal(drawn[~ring], image[~ring])
+    assert np.array_equal(image, before)
 
 
 def test_overlay_of_an_empty_and_of_a_full_mask():
-    picture = np.zeros((6, 8, 3), np.uint8)
-    assert np.array_equal(overlay(picture, np.zeros((6, 8), bool)), picture)
-    drawn = overlay(picture, np.ones((6, 8), bool))
+    image = np.zeros((6, 8, 3), np.uint8)
+    assert np.array_equal(overlay(image, np.zeros((6, 8), bool)), image)
+    drawn = overlay(image, np.ones((6, 8), bool))
     assert (drawn[0] == OUTLINE).all()
     assert (drawn[:, -1] == OUTLINE).all()
     assert not drawn[1:-1, 1:-1].any()
 
 
-def test_overlay_line_grows_with_the_picture():
+def test_overlay_line_grows_with_the_image():
     mask = np.zeros((1000, 1000), bool)
     mask[500, 500] = True
     drawn = (overlay(np.zeros((1000, 1000)), mask) == OUTLINE).all(-1)
@@ -128,7 +128,7 @@ def test_overlay_line_grows_with_the_picture():
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         np.full((4, 4), 0.5),
         np.full((4, 4, 1), 0.5, np.float32),
@@ -136,8 +136,8 @@ def test_overlay_line_grows_with_the_picture():
         np.full((4, 4, 3), 128, np.uint8),
     ],
 )
-def test_overlay_takes_grey_colour_float_and_bytes(picture):
-    drawn = overlay(picture, np.zeros((4, 4), bool))
+def test_overlay_takes_grey_colour_float_and_bytes(image):
+    drawn = overlay(image, np.zeros((4, 4), bool))
     assert (drawn.shape, drawn.dtype) == ((4, 4, 3), np.uint8)
     assert (drawn == 128).all()
 
@@ -152,9 +152,9 @@ def test_overlay_rejects_other_sizes_and_channels():
 @pytest.mark.parametrize("shape", [(1, 1), (16, 16), (300, 100), (40, 400), (700, 600)])
 def test_sheet_of_any_size(tmp_path, shape):
     write_sheet(tmp_path / "s.png", [row(shape=shape), row()], "dent", threshold=0.4)
-    picture = read(tmp_path / "s.png")
-    assert contains(picture, OUTLINE)
-    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    image = read(tmp_path / "s.png")
+    assert contains(image, OUTLINE)
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     assert (border == 255).all()
 
 
@@ -167,7 +167,7 @@ def test_sheet_without_anomaly_without_mask_and_with_a_flat_map(tmp_path):
 
 
 def test_sheet_shows_a_ground_truth_of_one_pixel(tmp_path):
-    """The picture is four times as large as its cell: averaging would leave a grey of 1/16."""
+    """The image is four times as large as its cell: averaging would leave a grey of 1/16."""
     black = np.zeros((1000, 1000, 3), np.uint8)
     shown = row(shape=(1000, 1000), score=0.1)
     rows = [SheetRow("best", shown.result, black, black)]
@@ -216,12 +216,12 @@ def test_sheet_rejects_no_rows_and_other_suffixes(tmp_path):
         write_sheet(tmp_path / "s.jpg", [row()], "dent", threshold=0.4)
 
 
-def test_grid_draws_pictures_masks_and_maps():
+def test_grid_draws_images_masks_and_maps():
     shape = (30, 30)
     mask = np.zeros(shape, bool)
     mask[10:20, 10:20] = True
     ramp = np.linspace(3, 5, 900, dtype=np.float32).reshape(shape)
-    picture = render_grid(
+    image = render_grid(
         {
             r"$\hat{X}$": [np.full((*shape, 3), (1.0, 0.0, 0.0))],
             "grey": [np.full((*shape, 1), 0.25, np.float32)],
@@ -230,17 +230,17 @@ def test_grid_draws_pictures_masks_and_maps():
         },
         "elastic",
     )
-    assert picture.dtype == np.uint8
-    assert picture.ndim == 3
+    assert image.dtype == np.uint8
+    assert image.ndim == 3
     for colour in [(255, 0, 0), (64, 64, 64), (0, 0, 0), *heatmap(np.array([[3, 5]]), 3, 5)[0]]:
-        assert contains(picture, colour)
+        assert contains(image, colour)
 
 
 def test_grid_maps_share_the_columns_range():
     low, high = np.full((8, 8), 1.0), np.full((8, 8), 2.0)
-    picture = render_grid({"map": [low, high]})
+    image = render_grid({"map": [low, high]})
     for colour in heatmap(np.array([[1, 2]]), 1, 2)[0]:
-        assert contains(picture, colour)
+        assert contains(image, colour)
 
 
 def test_grid_width_and_height_follow_columns_and_rows():

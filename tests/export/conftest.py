@@ -33,7 +33,7 @@ def trained(run_folder: Path) -> Detector:
 
 @pytest.fixture(scope="session")
 def validation(run_folder: Path, trained: Detector) -> list[Path]:
-    """The run's validation pictures."""
+    """The run's validation images."""
     split = run_split(run_folder, trained.config)[1]
     return [sample.path for sample in split.calibrate]
 

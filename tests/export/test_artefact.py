@@ -245,11 +245,11 @@ def test_failed_artefacts_are_refused(copy: Path) -> None:
         _change(copy, parity=changed)
         with pytest.raises(RunError, match="failed its check against the detector"):
             Artefact.load(copy)
-    picture = np.zeros((8, 8, 3), np.uint8)
-    assert Artefact.load(copy, even_failed=True).predict(picture).path == ""
+    image = np.zeros((8, 8, 3), np.uint8)
+    assert Artefact.load(copy, even_failed=True).predict(image).path == ""
 
 
-def test_a_picture_of_another_size(copy: Path) -> None:
+def test_a_image_of_another_size(copy: Path) -> None:
     inputs = json.loads((copy / "metadata.json").read_text())["inputs"]
     _change(copy, inputs=inputs | {"image_size": [16, 24]})
     artefact = Artefact.load(copy)
@@ -259,20 +259,20 @@ def test_a_picture_of_another_size(copy: Path) -> None:
 
 
 def test_defects_end_at_the_outline(copy: Path, rng: np.random.Generator) -> None:
-    picture = rng.integers(0, 256, (40, 48, 3)).astype(np.uint8)
-    map_ = Artefact.load(copy).predict(picture).anomaly_map
+    image = rng.integers(0, 256, (40, 48, 3)).astype(np.uint8)
+    map_ = Artefact.load(copy).predict(image).anomaly_map
     threshold, outline = (float(level) for level in np.quantile(map_, [0.95, 0.6]))
     _change(copy, outline=outline, min_area=1)
-    result = Artefact.load(copy).predict(picture, threshold=threshold)
+    result = Artefact.load(copy).predict(image, threshold=threshold)
     expected = anomaly_mask(map_, threshold, 1, outline)
     np.testing.assert_array_equal(result.mask, expected)
     assert expected.sum() > (map_ > threshold).sum()
 
 
-@pytest.mark.parametrize("picture", [np.zeros((4, 4, 4), np.uint8), np.full((4, 4), 2.0)])
-def test_arrays_that_are_no_pictures(picture: np.ndarray, copy: Path) -> None:
+@pytest.mark.parametrize("image", [np.zeros((4, 4, 4), np.uint8), np.full((4, 4), 2.0)])
+def test_arrays_that_are_no_images(image: np.ndarray, copy: Path) -> None:
     with pytest.raises(DataError, match="Expected"):
-        Artefact.load(copy).predict(picture)
+        Artefact.load(copy).predict(image)
 
 
 def test_signatures_that_are_missing(copy: Path) -> None:

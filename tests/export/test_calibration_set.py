@@ -1,4 +1,4 @@
-"""What int8 is calibrated on: the run's own pictures as they are and corrupted, all of one size."""
+"""What int8 is calibrated on: the run's own images as they are and corrupted, all of one size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_calibration_set(
         np.load(path)
         for path in CalibrationSet(detector, paths, image_size, 3).write(tmp_path / "calibration")
     ]
-    # The converter prepares itself for one size, here what both pictures have.
+    # The converter prepares itself for one size, here what both images have.
     assert {one.shape for one in written} == {(*(image_size or (40, 32)), 3)}
     assert {one.dtype for one in written} == {np.dtype(np.uint8)}
     assert len(written) == 4

@@ -35,7 +35,7 @@ def _functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "def tell_and_sleep(path):\n"
         "    open(path, 'w').write(str(os.getpid()))\n"
         "    time.sleep(300)\n"
-        "def refuse(): raise DataError('no such picture.')\n"
+        "def refuse(): raise DataError('no such image.')\n"
         "def fail(): raise ValueError('many\\nlines')\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -71,7 +71,7 @@ def test_time_is_limited() -> None:
 
 
 def test_errors_arrive_as_what_they_are() -> None:
-    with pytest.raises(DataError, match=r"^no such picture\.$"):
+    with pytest.raises(DataError, match=r"^no such image\.$"):
         child.call(f"{HERE}:refuse")
     with pytest.raises(RunError, match=r"^The converter failed: ValueError: many$"):
         child.call(f"{HERE}:fail")

@@ -53,7 +53,7 @@ def _same(result: Result, expected: Result) -> None:
     np.testing.assert_allclose(result.anomaly_map, expected.anomaly_map, atol=1e-4)
     # Rounding of twenty layers.
     np.testing.assert_allclose(result.reconstruction, expected.reconstruction, atol=3e-5)
-    np.testing.assert_array_equal(result.picture, expected.picture)
+    np.testing.assert_array_equal(result.image, expected.image)
     assert result.anomaly_map.dtype == np.float32
     assert result.score == pytest.approx(expected.score, abs=1e-4)
     assert result.threshold == pytest.approx(expected.threshold, rel=1e-6)
@@ -77,8 +77,8 @@ def test_the_detectors_result(
 def test_defects_end_at_the_servers_outline(
     client: Client, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture = rng.integers(0, 256, (40, 48, 3)).astype(np.uint8)
-    map_ = client.predict(picture).anomaly_map
+    image = rng.integers(0, 256, (40, 48, 3)).astype(np.uint8)
+    map_ = client.predict(image).anomaly_map
     threshold, outline = (float(level) for level in np.quantile(map_, [0.95, 0.6]))
     for name in ("_grpc", "_rest"):
         ask = getattr(client, name)
@@ -87,7 +87,7 @@ def test_defects_end_at_the_servers_outline(
             return {**ask(*request), OUTLINE: np.array([outline]), MIN_AREA: np.array([1])}
 
         monkeypatch.setattr(client, name, answer)
-    result = client.predict(picture, threshold=threshold)
+    result = client.predict(image, threshold=threshold)
     np.testing.assert_array_equal(
         result.mask, anomaly_mask(result.anomaly_map, threshold, 1, outline)
     )
@@ -97,16 +97,16 @@ def test_defects_end_at_the_servers_outline(
 def test_arrays_of_all_kinds(client: Client, trained: Detector, rng: np.random.Generator) -> None:
     pixels = rng.integers(0, 256, (21, 30, 3)).astype(np.uint8)
     deep = rng.integers(0, 65536, (21, 30, 3)).astype(np.uint16)
-    for picture in (pixels, pixels[..., 0], deep, rng.random((5, 9, 3))):
-        _same(client.predict(picture), trained.predict(picture))
+    for image in (pixels, pixels[..., 0], deep, rng.random((5, 9, 3))):
+        _same(client.predict(image), trained.predict(image))
 
 
 def test_white_level(addresses: dict[str, str], tmp_path: Path, rng: np.random.Generator) -> None:
     deep = rng.integers(0, 4096, (8, 8, 3)).astype(np.uint16)
     assert cv2.imwrite(str(tmp_path / "deep.png"), deep[..., ::-1])
     with Client(addresses["grpc"], "tile", white_level=4095) as client:
-        picture = client.predict(tmp_path / "deep.png").picture
-    np.testing.assert_allclose(picture, deep / 4095, atol=1e-6)
+        image = client.predict(tmp_path / "deep.png").image
+    np.testing.assert_allclose(image, deep / 4095, atol=1e-6)
 
 
 def test_refusals(client: Client, addresses: dict[str, str], tmp_path: Path) -> None:
@@ -120,10 +120,10 @@ def test_refusals(client: Client, addresses: dict[str, str], tmp_path: Path) -> 
     with pytest.raises(DataError, match="Expected a path beside as_file"):
         client.predict(np.zeros((8, 8, 3), np.uint8), as_file=True)
     pixels = np.zeros((8, 8, 3), np.uint8)
-    assert cv2.imwrite(str(tmp_path / "picture.tif"), pixels)
+    assert cv2.imwrite(str(tmp_path / "image.tif"), pixels)
     # The detector reads it, the graph does not.
     with pytest.raises(RunError, match=r"(INVALID_ARGUMENT|400), .*"):
-        client.predict(tmp_path / "picture.tif", as_file=True)
+        client.predict(tmp_path / "image.tif", as_file=True)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "http://127.0.0.1:9"])
@@ -163,7 +163,7 @@ _MAP, _ONE, _FOUR = np.zeros((1, 8, 9), np.float32), np.ones(1, np.float32), np.
         {"anomaly_map": np.zeros((1, 9, 8), np.float32)},
         {"anomaly_map": np.zeros((1, 8, 9), bool)},
         {"anomaly_map": np.zeros((1, 8000, 9), np.float32)},
-        # More than gRPC is told to take for this picture.
+        # More than gRPC is told to take for this image.
         {"anomaly_map": np.zeros((1, 800, 900), np.float64)},
         {"reconstruction": np.zeros((1, 8, 9), np.float32)},
     ],
@@ -176,7 +176,7 @@ def test_numbers_that_judge_nothing(changes: dict[str, np.ndarray]) -> None:
             client.predict(np.zeros((8, 9, 3), np.uint8))
         models["tile"] = _Answers(anomaly_map=_MAP, threshold=_ONE, min_area=_FOUR)
         assert not client.predict(np.zeros((8, 9, 3), np.uint8)).is_anomalous
-        # Larger pictures may have larger answers.
+        # Larger images may have larger answers.
         large = np.zeros((1, 1500, 900), np.float64)
         models["tile"] = _Answers(anomaly_map=large, threshold=_ONE, min_area=_FOUR)
         assert client.predict(np.zeros((1500, 900, 3), np.uint8)).score == 0.0
@@ -220,8 +220,8 @@ def test_warmup_requests_are_replayed(
 ) -> None:
     from tensorflow_serving.apis import prediction_log_pb2
 
-    pictures = [rng.integers(0, 256, (16, 24, 3)).astype(np.uint8) for _ in range(4)]
-    write_warmup(tmp_path, "tile", pictures)
+    images = [rng.integers(0, 256, (16, 24, 3)).astype(np.uint8) for _ in range(4)]
+    write_warmup(tmp_path, "tile", images)
     path = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
     records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
     assert len(records) == 4

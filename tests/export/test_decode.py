@@ -37,7 +37,7 @@ def check(graph: Callable[[bytes], tf.Tensor], tmp_path: Path) -> Check:
     """Compares both readings of a file's content."""
 
     def compare(content: bytes) -> None:
-        path = tmp_path / "picture"
+        path = tmp_path / "image"
         path.write_bytes(content)
         expected = read_image(path, WHITE_LEVEL)
         found = graph(tf.constant(content)).numpy()
@@ -50,22 +50,22 @@ def check(graph: Callable[[bytes], tf.Tensor], tmp_path: Path) -> Check:
 
 
 @pytest.fixture
-def picture(rng: np.random.Generator) -> Image.Image:
+def image(rng: np.random.Generator) -> Image.Image:
     """Smooth colours, 37 × 53, so that JPEG has something to keep."""
     return Image.fromarray(
         (255 * cv2.GaussianBlur(rng.random((37, 53, 3)), (0, 0), 2)).astype(np.uint8)
     )
 
 
-def _encoded(picture: Image.Image, kind: str, **settings: object) -> bytes:
+def _encoded(image: Image.Image, kind: str, **settings: object) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **settings)
+    image.save(buffer, kind, **settings)
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA", "LA"])
-def test_png(mode: str, picture: Image.Image, check: Check) -> None:
-    check(_encoded(picture.convert(mode), "PNG"))
+def test_png(mode: str, image: Image.Image, check: Check) -> None:
+    check(_encoded(image.convert(mode), "PNG"))
 
 
 @pytest.mark.parametrize("grey", [False, True])
@@ -79,47 +79,47 @@ def test_deep_png(grey: bool, rng: np.random.Generator, check: Check) -> None:
     "settings", [{"quality": 90}, {"quality": 95, "subsampling": 0}, {"progressive": True}]
 )
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_jpeg(mode: str, settings: dict[str, object], picture: Image.Image, check: Check) -> None:
-    check(_encoded(picture.convert(mode), "JPEG", **settings))
+def test_jpeg(mode: str, settings: dict[str, object], image: Image.Image, check: Check) -> None:
+    check(_encoded(image.convert(mode), "JPEG", **settings))
 
 
-def test_bmp(picture: Image.Image, check: Check) -> None:
-    check(_encoded(picture, "BMP"))
+def test_bmp(image: Image.Image, check: Check) -> None:
+    check(_encoded(image, "BMP"))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", range(10))
-def test_orientation(kind: str, orientation: int, picture: Image.Image, check: Check) -> None:
+def test_orientation(kind: str, orientation: int, image: Image.Image, check: Check) -> None:
     exif = Image.Exif()
     exif[0x010F] = "maker"
     exif[0x0112] = orientation
-    check(_encoded(picture, kind, exif=exif.tobytes()))
+    check(_encoded(image, kind, exif=exif.tobytes()))
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_little_endian_orientation_behind_another_segment(
-    orientation: int, picture: Image.Image, check: Check
+    orientation: int, image: Image.Image, check: Check
 ) -> None:
     entries = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
     tiff = b"II*\0" + struct.pack("<IH", 8, 1) + entries + struct.pack("<I", 0)
     body = b"Exif\0\0" + tiff
     segments = b"\xff\xfe" + struct.pack(">H", 7) + b"hello"
     segments += b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
-    content = _encoded(picture, "JPEG")
+    content = _encoded(image, "JPEG")
     check(content[:2] + segments + content[2:])
 
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "palette BMP", "empty", "text", "BM"])
 def test_other_files_are_refused(
-    kind: str, picture: Image.Image, graph: Callable[[bytes], tf.Tensor]
+    kind: str, image: Image.Image, graph: Callable[[bytes], tf.Tensor]
 ) -> None:
     contents = {
-        "palette BMP": lambda: _encoded(picture.convert("P"), "BMP"),
+        "palette BMP": lambda: _encoded(image.convert("P"), "BMP"),
         "empty": lambda: b"",
-        "text": lambda: b"no picture",
+        "text": lambda: b"no image",
         "BM": lambda: b"BM",
     }
-    content = contents[kind]() if kind in contents else _encoded(picture, kind)
+    content = contents[kind]() if kind in contents else _encoded(image, kind)
     with pytest.raises(tf.errors.InvalidArgumentError, match="Expected a PNG, JPEG or 24-bit BMP"):
         graph(tf.constant(content))
 
@@ -127,17 +127,17 @@ def test_other_files_are_refused(
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("share", [0.02, 0.3])
 def test_truncated_files_are_refused(
-    kind: str, share: float, picture: Image.Image, graph: Callable[[bytes], tf.Tensor]
+    kind: str, share: float, image: Image.Image, graph: Callable[[bytes], tf.Tensor]
 ) -> None:
-    content = _encoded(picture, kind)
+    content = _encoded(image, kind)
     with pytest.raises(tf.errors.InvalidArgumentError):
         graph(tf.constant(content[: int(share * len(content))]))
 
 
 def test_absurd_lengths_do_not_hang(
-    picture: Image.Image, graph: Callable[[bytes], tf.Tensor]
+    image: Image.Image, graph: Callable[[bytes], tf.Tensor]
 ) -> None:
-    content = bytearray(_encoded(picture, "PNG"))
+    content = bytearray(_encoded(image, "PNG"))
     # The length of the second chunk, which points before the file as a signed number.
     content[33:37] = b"\xff\xff\xff\xc0"
     with pytest.raises(tf.errors.InvalidArgumentError):

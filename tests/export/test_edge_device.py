@@ -76,14 +76,14 @@ def test_the_example(
     example = project_root / "examples" / "edge_device.py"
     assert len(example.read_text().splitlines()) <= 45
     pixels = rng.integers(0, 256, (24, 31, 3)).astype(np.uint8)
-    np.save(tmp_path / "picture.npy", pixels)
+    np.save(tmp_path / "image.npy", pixels)
     score = trained.predict(pixels).score
     folder = make("tflite").folder
     with pytest.raises(AssertionError, match=r"Expected a threshold of at least 0\. Received: nan"):
-        _call(device, example, folder, tmp_path / "picture.npy", "nan")
+        _call(device, example, folder, tmp_path / "image.npy", "nan")
     for threshold in (None, 0.9 * score, 1.1 * score):
         arguments = [] if threshold is None else [threshold]
-        line = json.loads(_call(device, example, folder, tmp_path / "picture.npy", *arguments))
+        line = json.loads(_call(device, example, folder, tmp_path / "image.npy", *arguments))
         expected = trained.predict(pixels, threshold=threshold)
         assert line["is_anomalous"] == expected.is_anomalous
         assert line["threshold"] == expected.threshold

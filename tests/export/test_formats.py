@@ -54,7 +54,7 @@ def _close(result: Result, expected: Result, tolerance: float) -> None:
     np.testing.assert_allclose(result.anomaly_map, expected.anomaly_map, atol=tolerance)
     assert abs(result.score - expected.score) <= tolerance
     assert result.anomaly_map.shape == expected.anomaly_map.shape
-    np.testing.assert_array_equal(result.picture, expected.picture)
+    np.testing.assert_array_equal(result.image, expected.image)
     if tolerance <= 1e-3:
         assert result.reconstruction is not None
         # Rounding of twenty layers.
@@ -62,7 +62,7 @@ def _close(result: Result, expected: Result, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (9, 64), (37, 91)])
-def test_pictures_of_any_size(
+def test_images_of_any_size(
     size: tuple[int, int],
     loaded: tuple[Artefact, float],
     trained: Detector,
@@ -80,7 +80,7 @@ def test_files_give_the_detectors_lines(
     artefact, tolerance = loaded
     for path in sorted((sample_root / "tile" / "test").glob("*/000.png")):
         expected = trained.predict(path)
-        # At half of its score every picture has defects, whatever the format rounds.
+        # At half of its score every image has defects, whatever the format rounds.
         level = 0.5 * expected.score
         result = artefact.predict(path, threshold=level)
         _close(result, expected, tolerance)
@@ -166,7 +166,7 @@ def test_what_stands_beside(loaded: tuple[Artefact, float], run_folder: Path) ->
     assert parity["passed"]
     assert parity["map_largest"] <= tolerance
     assert parity["failures"] == []
-    # Three pictures, a corrupted copy of each, and all of these at an odd size.
+    # Three images, a corrupted copy of each, and all of these at an odd size.
     assert parity["n"] == 12
     assert parity["sizes"] == [[64, 64], [39, 47]]
     assert metadata["parity"]["map_largest"] == parity["map_largest"]
@@ -179,8 +179,8 @@ def test_files_are_decoded_in_the_graph(make: Make, trained: Detector, sample_ro
     maps = artefact.run(contents)["anomaly_map"]
     for path, map_ in zip(paths, maps, strict=True):
         np.testing.assert_allclose(map_, trained.predict(path).anomaly_map, atol=1e-4)
-    with pytest.raises(RunError, match="fails on a picture"):
-        artefact.run(np.array([b"no picture"], object))
+    with pytest.raises(RunError, match="fails on an image"):
+        artefact.run(np.array([b"no image"], object))
 
 
 def test_signatures_of_a_saved_model(make: Make) -> None:

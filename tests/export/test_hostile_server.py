@@ -162,8 +162,8 @@ def test_nobody_answers(server: Server) -> None:
         ask(server, lambda connection: time.sleep(3), timeout=0.3)
 
 
-def test_answers_larger_than_the_picture_allows(server: Server) -> None:
-    message = "the answer has more than the 1073152 bytes that the picture allows"
+def test_answers_larger_than_the_image_allows(server: Server) -> None:
+    message = "the answer has more than the 1073152 bytes that the image allows"
     with pytest.raises(RunError, match=message):
         ask(server, framed(content(), length=10**12))
     sent = []

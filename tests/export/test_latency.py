@@ -49,7 +49,7 @@ def test_parts_of_an_artefact(make: Callable[..., Exported]) -> None:
     assert list(found["seconds"]) == parts
 
 
-def test_pictures_that_are_too_small(trained: Detector) -> None:
+def test_images_that_are_too_small(trained: Detector) -> None:
     with pytest.raises(DataError, match=r"at least 32×32 pixels\. Received: 31×64"):
         measure(trained, (31, 64), 1, QUIET)
 

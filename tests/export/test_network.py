@@ -23,7 +23,7 @@ from stand_ins import randomize
     ids=str,
 )
 def test_same_answer(config: ModelConfig, rng: np.random.Generator) -> None:
-    # Of the narrow networks of a context, those of seed 0 hardly look at the picture.
+    # Of the narrow networks of a context, those of seed 0 hardly look at the image.
     model = autoencoder(config, training_size=32, seed=1)
     randomize(model)
     copy = folded(model)

@@ -35,7 +35,7 @@ def onnx_copy(make: Make, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def compared(validation: list[Path], trained: Detector) -> list[Case]:
-    """The pictures of the gate."""
+    """The images of the gate."""
     return cases(validation, trained.config.data.white_level)
 
 
@@ -65,30 +65,30 @@ def test_what_is_compared(validation: list[Path], compared: list[Case]) -> None:
     names = [case.name for case in compared]
     assert len(validation) == 3
     assert len(set(names)) == len(names) == 12
-    assert [case.picture.shape for case in compared] == [(64, 64, 3)] * 6 + [(39, 47, 3)] * 6
+    assert [case.image.shape for case in compared] == [(64, 64, 3)] * 6 + [(39, 47, 3)] * 6
     for normal, corrupted in zip(compared[:3], compared[3:6], strict=True):
-        assert 0.0 <= corrupted.picture.min() < corrupted.picture.max() <= 1.0
-        assert not np.array_equal(normal.picture, corrupted.picture)
+        assert 0.0 <= corrupted.image.min() < corrupted.image.max() <= 1.0
+        assert not np.array_equal(normal.image, corrupted.image)
     again = cases(validation, 65535)
     other = cases(validation, 65535, seed=1)
-    np.testing.assert_array_equal(again[4].picture, compared[4].picture)
-    assert not np.array_equal(other[4].picture, compared[4].picture)
+    np.testing.assert_array_equal(again[4].image, compared[4].image)
+    assert not np.array_equal(other[4].image, compared[4].image)
     fixed = cases(validation, 65535, image_size=(24, 40))
-    assert [case.picture.shape for case in fixed] == [(24, 40, 3)] * 6
+    assert [case.image.shape for case in fixed] == [(24, 40, 3)] * 6
 
 
 def test_the_same_passes(onnx_copy: Path, trained: Detector, compared: list[Case]) -> None:
     parity = _compare(trained, onnx_copy, compared, 1e-3)
     assert parity.passed
     assert 0.0 < parity.map_mean < parity.map_largest < 1e-3
-    assert "12 pictures of 64×64 and 39×47: map differs by" in parity.sentence()
+    assert "12 images of 64×64 and 39×47: map differs by" in parity.sentence()
     assert 0.0 < parity.map_deciding <= parity.map_largest
 
 
 def test_many_sizes_are_summed_up() -> None:
     sizes = [(40, 30), (20, 70), (9, 9), (64, 64)]
     sentence = Parity(1.0, passed=True, n=8, sizes=sizes).sentence()
-    assert sentence.startswith("8 pictures of 4 sizes from 9×9 to 64×64: map differs by")
+    assert sentence.startswith("8 images of 4 sizes from 9×9 to 64×64: map differs by")
 
 
 def test_other_weights_do_not_pass(
@@ -114,12 +114,12 @@ def test_nan_does_not_pass(
 def test_flipped_verdicts(onnx_copy: Path, trained: Detector, compared: list[Case]) -> None:
     """A threshold that the detector has and the artefact has not, near the scores and far away."""
     artefact = Artefact.load(onnx_copy)
-    # Its own verdicts: one picture's score is the threshold, and may be rounded above it.
-    verdicts = [artefact.predict(case.picture).is_anomalous for case in compared]
+    # Its own verdicts: one image's score is the threshold, and may be rounded above it.
+    verdicts = [artefact.predict(case.image).is_anomalous for case in compared]
     calibration = Calibration(artefact.threshold, artefact.min_area, ())
     moved = Detector(_grey(0.0), trained.config, calibration)
     # The other network's scores pass the threshold, the artefact's do not.
-    flipped = [moved.predict(case.picture).score > artefact.threshold for case in compared]
+    flipped = [moved.predict(case.image).score > artefact.threshold for case in compared]
     flipped = [new != old for new, old in zip(flipped, verdicts, strict=True)]
     assert any(flipped)
     far = compare(moved, artefact, compared, 1e-5, QUIET)
@@ -141,9 +141,9 @@ class _Higher(Detector):
     """With maps that are a tenth higher everywhere."""
 
     def inspect(
-        self, picture: np.ndarray, tiles: Tiles | None = None
+        self, image: np.ndarray, tiles: Tiles | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        reconstruction, map_ = super().inspect(picture, tiles)
+        reconstruction, map_ = super().inspect(image, tiles)
         return reconstruction, np.float32(1.1) * map_
 
 
@@ -153,7 +153,7 @@ def test_far_above_the_threshold_a_share_is_what_counts(
 ) -> None:
     calibration = Calibration(threshold, 3, ())
     higher = _Higher(trained.model, trained.config, calibration, trained.weights)
-    maps = [higher.inspect(case.picture)[1] for case in compared]
+    maps = [higher.inspect(case.image)[1] for case in compared]
     assert max(map_.max() for map_ in maps) > 0.1
     # A tenth of a low threshold that the maps are above, and of maps that reach none.
     parity = compare(higher, Artefact.load(onnx_copy), compared, 2e-3, QUIET)
@@ -167,7 +167,7 @@ def test_a_verdict_that_is_not_the_maps(
     """The graph's own `is_anomalous` counts too."""
     import onnx
 
-    # At this threshold all pictures are anomalous.
+    # At this threshold all images are anomalous.
     detector = trained.replace(calibration=Calibration(0.0, 3, ()))
     path = onnx_copy / "model.onnx"
     model = onnx.load(path)
@@ -198,7 +198,7 @@ def _save(model: Any, folder: Path, **metadata: Any) -> None:
     seal(folder)
 
 
-def test_an_artefact_that_fails_on_a_picture(onnx_copy: Path, trained: Detector) -> None:
+def test_an_artefact_that_fails_on_a_image(onnx_copy: Path, trained: Detector) -> None:
     broken = [Case("wrong channels", np.zeros((8, 8, 4), np.float32))]
     parity = _compare(trained, onnx_copy, broken, 1.0)
     assert not parity.passed

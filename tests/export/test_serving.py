@@ -59,8 +59,8 @@ def test_same_as_the_detector(
     # Between the two, so that verdicts differ.
     threshold = float(np.mean([detector.predict(one).score for one in x]))
     found = _function(detector)(x, threshold)
-    for index, picture in enumerate(x):
-        expected = detector.predict(picture, threshold=threshold)
+    for index, image in enumerate(x):
+        expected = detector.predict(image, threshold=threshold)
         for name in ("anomaly_map", "reconstruction"):
             np.testing.assert_allclose(found[name][index], getattr(expected, name), atol=largest)
         assert found["is_anomalous"][index] == expected.is_anomalous
@@ -70,7 +70,7 @@ def test_same_as_the_detector(
     assert found["min_area"].tolist() == [9, 9]
 
 
-def test_flat_pictures(trained: Detector) -> None:
+def test_flat_images(trained: Detector) -> None:
     run = _function(trained)
     for shape in SHAPES:
         x = np.full((1, *shape, 3), 0.5, np.float32)
@@ -78,7 +78,7 @@ def test_flat_pictures(trained: Detector) -> None:
         expected = trained.predict(x[0])
         np.testing.assert_allclose(found["anomaly_map"][0], expected.anomaly_map, atol=1e-4)
         assert found["is_anomalous"][0] == expected.is_anomalous
-        # A picture smaller than min_area is judged as a whole.
+        # An image smaller than min_area is judged as a whole.
         assert found["min_area"][0] == min(trained.calibration.min_area, shape[0] * shape[1])
 
 

@@ -66,9 +66,9 @@ def shop(
     crack = sample_root / "tile" / "test" / "crack"
     shutil.copytree(make("savedmodel").folder, tmp_path / "serving" / "tile" / "1")
     shutil.copytree(make("tflite").folder, tmp_path / "runs" / "tile" / "export" / "tflite")
-    shutil.copytree(crack, tmp_path / "pictures")
+    shutil.copytree(crack, tmp_path / "images")
     shutil.copy(crack / "000.png", tmp_path / "part.png")
-    np.save(tmp_path / "picture.npy", np.zeros((32, 32, 3), np.uint8))
+    np.save(tmp_path / "image.npy", np.zeros((32, 32, 3), np.uint8))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -123,7 +123,7 @@ def test_predict_takes_the_served_folder(
     (line,) = starting(commands, "ssae-tf predict ")
     assert run(shlex.split(line)[1:]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(list((shop / "pictures").iterdir()))
+    assert len(lines) == len(list((shop / "images").iterdir()))
 
 
 def test_exports_are_spelt_right(commands: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +151,7 @@ def test_the_example_for_devices(
     _, script, *arguments = shlex.split(line)
     command = [sys.executable, str(project_root / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    expected = trained.predict(np.load(shop / "picture.npy"))
+    expected = trained.predict(np.load(shop / "image.npy"))
     assert json.loads(done.stdout)["is_anomalous"] == expected.is_anomalous
 
 

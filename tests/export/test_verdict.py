@@ -23,7 +23,7 @@ def _largest(mask: np.ndarray) -> int:
 
 
 def _snake(side: int) -> np.ndarray:
-    """A path one pixel wide through the whole picture: no component is longer."""
+    """A path one pixel wide through the whole image: no component is longer."""
     mask = np.zeros((side, side), bool)
     mask[::2] = True
     for row in range(1, side, 2):
@@ -59,13 +59,13 @@ def test_diagonal_neighbours_belong_together() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (2, 2)])
-def test_small_pictures(shape: tuple[int, int]) -> None:
+def test_small_images(shape: tuple[int, int]) -> None:
     area = shape[0] * shape[1]
     masks = tf.constant(np.stack([np.zeros(shape, bool), np.ones(shape, bool)]))
     assert FUNCTIONS["graph"](masks, tf.constant(area)).numpy().tolist() == [False, True]
 
 
-def test_pixels_of_one_picture_do_not_count_in_another() -> None:
+def test_pixels_of_one_image_do_not_count_in_another() -> None:
     masks = np.zeros((3, 4, 4), bool)
     masks[:, :2, 0] = True
     assert not FUNCTIONS["graph"](tf.constant(masks), tf.constant(3)).numpy().any()

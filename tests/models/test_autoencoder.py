@@ -82,7 +82,7 @@ class TestStructure:
         assert len(set(names)) == len(names)
 
 
-class TestPictures:
+class TestImages:
     def test_any_multiple_of_eight_and_any_batch(self, narrow, rng):
         for shape in [(1, 8, 8, 3), (2, 24, 40, 3), (3, 64, 16, 3)]:
             y = narrow(rng.random(shape, dtype=np.float32), training=False)
@@ -96,11 +96,11 @@ class TestPictures:
         unknown = tf.function(lambda x: narrow(x, training=False), input_signature=[spec])
         np.testing.assert_allclose(unknown(x), narrow(x, training=False), atol=1e-5)
 
-    def test_grey_pictures(self):
+    def test_grey_images(self):
         model = autoencoder(NARROW, training_size=16, channels=1)
         assert model.output_shape == (None, None, None, 1)
 
-    def test_pictures_of_a_batch_are_apart_in_inference(self, narrow, rng):
+    def test_images_of_a_batch_are_apart_in_inference(self, narrow, rng):
         x = rng.random((3, 16, 16, 3), dtype=np.float32)
         one_by_one = [narrow(x[k : k + 1], training=False)[0] for k in range(3)]
         np.testing.assert_allclose(narrow(x, training=False), one_by_one, atol=1e-5)

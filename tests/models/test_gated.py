@@ -1,4 +1,4 @@
-"""The gated answer: what it is made of, where it leaves pictures alone, what settings change."""
+"""The gated answer: what it is made of, where it leaves images alone, what settings change."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TestBlend:
         np.testing.assert_allclose(found[0, 0, 0], [0.4, 0.3, 0.25, 1.0, 0.0], rtol=1e-6)
 
     @pytest.mark.parametrize("jit", [False, True])
-    def test_a_closed_gate_leaves_the_picture_as_it_is(self, rng, jit):
+    def test_a_closed_gate_leaves_the_image_as_it_is(self, rng, jit):
         x, repaint = (rng.random((2, 5, 7, 3), np.float32) for _ in "xg")
         gate = rng.choice(np.float32([0.0, 0.3, 1.0]), (2, 5, 7, 1))
         spec = [tf.TensorSpec((None, None, None, channels)) for channels in (3, 1, 3)]
@@ -84,7 +84,7 @@ class TestAnswer:
         np.testing.assert_allclose(reconstruction, (1.0 - gate) * x + gate * repaint, atol=2e-7)
         for part in (gate, repaint):
             assert 0.0 <= part.min() < part.max() <= 1.0
-        # The picture has a say in either.
+        # The image has a say in either.
         assert np.std(gate) > 1e-3
         assert np.std(repaint) > 1e-3
 
@@ -103,7 +103,7 @@ class TestAnswer:
         np.testing.assert_allclose(opened.reconstruction, opened.repaint, atol=1e-6)
 
     @pytest.mark.parametrize("context", CONTEXTS)
-    def test_repaints_with_table_1_which_sees_a_smaller_picture(self, networks, rng, context):
+    def test_repaints_with_table_1_which_sees_a_smaller_image(self, networks, rng, context):
         """Averaged beforehand and enlarged afterwards, by NumPy and OpenCV."""
         model = networks[context]
         table_1 = autoencoder(ModelConfig(width=0.0625), training_size=64 // context)
@@ -116,7 +116,7 @@ class TestAnswer:
         found = answer(model(x, training=False)).repaint[0]
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
-    def test_the_gate_sees_the_picture_in_full_whatever_the_context(self, networks, rng):
+    def test_the_gate_sees_the_image_in_full_whatever_the_context(self, networks, rng):
         x = rng.random((1, 32, 64, 3), np.float32)
         one, *others = (answer(model(x, training=False)).gate for model in networks.values())
         for other in others:
@@ -133,13 +133,13 @@ class TestAnswer:
         # G paints what it sees.
         assert np.abs(brighter.repaint - here.repaint).max() > 1e-3
 
-    def test_of_grey_pictures(self, rng):
+    def test_of_grey_images(self, rng):
         x = rng.random((1, 32, 32, 1), np.float32)
         found = answer(gated(channels=1)(x, training=False), channels=1)
         assert [part.shape for part in found] == 3 * [(1, 32, 32, 1)]
 
 
-class TestPictures:
+class TestImages:
     @pytest.mark.parametrize("context", CONTEXTS)
     def test_any_multiple_of_32_known_or_not(self, networks, rng, context):
         model = networks[context]
@@ -153,7 +153,7 @@ class TestPictures:
             assert found.dtype == tf.float32
             np.testing.assert_allclose(found, model(x, training=False), atol=1e-5)
 
-    def test_pictures_of_a_batch_are_apart_in_inference(self, networks, rng):
+    def test_images_of_a_batch_are_apart_in_inference(self, networks, rng):
         x = rng.random((3, 32, 32, 3), np.float32)
         one_by_one = [networks[2](x[k : k + 1], training=False)[0] for k in range(3)]
         np.testing.assert_allclose(networks[2](x, training=False), one_by_one, atol=1e-5)

@@ -78,7 +78,7 @@ def test_parameters_of_the_rows(full):
 
 
 def test_multiply_adds_and_memory(full):
-    """Twice the multiply-adds are the 199 GFLOP of a picture of 512²."""
+    """Twice the multiply-adds are the 199 GFLOP of an image of 512²."""
     assert full[0].multiply_adds == 512 * 512 * 9 * 3 * 32
     assert full[2].multiply_adds == 0
     assert full[9].multiply_adds == 64 * 64 * 5 * 25 * 128 * 64
@@ -113,7 +113,7 @@ def test_the_printed_table(monkeypatch):
     with console.capture() as capture:
         console.print(summary_table(config, 64))
     text = capture.get()
-    assert "width 0.0625, pictures of 64×64" in text
+    assert "width 0.0625, images of 64×64" in text
     lines = [re.sub(r"[^\w.,×/]+", " ", line).strip() for line in text.splitlines()]
     assert lines.count("SDC 1,2,4,8,16 4×5 5×5 8×8×20 10,040 0.001 0.0") == 3
     assert "Transp. Conv. 8 3×3/2 32×32×8 592 0.000 0.0" in lines

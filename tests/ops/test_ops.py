@@ -104,7 +104,7 @@ class TestScales:
     def test_enlarging_keeps_centres_in_place(self):
         ramp = tf.reshape(tf.range(6.0), (1, 6, 1, 1))
         found = enlarge(ramp, 2)[0, :, 0, 0]
-        # Pixel k of the small picture covers pixels 2k and 2k + 1 of the large one.
+        # Pixel k of the small image covers pixels 2k and 2k + 1 of the large one.
         np.testing.assert_allclose(found[1:-1], np.arange(1, 11) / 2 - 0.25, atol=1e-6)
         np.testing.assert_allclose([found[0], found[-1]], [0, 5], atol=1e-6)
 
@@ -129,7 +129,7 @@ class TestGaussianFilter:
     def test_is_scipys(self, rng, size, sigma):
         x = rng.random((2, *size, 1), np.float32)
         found = gaussian_filter(tf.constant(x), sigma)
-        expected = np.stack([smoothed(picture, sigma) for picture in x])
+        expected = np.stack([smoothed(image, sigma) for image in x])
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
     def test_sigma_zero_is_a_no_op(self, rng):
@@ -185,9 +185,9 @@ class TestGaussianFilterEach:
         tfa = pytest.importorskip("tensorflow_addons", reason="only the card environment has it")
         x = rng.random((2, 24, 19, 3), np.float32)
         found = gaussian_filter_each(tf.constant(x), tf.constant([1.0, 2.0]))
-        for picture, ours, sigma in zip(x, found, (1.0, 2.0), strict=True):
+        for image, ours, sigma in zip(x, found, (1.0, 2.0), strict=True):
             shape = (int(8 * sigma) + 1,) * 2
-            theirs = tfa.image.gaussian_filter2d(picture, shape, sigma, padding="SYMMETRIC")
+            theirs = tfa.image.gaussian_filter2d(image, shape, sigma, padding="SYMMETRIC")
             np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
     def test_larger_sigmas_smooth_more(self, rng):

@@ -27,12 +27,12 @@ _SIZES = [
 def test_same_as_the_detector(
     size: tuple[int, int], target: tuple[int, int], rng: np.random.Generator
 ) -> None:
-    pictures = rng.random((2, *size, 3), dtype=np.float32)
+    images = rng.random((2, *size, 3), dtype=np.float32)
     graph = tf.function(resize, autograph=False)
-    found = graph(tf.constant(pictures), *(tf.constant(side) for side in target)).numpy()
+    found = graph(tf.constant(images), *(tf.constant(side) for side in target)).numpy()
     assert found.shape == (2, *target, 3)
-    for one, picture in zip(found, pictures, strict=True):
-        np.testing.assert_allclose(one, cache.resize(picture, *target), atol=1e-6)
+    for one, image in zip(found, images, strict=True):
+        np.testing.assert_allclose(one, cache.resize(image, *target), atol=1e-6)
 
 
 def test_maps_have_one_channel(rng: np.random.Generator) -> None:

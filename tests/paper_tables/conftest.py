@@ -1,6 +1,6 @@
-"""What the tests of the benchmark share: pictures, plans, and a network that needs no training.
+"""What the tests of the benchmark share: images, plans, and a network that needs no training.
 
-The network answers mid-grey everywhere; the rest of a run is the real one: its pictures, threshold,
+The network answers mid-grey everywhere; the rest of a run is the real one: its images, threshold,
 figures and files.
 """
 

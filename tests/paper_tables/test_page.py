@@ -89,7 +89,7 @@ def results(make_results: MakeResults, tmp_path: Path, config: RunConfig) -> Res
 def test_the_page_can_be_moved_and_needs_nothing_else(results: Results, tmp_path: Path) -> None:
     write_page(results, tmp_path)
     page = Page(tmp_path / "index.html")
-    # A picture and a link to it each.
+    # An image and a link to it each.
     assert len(page.links) == 6
     for link in page.links:
         assert "://" not in link

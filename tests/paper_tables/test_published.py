@@ -73,9 +73,9 @@ def test_the_references_are_the_papers(paper: str) -> None:
 def test_every_category_has_its_row() -> None:
     known = published.load()
     assert [len(group) for group in known.groups.values()] == [5, 10]
-    assert set(known.pictures) == set(known.categories)
-    # MVTec AD: 3629 pictures to train on, 467 good and 1258 defective ones to test on.
-    totals = [sum(counts) for counts in zip(*known.pictures.values(), strict=True)]
+    assert set(known.images) == set(known.categories)
+    # MVTec AD: 3629 images to train on, 467 good and 1258 defective ones to test on.
+    totals = [sum(counts) for counts in zip(*known.images.values(), strict=True)]
     assert totals == [3629, 467, 1258]
     for table in known.tables.values():
         assert tuple(table.rows) == known.categories

@@ -18,7 +18,7 @@ import tensorflow as tf
 from ssae_tf import config as config_module
 from ssae_tf import detector as detector_module
 from ssae_tf.config import RunConfig
-from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.cache import ImageCache
 from ssae_tf.errors import ConfigError, RunError
 from ssae_tf.evaluation import run as evaluation_run
 from ssae_tf.paper_tables.methods import METHODS, corruption_study
@@ -59,7 +59,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
     class Trainer:
         def __init__(
-            self, train: PictureCache, select: PictureCache, config: RunConfig, reporter: Reporter
+            self, train: ImageCache, select: ImageCache, config: RunConfig, reporter: Reporter
         ) -> None:
             self.config = config
 
@@ -154,11 +154,11 @@ def test_every_method_on_every_category(
             assert (out / sheet).is_file()
     assert json.loads((out / "ae-l2/tile/config.json").read_text())["corruption"]["share"] == 0
     assert json.loads((out / "ssae/tile/config.json").read_text())["objective"]["equation"] == 3
-    assert results.pictures == {"tile": (12, 2, 6), "slate": (12, 2, 6)}
+    assert results.images == {"tile": (12, 2, 6), "slate": (12, 2, 6)}
     assert record["schema_version"] == 1
     assert record["command"] == ["ssae-tf", "benchmark"]
     assert (record["minutes"], record["study"], record["budgets"]) == (None, None, {})
-    assert record["pictures"]["slate"] == {"train": 12, "test_good": 2, "test_defective": 6}
+    assert record["images"]["slate"] == {"train": 12, "test_good": 2, "test_defective": 6}
     assert record["settings"]["tile"]["objective"]["equation"] == 3
     assert record["methods"]["ae-l2"]["changes"]["model.answer"] == "plain"
     assert {path.name for path in out.iterdir() if path.is_file()} == {
@@ -333,16 +333,16 @@ def test_a_category_that_can_not_be_measured(
 ) -> None:
     shutil.rmtree(root / "tile" / "test")
     results = go(make_plan(minutes=1.0))
-    reason = f"{root / 'tile'}: has no test pictures (test/<kind>/*)."
+    reason = f"{root / 'tile'}: has no test images (test/<kind>/*)."
     assert results.failed == {("ssae", "tile"): reason, ("ae-l2", "tile"): reason}
     assert f"tile is left out: {reason}" in listener.warned
     assert machine.trained == [("ssae/slate", 10, False), ("ae-l2/slate", 10, False)]
 
 
-def test_a_picture_that_can_not_be_read(
+def test_a_image_that_can_not_be_read(
     go: Go, make_plan: MakePlan, machine: Machine, root: Path
 ) -> None:
-    next((root / "tile" / "train" / "good").iterdir()).write_bytes(b"no picture")
+    next((root / "tile" / "train" / "good").iterdir()).write_bytes(b"no image")
     results = go(make_plan(minutes=1.0))
     assert set(results.failed) == {("ssae", "tile"), ("ae-l2", "tile")}
     assert "tile" in results.failed["ssae", "tile"]
@@ -378,7 +378,7 @@ def test_an_interrupted_run_with_other_settings_is_kept(
     assert (out / "ssae" / "tile" / "checkpoints" / "state.npz").is_file()
 
 
-def test_pictures_that_have_moved_or_changed(
+def test_images_that_have_moved_or_changed(
     go: Go, make_plan: MakePlan, machine: Machine, root: Path, tmp_path: Path
 ) -> None:
     machine.raises = {"ae-l2/tile": TrainingInterrupted("Interrupted after step 2.")}
@@ -386,13 +386,13 @@ def test_pictures_that_have_moved_or_changed(
         go(make_plan())
     machine.raises.clear()
     machine.trained.clear()
-    # A run looks for its pictures where they were, so that it can't be gone on with.
+    # A run looks for its images where they were, so that it can't be gone on with.
     root.rename(tmp_path / "elsewhere")
     moved = make_plan(data=tmp_path / "elsewhere")
     go(moved)
     assert machine.trained == [(name, 5, False) for name in ALL[1:]]
     (tmp_path / "elsewhere" / "slate" / "test" / "good").rename(tmp_path / "good")
-    with pytest.raises(RunError, match=r"ssae/slate: was made from other pictures \(and 1 more"):
+    with pytest.raises(RunError, match=r"ssae/slate: was made from other images \(and 1 more"):
         go(moved)
 
 

@@ -133,13 +133,13 @@ def test_more_figures(results: Results) -> None:
     ]
 
 
-def test_other_pictures_under_a_known_name(results: Results) -> None:
-    results.pictures = {"carpet": (280, 28, 89), "grid": (3, 1, 2), "slate": (1, 1, 1)}
+def test_other_images_under_a_known_name(results: Results) -> None:
+    results.images = {"carpet": (280, 28, 89), "grid": (3, 1, 2), "slate": (1, 1, 1)}
     rows = _rows(paper_table(2, results))
     assert {"Carpet", "Grid †", "slate"} <= set(rows)
     text = markdown(results)
     assert (
-        "† grid has 3 pictures to train on and 1 good and 2 defective ones to test on, MVTec AD's "
+        "† grid has 3 images to train on and 1 good and 2 defective ones to test on, MVTec AD's "
         "has 264, 21 and 57" in text
     )
     assert "† carpet" not in text

@@ -53,7 +53,7 @@ def test_one_core_for_each_operation(used):
     assert used["threads"] == used["again"] == 1
 
 
-def test_parts_are_pairs_of_pictures_or_cores_whichever_are_fewer(used):
+def test_parts_are_pairs_of_images_or_cores_whichever_are_fewer(used):
     cores = used["cores"]
     assert used["side_by_side"] == cores
     assert used["shards"] == [min(pairs, cores) for pairs in (1, 1, 4, 500)]

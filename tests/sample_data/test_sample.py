@@ -60,11 +60,11 @@ def test_default_counts_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_files_hold_the_drawn_pixels(tmp_path: Path) -> None:
     write_sample_data(tmp_path, categories=("weave",), seed=3, **{**SMALL, "size": (48, 70)})
     drawn = draw_sample("weave", "test", "misweave", 0, size=(48, 70), seed=3)
-    picture = cv2.imread(
+    image = cv2.imread(
         str(tmp_path / "weave" / "test" / "misweave" / "000.png"), cv2.IMREAD_UNCHANGED
     )
-    assert picture.dtype == np.uint8
-    np.testing.assert_array_equal(picture[..., ::-1], drawn.picture)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image[..., ::-1], drawn.image)
     mask = cv2.imread(
         str(tmp_path / "weave" / "ground_truth" / "misweave" / "000_mask.png"),
         cv2.IMREAD_UNCHANGED,
@@ -81,7 +81,7 @@ def test_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert all(other[name] != first[name] for name in first if "ground_truth" not in name)
 
 
-def test_pictures_do_not_depend_on_what_else_is_asked_for(tmp_path: Path) -> None:
+def test_images_do_not_depend_on_what_else_is_asked_for(tmp_path: Path) -> None:
     both = contents(write_sample_data(tmp_path / "a", categories=("weave", "tile"), **SMALL))
     more = {**SMALL, "train": 3, "per_kind": 2}
     alone = contents(write_sample_data(tmp_path / "b", categories=("tile",), **more))
@@ -90,17 +90,17 @@ def test_pictures_do_not_depend_on_what_else_is_asked_for(tmp_path: Path) -> Non
     assert all(both[name] == alone[name] for name in shared)
 
 
-def test_all_pictures_differ(tmp_path: Path) -> None:
+def test_all_images_differ(tmp_path: Path) -> None:
     files = contents(write_sample_data(tmp_path, **{**SMALL, "train": 3, "test_good": 3}))
-    pictures = [data for name, data in files.items() if "ground_truth" not in name]
-    assert len(set(pictures)) == len(pictures)
+    images = [data for name, data in files.items() if "ground_truth" not in name]
+    assert len(set(images)) == len(images)
 
 
 @pytest.mark.parametrize(("category", "kind"), KINDS)
 def test_masks_tell_what_changed(category: str, kind: str) -> None:
     for index in range(3):
         drawn = draw_sample(category, "test", kind, index)
-        change = np.abs(drawn.picture.astype(int) - drawn.intact.astype(int)).max(axis=-1)
+        change = np.abs(drawn.image.astype(int) - drawn.intact.astype(int)).max(axis=-1)
         assert not change[~drawn.mask].any()
         assert 0.001 < drawn.mask.mean() < 0.10
         assert ndimage.label(drawn.mask, np.ones((3, 3)))[1] <= 3
@@ -111,10 +111,10 @@ def test_masks_tell_what_changed(category: str, kind: str) -> None:
         assert far_from_change.max() <= 9
 
 
-def test_good_pictures_have_no_defect() -> None:
+def test_good_images_have_no_defect() -> None:
     drawn = draw_sample("tile", "test", GOOD, 0, size=64)
     assert not drawn.mask.any()
-    np.testing.assert_array_equal(drawn.picture, drawn.intact)
+    np.testing.assert_array_equal(drawn.image, drawn.intact)
 
 
 @pytest.mark.parametrize(("category", "kind"), [*KINDS, *((name, GOOD) for name in CATEGORIES)])
@@ -123,7 +123,7 @@ def test_odd_sizes(category: str, kind: str, size: int | tuple[int, int]) -> Non
     shape = (size, size) if isinstance(size, int) else size
     for index in range(8):
         drawn = draw_sample(category, "test", kind, index, size=size)
-        assert drawn.picture.shape == drawn.intact.shape == (*shape, 3)
+        assert drawn.image.shape == drawn.intact.shape == (*shape, 3)
         assert drawn.mask.shape == shape
         assert drawn.mask.any() == (kind != GOOD)
         assert not drawn.mask.all()
@@ -270,14 +270,14 @@ def test_area_score_by_hand() -> None:
 def test_the_residual_of_a_blur_does_not_find_the_defects(category: str) -> None:
     folders = [(GOOD, 12), *((kind, 8) for kind in DEFECTS[category])]
     anomalous = [kind != GOOD for kind, count in folders for _ in range(count)]
-    pictures = [
-        draw_sample(category, "test", kind, index).picture.astype(np.float32) / 255
+    images = [
+        draw_sample(category, "test", kind, index).image.astype(np.float32) / 255
         for kind, count in folders
         for index in range(count)
     ]
     for sigma in (1, 2, 4, 8):
         scores = []
-        for picture in pictures:
-            residual = np.abs(picture - cv2.GaussianBlur(picture, (0, 0), sigma)).mean(axis=-1)
+        for image in images:
+            residual = np.abs(image - cv2.GaussianBlur(image, (0, 0), sigma)).mean(axis=-1)
             scores.append(area_score(cv2.GaussianBlur(residual, (0, 0), 4), min_area=13))
         assert roc_auc_score(anomalous, scores) <= 0.75, f"blur of sigma {sigma}"

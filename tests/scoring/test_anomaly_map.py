@@ -1,4 +1,4 @@
-"""Reconstruction of pictures of any size, and the anomaly map, against NumPy and SciPy."""
+"""Reconstruction of images of any size, and the anomaly map, against NumPy and SciPy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def reference(reconstruction, x, reading, sigma):
         residual = np.sqrt((error**2).mean(axis=-1))
     if sigma == 0:
         return residual
-    return np.stack([ndimage.gaussian_filter(picture, sigma) for picture in residual])
+    return np.stack([ndimage.gaussian_filter(image, sigma) for image in residual])
 
 
 def config_of(reading, sigma):
@@ -45,9 +45,9 @@ class TestRespond:
         x = rng.random((2, *size, 3), np.float32)
         seen = []
 
-        def model(pictures):
-            seen.append(pictures.numpy())
-            return 1.0 - pictures
+        def model(images):
+            seen.append(images.numpy())
+            return 1.0 - images
 
         found = respond(model, tf.constant(x), multiple)
         np.testing.assert_array_equal(found.reconstruction, 1.0 - x)
@@ -60,9 +60,9 @@ class TestRespond:
         x = rng.random((2, 13, 24, 3), np.float32)
         seen = []
 
-        def model(pictures):
-            seen.append(pictures.numpy())
-            return 1.0 - pictures
+        def model(images):
+            seen.append(images.numpy())
+            return 1.0 - images
 
         found = respond(model, tf.constant(x), 8, margin)
         np.testing.assert_array_equal(found.reconstruction, 1.0 - x)
@@ -71,10 +71,10 @@ class TestRespond:
         np.testing.assert_array_equal(seen[0], np.pad(x, missing, mode="symmetric"))
 
     def test_in_graphs_of_unknown_sizes(self, rng):
-        def model(pictures):
-            sides = tf.shape(pictures)[1:3]
+        def model(images):
+            sides = tf.shape(images)[1:3]
             tf.debugging.assert_equal(sides % 8, 0)
-            return 1.0 - pictures
+            return 1.0 - images
 
         graph = tf.function(
             lambda x: respond(model, x, 8).reconstruction,
@@ -88,9 +88,9 @@ class TestRespond:
     def test_known_sizes_stay_known(self, size):
         shapes = []
 
-        def model(pictures):
-            shapes.append(pictures.shape)
-            return pictures
+        def model(images):
+            shapes.append(images.shape)
+            return images
 
         spec = tf.TensorSpec((None, *size, 3), tf.float32)
         graph = tf.function(lambda x: respond(model, x, 8)[0]).get_concrete_function(spec)
@@ -145,7 +145,7 @@ class TestAnomalyMap:
         )
         np.testing.assert_allclose(residual, anomaly_map(plain(f), x, config_of(reading, 1.5)))
 
-    def test_pictures_do_not_affect_each_other(self, rng):
+    def test_images_do_not_affect_each_other(self, rng):
         x = tf.constant(rng.random((3, 12, 12, 3), np.float32))
         config = ScoringConfig()
         maps = anomaly_map(plain(1.0 - x), x, config)
@@ -167,10 +167,10 @@ class TestAnomalyMap:
         np.testing.assert_allclose(graph(reconstruction, x), expected, atol=1e-6)
 
 
-def halved(pictures):
+def halved(images):
     """A network that answers with half of what it sees, and with a pattern of its own."""
-    rows = tf.cast(tf.range(tf.shape(pictures)[1])[:, None, None] % 2, tf.float32)
-    return 0.5 * pictures + 0.1 * rows
+    rows = tf.cast(tf.range(tf.shape(images)[1])[:, None, None] % 2, tf.float32)
+    return 0.5 * images + 0.1 * rows
 
 
 class Side(tf.keras.layers.Layer):
@@ -181,8 +181,8 @@ class Side(tf.keras.layers.Layer):
 
 
 @pytest.mark.parametrize(("sampling", "seen"), [("resize", 64), ("crop", 64 + 2 * 16)])
-def test_a_detector_of_whole_pictures_shows_them_alone(rng, sampling, seen):
-    """None of its ways to the network adds a reflection, whatever the picture's own size."""
+def test_a_detector_of_whole_images_shows_them_alone(rng, sampling, seen):
+    """None of its ways to the network adds a reflection, whatever the image's own size."""
     stages = [{"size": side, "batch_size": 1, "steps": 1} for side in (32, 64)]
     scoring = {"margin": 16, "smoothing_sigma": 1.0, "inspection_size": [64, 64]}
     if sampling == "resize":
@@ -192,13 +192,13 @@ def test_a_detector_of_whole_pictures_shows_them_alone(rng, sampling, seen):
     inputs = tf.keras.Input((None, None, 3))
     detector = Detector(tf.keras.Model(inputs, Side()(inputs)), from_dict(values))
     for size in ((64, 64), (90, 51)):
-        picture = rng.random((*size, 3), np.float32)
+        image = rng.random((*size, 3), np.float32)
         for found in (
-            detector.inspect(picture)[0],
-            detector.inspect(picture, detector.tiles(96))[0],
+            detector.inspect(image)[0],
+            detector.inspect(image, detector.tiles(96))[0],
         ):
-            np.testing.assert_allclose(found, np.full_like(picture, seen / 1000), rtol=1e-5)
-        found = detector.reconstruct(detector.as_inspected(picture))
+            np.testing.assert_allclose(found, np.full_like(image, seen / 1000), rtol=1e-5)
+        found = detector.reconstruct(detector.as_inspected(image))
         np.testing.assert_allclose(found, seen / 1000, rtol=1e-5)
 
 
@@ -212,15 +212,15 @@ class TestInspect:
         np.testing.assert_array_equal(reconstruction, expected.reconstruction)
         np.testing.assert_allclose(map_, anomaly_map(expected, x, config.scoring), atol=1e-6)
 
-    def test_whole_pictures_have_no_reflected_margin(self, rng):
-        """Training on whole pictures has never seen one: the network gets the picture itself."""
+    def test_whole_images_have_no_reflected_margin(self, rng):
+        """Training on whole images has never seen one: the network gets the image itself."""
         config = from_dict({"data": {"sampling": "resize"}, "scoring": {"margin": 16}})
         x = rng.random((1, 24, 32, 3), np.float32)
         seen = []
 
-        def model(pictures):
-            seen.append(pictures.numpy())
-            return pictures
+        def model(images):
+            seen.append(images.numpy())
+            return images
 
         inspect(model, tf.constant(x), config)
         np.testing.assert_array_equal(seen[0], x)
@@ -251,7 +251,7 @@ class TestInspect:
             expected = ndimage.gaussian_filter(expected, sigma)
         np.testing.assert_allclose(weighted[0], expected, atol=1e-6)
 
-    def test_weights_are_stretched_over_the_picture(self, rng):
+    def test_weights_are_stretched_over_the_image(self, rng):
         x = tf.constant(rng.random((1, 32, 48, 3), np.float32))
         config = from_dict({"scoring": {"margin": 0, "smoothing_sigma": 0.0}})
         _, evidence = inspect(halved, x, config)
@@ -274,7 +274,7 @@ class TestInspect:
                 assert found.shape[:3] == (2, *size)
                 np.testing.assert_allclose(found, expected, atol=1e-6)
 
-    def test_settings_that_wait_for_the_pictures(self):
+    def test_settings_that_wait_for_the_images(self):
         config = from_dict({"scoring": {"smoothing_sigma": None}})
         with pytest.raises(ConfigError, match=r"expected a number, as `resolve` gives it"):
             inspect(halved, tf.zeros((1, 8, 8, 3)), config)

@@ -22,7 +22,7 @@ def weights_of(maps, **symmetries):
 
 
 class TestLocations:
-    def test_are_shares_of_the_picture(self):
+    def test_are_shares_of_the_image(self):
         maps = [edged(64, 64, 3.0), edged(128, 192, 3.0), edged(320, 64, 3.0)] * 2000
         found = weights_of(maps)
         assert found.shape == (64, 64)
@@ -31,8 +31,8 @@ class TestLocations:
         np.testing.assert_allclose(found[:, :16], np.sqrt(3 / 9), rtol=1e-3)
         np.testing.assert_allclose(found[:, 16:], np.sqrt(3 / 1), rtol=1e-3)
 
-    def test_by_hand_with_few_pictures(self):
-        # One picture and five assumed ones: (9 + 5 · 3) / 6 and (1 + 5 · 3) / 6, of 3.
+    def test_by_hand_with_few_images(self):
+        # One image and five assumed ones: (9 + 5 · 3) / 6 and (1 + 5 · 3) / 6, of 3.
         found = weights_of([edged(64, 64, 3.0)])
         np.testing.assert_allclose(found[:, :16] ** -2, 24 / 18, rtol=1e-5)
         np.testing.assert_allclose(found[:, 16:] ** -2, 16 / 18, rtol=1e-5)

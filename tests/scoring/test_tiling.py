@@ -1,4 +1,4 @@
-"""Tiles give the map of the whole picture where they overlap enough."""
+"""Tiles give the map of the whole image where they overlap enough."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def model() -> tf.keras.Model:
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """(200, 331, 3): several tiles, of no multiple of anything."""
     return np.random.default_rng(0).random((200, 331, 3), dtype=np.float32)
 
@@ -62,7 +62,7 @@ def test_nothing_beyond_the_reach_matters(model: tf.keras.Model) -> None:
 
 @pytest.fixture(scope="module", params=[1, 2, 4])
 def gated(request: pytest.FixtureRequest) -> tf.keras.Model:
-    """A tiny gated network for each context, whose two sub-networks both answer to the picture."""
+    """A tiny gated network for each context, whose two sub-networks both answer to the image."""
     config = ModelConfig(width=0.125, answer="gated", context=request.param)
     # Maps of two cells of Table 1: kernels of rate 1 see one to either side.
     network = autoencoder(config, training_size=16 * request.param, seed=1)
@@ -111,34 +111,34 @@ def test_nothing_beyond_the_reach_of_a_gated_network_matters(gated: tf.keras.Mod
     ],
 )
 def test_the_map_of_the_whole(
-    scoring: dict[str, Any], side: int, model: tf.keras.Model, picture: np.ndarray
+    scoring: dict[str, Any], side: int, model: tf.keras.Model, image: np.ndarray
 ) -> None:
     detector = _detector(model, **scoring)
-    reconstruction, map_ = detector.inspect(picture)
+    reconstruction, map_ = detector.inspect(image)
     tiles = detector.tiles(side)
     assert (tiles.side, tiles.reach) == (side, receptive_reach(model))
     assert tiles.halo == next_multiple(tiles.reach, 8)
-    in_tiles = detector.inspect(picture, tiles)
+    in_tiles = detector.inspect(image, tiles)
     np.testing.assert_allclose(in_tiles[0], reconstruction, atol=1e-5)
     np.testing.assert_allclose(in_tiles[1], map_, atol=1e-5)
-    result = detector.predict(picture, tiles=tiles)
-    assert result.score == pytest.approx(detector.predict(picture).score, abs=1e-5)
+    result = detector.predict(image, tiles=tiles)
+    assert result.score == pytest.approx(detector.predict(image).score, abs=1e-5)
 
 
 def test_less_overlap_loses_the_less_the_more_there_is(
-    model: tf.keras.Model, picture: np.ndarray
+    model: tf.keras.Model, image: np.ndarray
 ) -> None:
     detector = _detector(model)
-    expected = detector.inspect(picture)[1]
+    expected = detector.inspect(image)[1]
     lost = [
-        float(np.abs(detector.inspect(picture, detector.tiles(64, halo))[1] - expected).max())
+        float(np.abs(detector.inspect(image, detector.tiles(64, halo))[1] - expected).max())
         for halo in (0, 16, 96)
     ]
     assert lost[0] > lost[1] > 1e-5 > lost[2]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (3, 200)])
-def test_small_pictures(shape: tuple[int, int], model: tf.keras.Model) -> None:
+def test_small_images(shape: tuple[int, int], model: tf.keras.Model) -> None:
     detector = _detector(model)
     x = np.random.default_rng(2).random((*shape, 3), dtype=np.float32)
     tiles = detector.tiles(64)
@@ -175,9 +175,9 @@ def test_tiles_of_a_gated_network_begin_where_its_cells_do(gated: tf.keras.Model
     reach = receptive_reach(gated)
     assert tiles.halo == next_multiple(reach, 32)
     # Longer than a tile sees.
-    picture = np.random.default_rng(4).random((40, 2 * reach + 300, 3), dtype=np.float32)
+    image = np.random.default_rng(4).random((40, 2 * reach + 300, 3), dtype=np.float32)
     for found, expected in zip(
-        detector.inspect(picture, tiles), detector.inspect(picture), strict=True
+        detector.inspect(image, tiles), detector.inspect(image), strict=True
     ):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -187,11 +187,11 @@ def test_sides_and_halos_are_rounded_up(model: tf.keras.Model) -> None:
     assert (tiles.side, tiles.halo) == (72, 8)
 
 
-def test_none_where_the_whole_picture_decides() -> None:
+def test_none_where_the_whole_image_decides() -> None:
     values = {"width": 0.0625, "answer": "gated", "standardize": True}
     config = from_dict({"data": {"sampling": "resize"}, "model": values})
     detector = Detector(autoencoder(config.model, training_size=32), config)
-    with pytest.raises(RunError, match="standardizes each picture as a whole"):
+    with pytest.raises(RunError, match="standardizes each image as a whole"):
         detector.tiles(64)
 
 

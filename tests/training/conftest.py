@@ -1,4 +1,4 @@
-"""A training that takes a second: few small pictures, and stand-ins for what is slow to trace."""
+"""A training that takes a second: few small images, and stand-ins for what is slow to trace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from ssae_tf.config import RunConfig, override
-from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.models.blocks import BatchNormalization, DilatedConv2D
 from ssae_tf.models.gated import Blend
@@ -46,17 +46,17 @@ def configure():
 
 @pytest.fixture(scope="session")
 def caches(tmp_path_factory):
-    """Four pictures to train on and two to select with, 24 × 32."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """Four images to train on and two to select with, 24 × 32."""
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     samples = []
     for k in range(6):
         noise = ndimage.gaussian_filter(rng.random((24, 32, 3)), (2, 2, 0))
-        picture = 255 * (noise - noise.min()) / (noise.max() - noise.min())
+        image = 255 * (noise - noise.min()) / (noise.max() - noise.min())
         path = folder / f"{k}.png"
-        assert cv2.imwrite(str(path), picture.astype(np.uint8))
+        assert cv2.imwrite(str(path), image.astype(np.uint8))
         samples.append(Sample(path, "good"))
-    return PictureCache(samples[:4]), PictureCache(samples[4:])
+    return ImageCache(samples[:4]), ImageCache(samples[4:])
 
 
 def small_network(config, training_size, *, seed, mean_colour, channels=3):

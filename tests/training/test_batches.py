@@ -1,4 +1,4 @@
-"""Which pictures a training sees at which step, and what for."""
+"""Which images a training sees at which step, and what for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ssae_tf.config import Stage
-from ssae_tf.data.cache import PictureCache
+from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
 
@@ -29,10 +29,10 @@ def assert_same(found, expected):
             np.testing.assert_array_equal(a, b)
 
 
-def assert_shows(batches, pictures):
-    """Each of the pictures, and no other, whichever way round."""
+def assert_shows(batches, images):
+    """Each of the images, and no other, whichever way round."""
     found = sorted({round(float(x.mean()), 4) for batch in batches for x in batch})
-    assert found == pytest.approx(sorted(p.mean() / 255 for p in pictures), abs=2e-4)
+    assert found == pytest.approx(sorted(p.mean() / 255 for p in images), abs=2e-4)
 
 
 class TestTraining:
@@ -61,14 +61,14 @@ class TestTraining:
 
 
 class TestOtherPurposes:
-    def test_judged_pictures_are_of_the_select_split_and_fixed(self, make, caches):
+    def test_judged_images_are_of_the_select_split_and_fixed(self, make, caches):
         batches = make({"data.sampling": "resize"})
         judged = batches.judged(STAGE)
         assert len(judged) == JUDGED_BATCHES
         np.testing.assert_array_equal(judged, batches.judged(STAGE))
         assert_shows(judged, caches[1].resized(16, 16))
 
-    def test_clean_pictures_are_of_the_train_split_and_fixed(self, make, caches):
+    def test_clean_images_are_of_the_train_split_and_fixed(self, make, caches):
         batches = make({"data.sampling": "resize"})
         clean = [batch.numpy() for batch in batches.clean(STAGE)]
         assert len(clean) == STATISTICS_BATCHES
@@ -85,23 +85,23 @@ class TestOtherPurposes:
 
 
 class TestSampling:
-    def test_resize_shows_whole_pictures(self, make, caches):
+    def test_resize_shows_whole_images(self, make, caches):
         changes = {"data.sampling": "resize", "data.rotate": False}
         changes |= {"data.flip_horizontal": False, "data.flip_vertical": False}
         (_, x), *_ = drawn(make(changes).training(0, STAGE, 0, 0, 1))
         whole = np.array(caches[0].resized(16, 16), np.float32) / np.float32(255)
-        for picture in x:
-            assert np.abs(whole - picture).max(axis=(1, 2, 3)).min() == 0
+        for image in x:
+            assert np.abs(whole - image).max(axis=(1, 2, 3)).min() == 0
 
     def test_resized_once_for_each_stage(self, make, caches, monkeypatch):
         sizes = []
-        resized = PictureCache.resized
+        resized = ImageCache.resized
 
         def counted(self, height, width):
             sizes.append((height, width))
             return resized(self, height, width)
 
-        monkeypatch.setattr(PictureCache, "resized", counted)
+        monkeypatch.setattr(ImageCache, "resized", counted)
         batches = make({"data.sampling": "resize"})
         for stage in (STAGE, STAGE, Stage(8 * 3, 1, 1)):
             drawn(batches.training(0, stage, 0, 0, 1))
@@ -117,24 +117,24 @@ class TestSampling:
         crops = np.concatenate([x for _, x in drawn(make(changes).training(0, CROPS, 0, 0, 4))])
         found = 0
         for crop in crops:
-            for picture in caches[0].resized(64, 96):
-                windows = np.lib.stride_tricks.sliding_window_view(picture, (16, 16), (0, 1))
+            for image in caches[0].resized(64, 96):
+                windows = np.lib.stride_tricks.sliding_window_view(image, (16, 16), (0, 1))
                 off = windows.transpose(0, 1, 3, 4, 2) / np.float32(255) - crop
                 found += np.abs(off).max(axis=(2, 3, 4)).min() < 1e-6
         assert found >= len(crops)
 
     def test_crops_reach_as_far_as_the_margin_of_inspection(self, make):
-        """The same pictures with none show no reflection."""
+        """The same images with none show no reflection."""
         none, some = (
             np.concatenate([x for _, x in drawn(make(changes).training(0, CROPS, 0, 0, 8))])
             for changes in ({"scoring.margin": 0}, {"scoring.margin": 12})
         )
-        # A picture of noise has no two equal neighbours but where it is reflected.
+        # An image of noise has no two equal neighbours but where it is reflected.
         assert not _mirrored(none).any()
         assert _mirrored(some).any()
 
     @pytest.mark.parametrize("purpose", ["training", "judged", "clean"])
-    def test_whole_pictures_have_no_margin(self, make, purpose):
+    def test_whole_images_have_no_margin(self, make, purpose):
         found = []
         for margin in (0, 12):
             batches = make({"data.sampling": "resize", "scoring.margin": margin})
@@ -147,20 +147,20 @@ class TestSampling:
 
 
 def _mirrored(x):
-    """Which pictures have two equal rows or columns side by side."""
+    """Which images have two equal rows or columns side by side."""
     rows = (x[:, 1:] == x[:, :-1]).all(axis=(2, 3)).any(axis=1)
     columns = (x[:, :, 1:] == x[:, :, :-1]).all(axis=(1, 3)).any(axis=1)
     return rows | columns
 
 
-def test_mean_colour_weighs_pictures_of_all_depths_and_sizes_alike(tmp_path, configure):
+def test_mean_colour_weighs_images_of_all_depths_and_sizes_alike(tmp_path, configure):
     colours = {np.uint8: ((255, 0, 51), (4, 4)), np.uint16: ((0, 65535, 13107), (8, 16))}
     samples = []
     for dtype, (colour, size) in colours.items():
         samples.append(Sample(tmp_path / f"{dtype.__name__}.png", "good"))
-        picture = np.full((*size, 3), colour[::-1], dtype)
-        assert cv2.imwrite(str(samples[-1].path), picture)
-    cache = PictureCache(samples)
-    assert [picture.dtype for picture in cache.pictures] == [np.uint8, np.float32]
+        image = np.full((*size, 3), colour[::-1], dtype)
+        assert cv2.imwrite(str(samples[-1].path), image)
+    cache = ImageCache(samples)
+    assert [image.dtype for image in cache.images] == [np.uint8, np.float32]
     found = Batches(cache, cache, configure()).mean_colour
     np.testing.assert_allclose(found, [0.5, 0.5, 0.2], atol=1e-6)

@@ -46,7 +46,7 @@ class TestHistory:
 
 
 def events(folder):
-    """(step, name) -> value of all event files: a float, or a decoded picture."""
+    """(step, name) -> value of all event files: a float, or a decoded image."""
     found = {}
     for path in sorted(folder.iterdir()):
         for record in tf.data.TFRecordDataset(str(path)):
@@ -54,7 +54,7 @@ def events(folder):
             for value in event.summary.value:
                 content = tf.make_ndarray(value.tensor)
                 if value.metadata.plugin_data.plugin_name == "images":
-                    # Width and height stand before the pictures.
+                    # Width and height stand before the images.
                     content = tf.io.decode_png(content[2]).numpy()
                 found[event.step, value.tag] = content
     return found
@@ -93,7 +93,7 @@ class TestTensorBoard:
         ((key, sheet),) = events(tmp_path).items()
         assert key == (7, "select")
         assert sheet.shape == (2 * 16, 3 * 24, 3)
-        # A row for each picture; the map's maximum over both is white.
+        # A row for each image; the map's maximum over both is white.
         columns = (x_hat, reconstruction, np.repeat(maps[..., None] / maps.max(), 3, axis=-1))
         for k in range(2):
             expected = 255.0 * np.concatenate([column[k] for column in columns], axis=1)

@@ -376,7 +376,7 @@ class TestWhatItLeaves:
                     found[event.step, value.tag] = tf.make_ndarray(value.tensor)
         for row in read_history(staged[0] / "history.csv", 5):
             assert found[row.step, "loss/train"] == np.float32(row.train_loss)
-            # One picture: X̂, F(X̂) and the map.
+            # One image: X̂, F(X̂) and the map.
             assert tf.io.decode_png(found[row.step, "select"][2]).shape == (24, 72, 3)
 
 

@@ -53,7 +53,7 @@ def run(request):
 
 
 def reference(reconstruction, x, x_hat, mask, equation, norm, weight):
-    """The equations and their gradients, picture by picture, in float64."""
+    """The equations and their gradients, image by image, in float64."""
     losses, gradients = [], []
     for f, clean, hat, m in zip(reconstruction, x, x_hat, mask, strict=True):
         error = f.astype(np.float64) - clean
@@ -181,7 +181,7 @@ class TestReference:
 
 class TestEmptyRegions:
     def test_add_nothing_to_value_and_gradient(self, run, rng):
-        """Four pictures: M empty, M full, a perfect F(X̂), one perfect outside M."""
+        """Four images: M empty, M full, a perfect F(X̂), one perfect outside M."""
         reconstruction, x, x_hat, mask = random_batch(rng)
         mask[0], mask[1] = 0.0, 1.0
         x_hat[0] = x[0]
@@ -260,12 +260,12 @@ class TestStructuralSimilarity:
         a, b = (rng.random((2, 20, 31, 3), np.float32) for _ in "ab")
         b[0] = 0.7 * a[0] + 0.3 * b[0]
         found = structural_similarity(tf.constant(a), tf.constant(b)).numpy()
-        for picture in range(2):
+        for image in range(2):
             for channel in range(3):
-                expected = ssim_reference(a[picture, ..., channel], b[picture, ..., channel])
-                np.testing.assert_allclose(found[picture, ..., channel], expected, atol=1e-4)
+                expected = ssim_reference(a[image, ..., channel], b[image, ..., channel])
+                np.testing.assert_allclose(found[image, ..., channel], expected, atol=1e-4)
 
-    def test_equal_pictures(self, rng):
+    def test_equal_images(self, rng):
         a = tf.constant(rng.random((1, 16, 16, 3), np.float32))
         np.testing.assert_allclose(structural_similarity(a, a), 1.0, atol=1e-6)
         flat = tf.fill((1, 16, 16, 1), 0.5)
@@ -281,7 +281,7 @@ class TestStructuralSimilarity:
         loss = objective(f, x, x_hat, mask, weight=0.3, norm="ssim")
         np.testing.assert_allclose(loss, 0.3 * outside + 0.7 * inside, rtol=1e-4)
 
-    def test_gradients_are_finite_for_flat_pictures_compiled_too(self):
+    def test_gradients_are_finite_for_flat_images_compiled_too(self):
         x = tf.fill((1, 16, 16, 3), 0.5)
         mask = tf.zeros_like(x)
 
@@ -314,7 +314,7 @@ class TestGateError:
         mask = np.repeat(rng.integers(0, 2, (3, 5, 6, 1)), 3, axis=-1).astype(np.float32)
         np.testing.assert_array_equal(gate_error(tf.constant(mask[..., :1]), mask), np.zeros(3))
 
-    def test_is_of_each_picture_by_itself(self, rng):
+    def test_is_of_each_image_by_itself(self, rng):
         gate = rng.uniform(0.01, 0.99, (3, 5, 6, 1)).astype(np.float32)
         mask = np.repeat(rng.integers(0, 2, (3, 5, 6, 1)), 3, axis=-1).astype(np.float32)
         found = gate_error(gate, mask)

@@ -1,4 +1,4 @@
-"""What a checkpoint is chosen by: normal pictures alone, always the same."""
+"""What a checkpoint is chosen by: normal images alone, always the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One compiled step: what it computes, where pictures are corrupted, in parts, and XLA."""
+"""One compiled step: what it computes, where images are corrupted, in parts, and XLA."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class TestSmallNetwork:
     def test_the_seed_and_the_step_decide_the_corruption(self, begin, x):
         found = {}
         for seed in (0, 1):
-            # The pictures alone differ: nothing is learnt, and the weights are the same.
+            # The images alone differ: nothing is learnt, and the weights are the same.
             _, model, run = begin({"training.seed": seed, "training.learning_rate": 1e-30})
             model.set_weights([np.full(v.shape, 0.1, np.float32) for v in model.weights])
             found[seed] = [float(run(tf.constant(step), x)[2]) for step in (0, 1, 0)]
@@ -132,7 +132,7 @@ class TestSmallNetwork:
 
     @pytest.mark.parametrize("shards", [2, 3])
     def test_in_parts_it_does_the_same_without_batch_statistics(self, begin, rng, shards):
-        # Three pictures in two parts are one and two; those count one and two thirds.
+        # Three images in two parts are one and two; those count one and two thirds.
         x = tf.constant(rng.random((3, 16, 16, 3)), tf.float32)
         found = []
         for count in (1, shards):
@@ -161,10 +161,10 @@ class TestSmallNetwork:
 
         losses, gradients, reconstructions = [], [], []
         for part in (slice(0, 2), slice(2, 5)):
-            pictures = (x[part], x_hat[part], mask[part], config.objective)
+            images = (x[part], x_hat[part], mask[part], config.objective)
             with tf.GradientTape() as tape:
                 output = reference(x_hat[part], training=True)
-                loss = loss_and_errors(output, *pictures)[0] * (part.stop - part.start) / 5
+                loss = loss_and_errors(output, *images)[0] * (part.stop - part.start) / 5
             losses.append(float(loss))
             gradients.append(tape.gradient(loss, reference.trainable_variables))
             reconstructions.append(output[..., :3])
@@ -190,8 +190,8 @@ class TestSmallNetwork:
 
         layer.call = counted
         batches = tf.data.Dataset.range(5).map(lambda step: (step, x))
-        for step, pictures in batches:
-            run(step, pictures)
+        for step, images in batches:
+            run(step, images)
         assert len(traces) == 1
         assert run.experimental_get_tracing_count() == 1
 
@@ -231,7 +231,7 @@ def corrupt_small(x, seed):
 
 
 class TestCorruptInPipeline:
-    def test_same_pictures_as_in_the_step(self, configure, x):
+    def test_same_images_as_in_the_step(self, configure, x):
         config = configure({"training.seed": 3, "corruption.brightness": 0.2})
         batches = tf.data.Dataset.range(4, 5).map(lambda step: (step, x))
         corrupted = corrupt_in_pipeline(batches, config)

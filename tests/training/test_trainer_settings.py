@@ -75,7 +75,7 @@ def test_it_changes_the_trained_weights(trainer, base, name, value):
     assert any(not np.allclose(changed[n], base[0][n], rtol=1e-4) for n in changed)
 
 
-def test_a_margin_changes_nothing_for_whole_pictures(trainer):
+def test_a_margin_changes_nothing_for_whole_images(trainer):
     whole = {"data.sampling": "resize"}
     (expected, _), (found, _) = (
         run(trainer({**whole, "scoring.margin": margin})) for margin in (0, 5)
@@ -141,10 +141,10 @@ def test_what_the_network_is_built_with(trainer, caches, small, monkeypatch):
     ((config, size, others),) = calls
     assert config is one.config.model
     assert (config.width, config.answer, config.context) == (0.5, "gated", 2)
-    # Of the smallest pictures: taps that these do not reach start at zero.
+    # Of the smallest images: taps that these do not reach start at zero.
     assert size == 32
     assert others["seed"] == 5
-    colour = np.mean([p.mean(axis=(0, 1)) for p in caches[0].pictures], axis=0) / 255
+    colour = np.mean([p.mean(axis=(0, 1)) for p in caches[0].images], axis=0) / 255
     np.testing.assert_allclose(others["mean_colour"], colour, rtol=1e-6)
 
 
@@ -152,7 +152,7 @@ class _Reached(Exception):
     """The trainer would begin now."""
 
 
-def test_settings_of_the_pictures_reach_the_trainer(configure, tmp_path, monkeypatch):
+def test_settings_of_the_images_reach_the_trainer(configure, tmp_path, monkeypatch):
     for k in range(20):
         assert cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((16, 16, 3), 1000, np.uint16))
     (tmp_path / "broken.png").write_bytes(b"")
@@ -179,4 +179,4 @@ def test_settings_of_the_pictures_reach_the_trainer(configure, tmp_path, monkeyp
     assert len(caches["train"].samples) + len(caches["train"].skipped) == 21 - 6 - 8
     for cache in caches.values():
         assert cache.location == "disk"
-        assert {float(level) for picture in cache.pictures for level in picture.flat} == {0.5}
+        assert {float(level) for image in cache.images for level in image.flat} == {0.5}
