@@ -373,7 +373,8 @@ def _state(folder: Path) -> list[tuple[int, int]]:
     paths = (folder, *(current(folder, name) for name in _PENDING_FILES))
     found = []
     for path in paths:
-        with contextlib.suppress(OSError):
+        # ValueError: a null byte in the name.
+        with contextlib.suppress(OSError, ValueError):
             state = path.stat()
             found.append((state.st_ino, state.st_mtime_ns if path != folder else 0))
     return found

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # rounds otherwise: here it would depend on the order of the tests. 0 is TensorFlow's default.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "0")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# Tests of signals are about those that nobody ignores; `nohup make test` would have SIGHUP so.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _SHARED_DATA = Path(os.environ.get("SSAE_TF_DATA") or ROOT.parent / "shared" / "data")
 

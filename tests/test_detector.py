@@ -451,7 +451,7 @@ def test_inspection_size_of_runs_that_resize(grey: tf.keras.Model) -> None:
     assert Detector(grey, from_dict(values)).inspection_size is None
 
 
-def test_a_image_smaller_than_min_area(make: MakeDetector) -> None:
+def test_an_image_smaller_than_min_area(make: MakeDetector) -> None:
     result = make(threshold=0.1, min_area=100).predict(np.full((5, 6, 3), 0.9, np.float32))
     assert result.is_anomalous
     assert result.mask.all()

@@ -1279,7 +1279,7 @@ def test_a_place_that_holds_something_else_is_named(
 ) -> None:
     fitted = fit()
     shutil.rmtree(root / "tile" / "train")
-    with pytest.raises(DataError, match=r"found none of them\. The images of .*run were there"):
+    with pytest.raises(DataError, match=r"to learn from\. The images of .*run were there"):
         workflow.calibrate(fitted.folder, reporter=Listener())
 
 

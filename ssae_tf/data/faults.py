@@ -13,7 +13,6 @@ import numpy as np
 
 from ssae_tf.config import DOWNSAMPLING
 from ssae_tf.data import images
-from ssae_tf.data.kinds import GOOD
 from ssae_tf.data.mvtec import Category, Sample
 from ssae_tf.data.survey import Facts
 
@@ -33,11 +32,6 @@ _MASK_SHARE = 0.6
 _DEFECT = 3
 # Pixels above which an image is large.
 _LARGE = 2_000_000
-# Formats that look like images to people, and that the package does not read.
-_OTHER_FORMATS = (
-    *(".gif", ".webp", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".pgm", ".ppm", ".pnm"),
-    *(".dng", ".raw", ".exr", ".npy"),
-)
 
 
 @dataclass(frozen=True)
@@ -70,34 +64,17 @@ def of_files(category: Category, unreadable: dict[Sample, str]) -> Iterator[Find
             "Replace or remove them; --skip-unreadable leaves them out.",
             tuple(unreadable.values()),
         )
-    left_out = sorted(_left_out(category))
-    if left_out:
-        endings = ", ".join(sorted(images.EXTENSIONS))
+    # Images without a mask have a finding of their own.
+    told = tuple(line for line in category.warnings if " without a mask, " not in line)
+    if told:
         yield Finding(
             "warning",
-            "Files left out",
-            f"{count_are(len(left_out), 'file')} not looked at: of another format than "
-            f"{endings}, or in a folder that is not part of the layout.",
-            "Convert them to PNG, or move them to train/good, validation/good, test/KIND, or into "
-            "the folder itself if it has none of these.",
-            tuple(left_out),
+            "Files and folders passed over, or taken for something else",
+            "They are not where the layout has them, or not in a format that is read.",
+            "Move them to train/good, validation/good, test/KIND or ground_truth/KIND, or away; "
+            f"convert images to one of {', '.join(sorted(images.EXTENSIONS))}.",
+            told,
         )
-
-
-def _left_out(category: Category) -> Iterator[str]:
-    """Images, by their names, below the folder that are in no part of the category."""
-    root = category.root
-    used = {sample.path for sample in (*category.train, *category.validation, *category.test)}
-    in_layout = (root / "train" / GOOD).is_dir()
-    parts = ("train", "validation", "test", "ground_truth") if in_layout else (".",)
-    for path in (path for part in parts for path in (root / part).rglob("*")):
-        inside = path.relative_to(root)
-        if any(name.startswith(".") or name == "__MACOSX" for name in inside.parts):
-            continue
-        # Masks that fit no image are told apart from these, by the category's own warnings.
-        ours = images.is_image_name(path) and inside.parts[0] != "ground_truth"
-        if path not in used and (ours or path.suffix.lower() in _OTHER_FORMATS):
-            yield inside.as_posix()
 
 
 def of_masks(category: Category, facts: Sequence[Facts]) -> Iterator[Finding]:
@@ -119,16 +96,6 @@ def of_masks(category: Category, facts: Sequence[Facts]) -> Iterator[Finding]:
             "No masks",
             "No defective image has a mask: pixel AUROC, AUPRO and pixel F1 can't be had.",
             "Put masks into ground_truth/KIND/NAME_mask.png, white where the defect is.",
-        )
-    without_mask = {str(fact.sample.path) for fact in bare}
-    strays = [text for text in category.warnings if text.partition(": ")[0] not in without_mask]
-    if strays:
-        yield Finding(
-            "warning",
-            "Masks that fit no image",
-            f"{count_are(len(strays), 'mask')} left out or shared.",
-            "Name masks ground_truth/KIND/NAME_mask.png, where test/KIND/NAME.* is the image.",
-            tuple(strays),
         )
     wrong = [fact for fact in defective if fact.mask_error]
     if wrong:

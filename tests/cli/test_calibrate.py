@@ -86,7 +86,7 @@ def test_few_images_have_no_share(invoke: Invoke, run_copy: Path) -> None:
     assert "nine in ten" not in done.err[1]
 
 
-def test_a_threshold_needs_a_image(invoke: Invoke, run_copy: Path) -> None:
+def test_a_threshold_needs_an_image(invoke: Invoke, run_copy: Path) -> None:
     before = _calibration(run_copy)
     images = json.loads((run_copy / "split.json").read_text())["calibrate"]
     left_out = [text for one in images for text in ("--without", Path(one).name)]

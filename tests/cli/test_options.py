@@ -14,7 +14,7 @@ import pytest
 from ssae_tf import config as config_module
 from ssae_tf.cli import calibrate, evaluate, fit, options, predict, preview, sample_data, summary
 from ssae_tf.config import RunConfig
-from ssae_tf.data import sample
+from ssae_tf.sample_data import sample
 
 Invoke = Callable[..., Any]
 Fits = list[dict[str, Any]]

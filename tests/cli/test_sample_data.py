@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ssae_tf.data import sample
 from ssae_tf.data.mvtec import list_categories, load_category
+from ssae_tf.sample_data import sample
 
 Invoke = Callable[..., Any]
 

@@ -125,23 +125,24 @@ def test_names_with_control_characters_are_kept(root: Path) -> None:
     assert set(group.split(" = ")) == {"train/good/000.png", f"train/good/{name}"}
 
 
+PASSED_OVER = "Files and folders passed over, or taken for something else"
+
+
 def test_files_left_out_are_named(root: Path) -> None:
-    (root / "train" / "good" / "more").mkdir()
-    write(root / "train" / "good" / "more" / "x.png", surface(1))
     (root / "test" / "photo.WEBP").touch()
     (root / "readme.txt").touch()
     (root / "train" / "good" / "Thumbs.db").touch()
     (root / "train" / "good" / "._000.png").touch()
     finding = only_finding(root)
-    assert (finding.level, finding.title) == ("warning", "Files left out")
-    assert finding.names == ("test/photo.WEBP", "train/good/more/x.png")
+    assert (finding.level, finding.title) == ("warning", PASSED_OVER)
+    assert finding.names == (f"{root / 'test'}: 1 image left out, expected in test/<kind>/.",)
 
 
 def test_a_plain_folder_does_not_look_into_folders(root: Path) -> None:
     plain = root / "train" / "good"
     write(plain / "more" / "x.png", surface(1))
     titles = [finding.title for finding in look(plain).findings]
-    assert titles == ["Files left out", "Few images for the threshold", "No test set"]
+    assert titles == [PASSED_OVER, "Few images for the threshold", "No test set"]
 
 
 # What is done to the masks of a clean folder, and the finding with its level and names.
@@ -180,7 +181,7 @@ def test_masks_of_another_size_are_errors(root: Path) -> None:
 def test_masks_without_image(root: Path) -> None:
     write(root / "ground_truth/dent/999_mask.png", np.full((SIDE, SIDE), 255, np.uint8))
     finding = only_finding(root)
-    assert (finding.level, finding.title) == ("warning", "Masks that fit no image")
+    assert (finding.level, finding.title) == ("warning", PASSED_OVER)
     assert "999_mask.png" in finding.names[0]
 
 

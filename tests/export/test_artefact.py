@@ -249,7 +249,7 @@ def test_failed_artefacts_are_refused(copy: Path) -> None:
     assert Artefact.load(copy, even_failed=True).predict(image).path == ""
 
 
-def test_a_image_of_another_size(copy: Path) -> None:
+def test_an_image_of_another_size(copy: Path) -> None:
     inputs = json.loads((copy / "metadata.json").read_text())["inputs"]
     _change(copy, inputs=inputs | {"image_size": [16, 24]})
     artefact = Artefact.load(copy)

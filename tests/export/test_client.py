@@ -115,7 +115,7 @@ def test_refusals(client: Client, addresses: dict[str, str], tmp_path: Path) -> 
         other.predict(np.zeros((8, 8, 3), np.uint8))
     other.close()
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(DataError, match=r"broken\.png: the PNG is truncated"):
+    with pytest.raises(DataError, match=r"broken\.png: the PNG has a damaged header"):
         client.predict(tmp_path / "broken.png", as_file=True)
     with pytest.raises(DataError, match="Expected a path beside as_file"):
         client.predict(np.zeros((8, 8, 3), np.uint8), as_file=True)

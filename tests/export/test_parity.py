@@ -198,7 +198,7 @@ def _save(model: Any, folder: Path, **metadata: Any) -> None:
     seal(folder)
 
 
-def test_an_artefact_that_fails_on_a_image(onnx_copy: Path, trained: Detector) -> None:
+def test_an_artefact_that_fails_on_an_image(onnx_copy: Path, trained: Detector) -> None:
     broken = [Case("wrong channels", np.zeros((8, 8, 4), np.float32))]
     parity = _compare(trained, onnx_copy, broken, 1.0)
     assert not parity.passed

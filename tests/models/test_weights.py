@@ -183,7 +183,7 @@ def test_a_failed_write_leaves_the_old_file(model, path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(np, "savez", fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(RunError, match="no space left"):
         save_weights(model, path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]

@@ -284,12 +284,12 @@ def test_overwrite_trains_only_what_differs(
     go: Go, make_plan: MakePlan, machine: Machine, out: Path, config: RunConfig
 ) -> None:
     go(make_plan())
-    (out / "ssae" / "tile" / "leftover").write_text("")
+    (out / "ssae" / "tile" / "sheets" / "leftover.png").write_text("")
     machine.trained.clear()
     # The plain autoencoder has a norm of its own.
     go(make_plan(config_module.override(config, {"objective.norm": "l2"})), overwrite=True)
     assert _trained(machine) == ["ssae/tile", "ssae/slate"]
-    assert not (out / "ssae" / "tile" / "leftover").exists()
+    assert not (out / "ssae" / "tile" / "sheets" / "leftover.png").exists()
 
 
 def test_one_failure_costs_no_other(
@@ -339,7 +339,7 @@ def test_a_category_that_can_not_be_measured(
     assert machine.trained == [("ssae/slate", 10, False), ("ae-l2/slate", 10, False)]
 
 
-def test_a_image_that_can_not_be_read(
+def test_an_image_that_can_not_be_read(
     go: Go, make_plan: MakePlan, machine: Machine, root: Path
 ) -> None:
     next((root / "tile" / "train" / "good").iterdir()).write_bytes(b"no image")

@@ -13,7 +13,7 @@ SCRIPT = """
 import json, dataclasses, sys
 import tensorflow as tf
 from ssae_tf.config import TrainingConfig
-from ssae_tf.training import threads
+from ssae_tf.runtime import threads
 apart = TrainingConfig()
 found = {"before": [threads.side_by_side(), threads.shards(apart, 8)]}
 if "late" in sys.argv:

@@ -8,8 +8,8 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
-from ssae_tf.data import sample as sample_module
 from ssae_tf.errors import ConfigError, DataError
+from ssae_tf.sample_data import sample as sample_module
 from ssae_tf.sample_data.defects import DEFECTS
 from ssae_tf.sample_data.sample import CATEGORIES, GOOD, Sample, draw_sample, write_sample_data
 from ssae_tf.sample_data.textures import Tile, Weave, illumination, smooth_noise
