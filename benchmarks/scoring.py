@@ -122,7 +122,7 @@ def main() -> None:
     for images in arguments.images:
         command = [sys.executable, *sys.argv, "--evaluate", str(images)]
         subprocess.run(command, check=True)
-        row = {"images": images, **read_json(folder / "evaluated.json")}
+        row = {"pictures": images, **read_json(folder / "evaluated.json")}
         rows.append(row)
         print(
             f"| {images} | {row['seconds']:.1f} | {row['mib']:.0f} | {row['mib_of_maps']:.0f} |",

@@ -88,6 +88,11 @@ class Calibration:
             )
         promised = None
         if found.false_alarms is not None:
+            if found.false_alarms.images != len(found.scores):
+                raise RunError(
+                    f"{path}: expected a promise from as many images as there are scores, "
+                    f"{len(found.scores)}. Received: {found.false_alarms.images}."
+                )
             promised = FalseAlarmRate(found.false_alarms.images, found.false_alarms.rank)
         return cls(found.threshold, found.min_area, tuple(found.scores), promised)
 

@@ -11,7 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from ssae_tf.errors import InputError, RunError
 from ssae_tf.runtime.files import read_json
@@ -71,6 +78,12 @@ class FalseAlarms(BaseModel):
     expected: Share
     bound: Share
     confidence: Share
+
+    @model_validator(mode="after")
+    def _has_the_rank(self) -> FalseAlarms:
+        if self.rank > self.images:
+            raise ValueError("expected a rank among the images")
+        return self
 
 
 class CalibrationFile(BaseModel):

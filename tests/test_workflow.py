@@ -198,6 +198,7 @@ def test_the_threshold_is_the_highest_score_of_the_calibration_images(
         "min_area",
         "threshold",
         "n_calibration",
+        "false_alarms",
         "scores",
     }
     assert calibration["n_calibration"] == len(calibration["scores"]) == len(names) == 3

@@ -83,13 +83,21 @@ def refused(call: Callable[[], Any], what: Counter[str]) -> Any:
 
 def _calibration(path: Path) -> None:
     found, values = Calibration.read(path), json.loads(path.read_text())
-    assert set(values) == {"schema_version", "min_area", "threshold", "n_calibration", "scores"}
+    needed = {"schema_version", "min_area", "threshold", "n_calibration", "scores"}
+    assert set(values) in (needed, {*needed, "false_alarms"})
     assert is_number(values["threshold"])
     assert type(values["min_area"]) is int
     assert values["min_area"] >= 1
     assert all(is_number(score, -math.inf) for score in values["scores"])
     assert (found.threshold, found.min_area) == (float(values["threshold"]), values["min_area"])
     assert list(found.scores) == [float(score) for score in values["scores"]]
+    promised = values.get("false_alarms")
+    assert (found.false_alarms is None) == (promised is None)
+    if found.false_alarms is not None:
+        assert (found.false_alarms.images, found.false_alarms.rank) == (
+            promised["images"],
+            promised["rank"],
+        )
 
 
 def _split(path: Path) -> None:

@@ -120,8 +120,8 @@ def test_without_a_builder_there_is_onnx(
     assert done.missing.endswith(
         "; tensorrt can't be imported. On the GPU host, `pip install 'ssae-tf[trt]'` and this "
         f"command again, or `trtexec --onnx={folder / 'model.onnx'} "
-        f"--saveEngine={folder / 'model.engine'} --minShapes=image:1x32x32x3 "
-        "--optShapes=image:1x64x64x3 --maxShapes=image:4x64x64x3`."
+        f"--saveEngine={folder / 'model.engine'} --minShapes=picture:1x32x32x3 "
+        "--optShapes=picture:1x64x64x3 --maxShapes=picture:4x64x64x3`."
     )
     artefact = Artefact.load(folder)
     assert artefact.metadata["runtime"] == "onnxruntime"
