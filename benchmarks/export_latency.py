@@ -32,10 +32,10 @@ from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import export
 from ssae_tf.export.make import Request
 from ssae_tf.export.names import IS_ANOMALOUS
+from ssae_tf.files import read_json
+from ssae_tf.progress import Reporter
 from ssae_tf.run_data import run_split
 from ssae_tf.run_folder import ENVIRONMENT_FILE, PARITY_FILE
-from ssae_tf.runtime.files import read_json
-from ssae_tf.runtime.progress import Reporter
 from ssae_tf.scoring.anomaly_map import inspect
 
 FORMATS = (

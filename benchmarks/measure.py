@@ -94,7 +94,7 @@ def write_result(path: Path | None, content: Mapping[str, Any], **places: object
     """
     if path is None:
         return
-    from ssae_tf.runtime.files import write_json
+    from ssae_tf.files import write_json
     from ssae_tf.runtime.machine import machine
 
     command = " ".join(["python", *sys.argv])

@@ -25,9 +25,9 @@ from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import read_sample_mask
 from ssae_tf.detector import Detector
 from ssae_tf.evaluation.protocol import Evaluation, ImageResult
+from ssae_tf.files import read_json, write_json
 from ssae_tf.result import judged
 from ssae_tf.run_data import run_split
-from ssae_tf.runtime.files import read_json, write_json
 from ssae_tf.scoring.threshold import image_score
 
 # Test images that maps are made of: every so many of the category.

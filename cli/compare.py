@@ -49,8 +49,8 @@ def _read(folder: Path) -> Run:
     """
     from ssae_tf.errors import RunError
     from ssae_tf.evaluation.comparison import Run
+    from ssae_tf.files import read_json
     from ssae_tf.run_folder import CALIBRATION_FILE, CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE
-    from ssae_tf.runtime.files import read_json
 
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run folder.")

@@ -10,7 +10,7 @@ import click
 from ssae_tf.cli import options
 
 if TYPE_CHECKING:
-    from ssae_tf.runtime.progress import Reporter
+    from ssae_tf.progress import Reporter
 
 
 @click.command("evaluate", epilog="Example: ssae-tf evaluate runs/tile --json > metrics.json")
@@ -93,8 +93,8 @@ def _ablate(
     """`--ablation`; the arguments are those of the command."""
     from ssae_tf.ablation import ablate
     from ssae_tf.evaluation.tables import ablation_table
+    from ssae_tf.files import write_json
     from ssae_tf.run_folder import ABLATION_FILE
-    from ssae_tf.runtime.files import write_json
 
     rows = ablate(folder, data=data, category=category, reporter=report)
     if out is not None:

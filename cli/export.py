@@ -13,7 +13,7 @@ from ssae_tf.export.formats import FORMATS
 
 if TYPE_CHECKING:
     from ssae_tf.export.build import Exported
-    from ssae_tf.runtime.progress import Reporter
+    from ssae_tf.progress import Reporter
 
 _PRECISIONS = list(dict.fromkeys(name for one in FORMATS.values() for name in one.precisions))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ssae_tf.config import RunConfig
-    from ssae_tf.runtime.progress import Reporter
+    from ssae_tf.progress import Reporter
 
 DATA_VARIABLE = "SSAE_TF_DATA"
 
@@ -36,7 +36,7 @@ data = click.option(
 
 def reporter(quiet: bool) -> Reporter:
     """Where a command's progress goes: stderr, unless `quiet`."""
-    from ssae_tf.runtime.progress import Reporter
+    from ssae_tf.progress import Reporter
 
     return Reporter(quiet=quiet)
 

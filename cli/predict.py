@@ -260,7 +260,7 @@ def _write(result: Result, folder: Path, name: str) -> None:
 
     from ssae_tf.data.images import write_png
     from ssae_tf.evaluation.sheets import heatmap, overlay
-    from ssae_tf.runtime.files import atomic
+    from ssae_tf.files import atomic
 
     # Twice the threshold is the brightest colour, so that images can be compared by eye.
     write_png(folder / f"{name}_map.png", heatmap(result.anomaly_map, 0.0, 2.0 * result.threshold))

@@ -23,9 +23,9 @@ from ssae_tf.export.names import (
     PIXELS,
     RECONSTRUCTION,
 )
+from ssae_tf.files import read_json
 from ssae_tf.result import Result, as_unit, judged
 from ssae_tf.run_folder import METADATA_FILE, PARITY_FILE, SUMS_FILE
-from ssae_tf.runtime.files import read_json
 from ssae_tf.schemas import check
 from ssae_tf.scoring.threshold import float32_below
 

@@ -25,6 +25,8 @@ from ssae_tf.export.manifest import file_hashes, write_sums
 from ssae_tf.export.metadata import SCHEMA_VERSION
 from ssae_tf.export.parity import Parity, cases, compare
 from ssae_tf.export.place import choose_place, put, working_folder
+from ssae_tf.files import write_json
+from ssae_tf.progress import Reporter, duration
 from ssae_tf.run_folder import (
     ARTEFACT_KIND,
     CALIBRATION_FILE,
@@ -34,8 +36,6 @@ from ssae_tf.run_folder import (
     WEIGHTING_FILE,
     WEIGHTS_FILE,
 )
-from ssae_tf.runtime.files import write_json
-from ssae_tf.runtime.progress import Reporter, duration
 
 
 @dataclasses.dataclass(frozen=True)

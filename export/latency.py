@@ -19,9 +19,9 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.ops.resampling import pad_reflect
+from ssae_tf.progress import Reporter
 from ssae_tf.result import judged
 from ssae_tf.runtime.machine import machine
-from ssae_tf.runtime.progress import Reporter
 from ssae_tf.sample_data.sample import draw_sample
 from ssae_tf.scoring.anomaly_map import inspect
 

@@ -18,7 +18,7 @@ from ssae_tf.export.formats import FORMATS, Format
 from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
 from ssae_tf.export.serving import Serving, network_of
 from ssae_tf.export.tflite import SIGNATURES as TFLITE_SIGNATURES
-from ssae_tf.runtime.progress import Reporter
+from ssae_tf.progress import Reporter
 
 # Of an engine's default profile.
 _SMALLEST_SIDE, _LARGEST_BATCH = 32, 4

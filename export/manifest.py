@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ssae_tf.errors import RunError
+from ssae_tf.files import write_text
 from ssae_tf.run_folder import SUMS_FILE
-from ssae_tf.runtime.files import write_text
 from ssae_tf.schemas import is_inside
 
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")

@@ -21,8 +21,8 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.names import ANOMALY_MAP, ENCODED, IS_ANOMALOUS, PIXELS, SCORE_BOUND
+from ssae_tf.progress import Reporter
 from ssae_tf.result import judged
-from ssae_tf.runtime.progress import Reporter
 
 SCHEMA_VERSION = 1
 # Of the first so many images a corrupted copy is compared too, and both at the other size.

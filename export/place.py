@@ -15,6 +15,13 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
 from ssae_tf.export.artefact import versions_in
 from ssae_tf.export.formats import FORMATS
+from ssae_tf.files import (
+    check_can_be_made,
+    check_can_be_replaced,
+    open_to_others,
+    put_in_place,
+    remove_files,
+)
 from ssae_tf.run_folder import (
     MARK_FILE,
     Mark,
@@ -24,13 +31,6 @@ from ssae_tf.run_folder import (
     is_unused,
     read_mark,
     write_mark,
-)
-from ssae_tf.runtime.files import (
-    check_can_be_made,
-    check_can_be_replaced,
-    open_to_others,
-    put_in_place,
-    remove_files,
 )
 from ssae_tf.runtime.lock import LOCK_FILE, locked
 

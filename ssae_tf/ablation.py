@@ -28,9 +28,9 @@ from ssae_tf.models.gated import Blend
 from ssae_tf.models.keras_defaults import keras_defaults
 from ssae_tf.models.weights import save_weights
 from ssae_tf.preparation import decoded
+from ssae_tf.progress import Reporter
 from ssae_tf.run_data import run_split, tested_category
 from ssae_tf.run_folder import WEIGHTS_FILE
-from ssae_tf.runtime.progress import Reporter
 from ssae_tf.training.loop import Trainer
 
 FIGURES = (

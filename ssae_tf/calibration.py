@@ -15,7 +15,7 @@ from ssae_tf.data.per_image import of_images, warn_of_skipped
 from ssae_tf.data.split import Split
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.errors import ConfigError, DataError
-from ssae_tf.runtime.progress import Reporter
+from ssae_tf.progress import Reporter
 from ssae_tf.scoring.conformal import FalseAlarmRate, no_promise, rank_for
 from ssae_tf.scoring.residual_normalization import location_weights
 from ssae_tf.scoring.threshold import calibrate as threshold_of

@@ -14,6 +14,7 @@ from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import resize
 from ssae_tf.errors import ConfigError, RunError
+from ssae_tf.files import as_json, atomic, write_json, write_text
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
 from ssae_tf.ops.resampling import next_multiple
@@ -28,7 +29,6 @@ from ssae_tf.run_folder import (
     read_whole,
     write_together,
 )
-from ssae_tf.runtime.files import as_json, atomic, write_json, write_text
 from ssae_tf.schemas import CalibrationFile, check_rule, read
 from ssae_tf.scoring.anomaly_map import inspect, respond
 from ssae_tf.scoring.conformal import FalseAlarmRate

@@ -16,8 +16,8 @@ from ssae_tf.data.mvtec import Category, Sample, read_sample_mask
 from ssae_tf.data.per_image import each, warn_of_skipped
 from ssae_tf.data.split import Split, split_normal
 from ssae_tf.errors import DataError
+from ssae_tf.progress import Reporter
 from ssae_tf.run_data import told
-from ssae_tf.runtime.progress import Reporter
 
 # From how many warnings about a folder on a look at the whole of it helps more.
 _MANY_WARNINGS = 4

@@ -15,8 +15,8 @@ from ssae_tf.data.mvtec import load_category
 from ssae_tf.data.pipeline import CropSampler
 from ssae_tf.evaluation.sheets import write_grid
 from ssae_tf.preparation import decoded
+from ssae_tf.progress import Reporter
 from ssae_tf.run_data import told
-from ssae_tf.runtime.progress import Reporter
 from ssae_tf.training.step import corruption_seed
 
 

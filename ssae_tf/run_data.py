@@ -12,8 +12,8 @@ from ssae_tf.data.kinds import GOOD
 from ssae_tf.data.mvtec import Category, Sample, load_category
 from ssae_tf.data.split import Split, data_hash
 from ssae_tf.errors import DataError, RunError
+from ssae_tf.progress import Reporter
 from ssae_tf.run_folder import ENVIRONMENT_FILE, SPLIT_FILE
-from ssae_tf.runtime.progress import Reporter
 from ssae_tf.schemas import EnvironmentFile, SplitFile, read
 
 

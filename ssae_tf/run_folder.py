@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ssae_tf.errors import RunError, SsaeError, WriteError
-from ssae_tf.runtime.files import (
+from ssae_tf.files import (
     flush,
     is_temporary_of,
     not_written,

@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ssae_tf.errors import RunError
+from ssae_tf.files import (
+    check_can_be_made,
+    check_can_be_replaced,
+    not_written,
+    put_in_place,
+)
 from ssae_tf.run_folder import (
     CALIBRATION_FILE,
     CHECKPOINTS_FOLDER,
@@ -27,12 +33,6 @@ from ssae_tf.run_folder import (
     repair,
     write_mark,
     writing,
-)
-from ssae_tf.runtime.files import (
-    check_can_be_made,
-    check_can_be_replaced,
-    not_written,
-    put_in_place,
 )
 from ssae_tf.runtime.lock import LOCK_FILE
 

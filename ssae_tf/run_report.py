@@ -18,6 +18,8 @@ from ssae_tf.evaluation.gallery import LIMITS, Gallery
 from ssae_tf.evaluation.protocol import ImageResult
 from ssae_tf.evaluation.report import Calibrated, Measured, Report, write_report
 from ssae_tf.evaluation.verdicts import verdicts_csv
+from ssae_tf.files import read_json, write_text
+from ssae_tf.progress import Reporter
 from ssae_tf.run_folder import (
     ABLATION_FILE,
     ENVIRONMENT_FILE,
@@ -25,8 +27,6 @@ from ssae_tf.run_folder import (
     SPLIT_FILE,
     VERDICTS_FILE,
 )
-from ssae_tf.runtime.files import read_json, write_text
-from ssae_tf.runtime.progress import Reporter
 
 # Inspected again, maybe under another TensorFlow, an image has its score but for rounding.
 _SAME_SCORE = 0.01

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from ssae_tf.errors import InputError, RunError
-from ssae_tf.runtime.files import read_json
+from ssae_tf.files import read_json
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 

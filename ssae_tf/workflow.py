@@ -23,8 +23,10 @@ from ssae_tf.data.split import data_hash, split_names
 from ssae_tf.detector import Detector, load_network, run_config
 from ssae_tf.errors import InputError, RunError, WriteError
 from ssae_tf.evaluation.run import check_test_set, evaluate_detector
+from ssae_tf.files import not_written, read_json, write_json, write_text
 from ssae_tf.models.weights import save_weights
 from ssae_tf.preparation import Prepared, prepare
+from ssae_tf.progress import Reporter, duration
 from ssae_tf.run_data import (
     calibration_samples,
     category_at,
@@ -48,9 +50,7 @@ from ssae_tf.run_folder import (
 )
 from ssae_tf.run_making import Begun, begun, finish, taken_up
 from ssae_tf.run_report import write_results
-from ssae_tf.runtime.files import not_written, read_json, write_json, write_text
 from ssae_tf.runtime.machine import machine
-from ssae_tf.runtime.progress import Reporter, duration
 from ssae_tf.training.loop import Trainer, TrainingInterrupted
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ssae_tf import detector, workflow
 from ssae_tf.evaluation import run as evaluation_run
-from ssae_tf.runtime.progress import Reporter
+from ssae_tf.progress import Reporter
 
 
 class Listener(Reporter):

@@ -54,16 +54,16 @@ RULES = {
     "ssae_tf._version": Rule(_ours(), frozenset()),
     "ssae_tf.errors": Rule(_ours(), frozenset()),
     "ssae_tf.config": Rule(_ours(), frozenset({"pydantic"})),
-    "ssae_tf.runtime.files": Rule(_ours(), frozenset()),
+    "ssae_tf.files": Rule(_ours(), frozenset()),
     "ssae_tf.runtime.lock": Rule(_ours(), frozenset()),
-    "ssae_tf.run_folder": Rule(_ours("runtime.files", "runtime.lock"), frozenset()),
-    "ssae_tf.run_making": Rule(_ours("runtime.files", "runtime.lock", "run_folder"), frozenset()),
+    "ssae_tf.run_folder": Rule(_ours("files", "runtime.lock"), frozenset()),
+    "ssae_tf.run_making": Rule(_ours("files", "runtime.lock", "run_folder"), frozenset()),
     "ssae_tf.runtime.signals": Rule(_ours(), frozenset()),
     "ssae_tf.runtime.machine": Rule(_ours(), frozenset({"tensorflow"})),
-    "ssae_tf.runtime.progress": Rule(_ours("runtime.streams"), frozenset({"rich"})),
+    "ssae_tf.progress": Rule(_ours("runtime.streams"), frozenset({"rich"})),
     # A client of a server needs no TensorFlow.
     "ssae_tf.result": Rule(_ours("data.images", "schemas", "scoring.threshold"), ARRAYS),
-    "ssae_tf.schemas": Rule(_ours("runtime.files"), frozenset({"pydantic"})),
+    "ssae_tf.schemas": Rule(_ours("files"), frozenset({"pydantic"})),
     "ssae_tf.runtime.streams": Rule(_ours(), frozenset()),
     "ssae_tf.ops": Rule(_ours(), TENSORS),
     "ssae_tf.corruption": Rule(_ours("ops"), TENSORS),
@@ -73,7 +73,7 @@ RULES = {
     "ssae_tf.scoring.threshold": Rule(_ours(), ARRAYS),
     "ssae_tf.evaluation.metrics": Rule(_ours("scoring.threshold"), ARRAYS),
     "ssae_tf.evaluation.report": Rule(
-        _ours("scoring.conformal", "evaluation", "runtime.files"), ARRAYS | {"jinja2"}
+        _ours("scoring.conformal", "evaluation", "files"), ARRAYS | {"jinja2"}
     ),
     "ssae_tf.evaluation.projection": Rule(_ours("corruption"), TENSORS | ARRAYS),
     "ssae_tf.training": Rule(
@@ -83,7 +83,9 @@ RULES = {
             "models",
             "scoring",
             "evaluation.metrics",
+            "files",
             "ops",
+            "progress",
             "run_folder",
             "runtime",
         )
@@ -99,8 +101,8 @@ RULES = {
             "runtime.threads",
             "workflow",
             "evaluation",
-            "runtime.files",
-            "runtime.progress",
+            "files",
+            "progress",
             "run_folder",
             "runtime.signals",
             "runtime.streams",

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ssae_tf import run_folder
+from ssae_tf import files, run_folder
 from ssae_tf.errors import RunError
+from ssae_tf.files import write_json, write_text
 from ssae_tf.run_folder import (
     Mark,
     beside,
@@ -25,8 +26,6 @@ from ssae_tf.run_folder import (
     writing,
 )
 from ssae_tf.run_making import Begun, begun, finish, taken_up
-from ssae_tf.runtime import files
-from ssae_tf.runtime.files import write_json, write_text
 from ssae_tf.runtime.lock import locked
 
 REQUEST = {"data": "/data", "category": None, "minutes": None, "config": {}}

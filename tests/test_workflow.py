@@ -35,10 +35,10 @@ from ssae_tf.data.split import Split
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.evaluation import run as evaluation_run
+from ssae_tf.files import not_written
+from ssae_tf.progress import Reporter
 from ssae_tf.run_data import run_split
 from ssae_tf.run_folder import writing
-from ssae_tf.runtime.files import not_written
-from ssae_tf.runtime.progress import Reporter
 from ssae_tf.scoring.conformal import FalseAlarmRate
 from ssae_tf.scoring.residual_normalization import location_weights
 from ssae_tf.scoring.threshold import default_min_area

@@ -11,8 +11,8 @@ from ssae_tf.config import DataConfig
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.errors import DataError
+from ssae_tf.progress import Reporter, Task
 from ssae_tf.runtime.parallel import ahead
-from ssae_tf.runtime.progress import Reporter, Task
 from ssae_tf.runtime.threads import side_by_side
 
 _T = TypeVar("_T")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssae_tf.evaluation.page import figure, flat, render
-from ssae_tf.runtime.files import write_text
+from ssae_tf.files import write_text
 
 FIGURES = (
     "image_auroc",

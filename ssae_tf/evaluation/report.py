@@ -23,7 +23,7 @@ from ssae_tf.evaluation.metrics import AUPRO_FPR_LIMIT
 from ssae_tf.evaluation.page import figure, flat, render
 from ssae_tf.evaluation.protocol import GOOD, Verdict
 from ssae_tf.evaluation.tables import MISSING
-from ssae_tf.runtime.files import write_text
+from ssae_tf.files import write_text
 from ssae_tf.scoring.conformal import CONFIDENCE, FalseAlarmRate, no_promise
 
 _CHART = 200

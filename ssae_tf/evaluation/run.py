@@ -16,12 +16,12 @@ from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, ImageResult, Verdict
 from ssae_tf.evaluation.report import Measured
 from ssae_tf.evaluation.sheets import SheetRow, pick_rows, write_sheet
+from ssae_tf.files import write_json
+from ssae_tf.progress import Reporter
 from ssae_tf.result import Result
 from ssae_tf.run_data import told
 from ssae_tf.run_folder import METRICS_FILE, SHEETS_FOLDER
 from ssae_tf.run_report import gallery_for, write_results
-from ssae_tf.runtime.files import write_json
-from ssae_tf.runtime.progress import Reporter
 
 _PROJECTION_IMAGES = 40
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.errors import RunError, one_line
-from ssae_tf.runtime.files import atomic
+from ssae_tf.files import atomic
 
 
 def named_variables(model: tf.keras.Model) -> dict[str, tf.Variable]:

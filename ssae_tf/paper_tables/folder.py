@@ -16,10 +16,10 @@ from ssae_tf.config import RunConfig, Stage
 from ssae_tf.data.mvtec import Category
 from ssae_tf.data.split import data_hash
 from ssae_tf.errors import RunError, SsaeError
+from ssae_tf.files import read_json
 from ssae_tf.paper_tables.methods import Method
 from ssae_tf.paper_tables.results import Budget
 from ssae_tf.run_folder import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, has_checkpoint
-from ssae_tf.runtime.files import read_json
 
 RECORD_FILE = "benchmark.json"
 

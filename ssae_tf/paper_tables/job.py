@@ -21,7 +21,7 @@ from typing import Any
 from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
 from ssae_tf.errors import SsaeError, one_line
-from ssae_tf.runtime.progress import Reporter
+from ssae_tf.progress import Reporter
 from ssae_tf.runtime.signals import noticed
 from ssae_tf.runtime.streams import stderr_held_back
 

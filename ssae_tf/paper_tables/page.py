@@ -15,10 +15,10 @@ from urllib.parse import quote
 import jinja2
 
 from ssae_tf._version import __version__
+from ssae_tf.files import write_text
 from ssae_tf.paper_tables.notes import missing, remarks, sources
 from ssae_tf.paper_tables.results import Results
 from ssae_tf.paper_tables.tables import FAILED, Table, all_tables
-from ssae_tf.runtime.files import write_text
 
 PAGE_FILE = "index.html"
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ssae_tf.data.mvtec import Category, load_category
 from ssae_tf.errors import DataError, RunError, SsaeError
+from ssae_tf.files import read_json, write_json
 from ssae_tf.paper_tables import folder as folder_module
 from ssae_tf.paper_tables.folder import RECORD_FILE, State, run_folder
 from ssae_tf.paper_tables.job import Job, UnforeseenError, do, do_apart
@@ -22,9 +23,8 @@ from ssae_tf.paper_tables.page import write_page
 from ssae_tf.paper_tables.plan import Plan
 from ssae_tf.paper_tables.results import Budget, Outcome, Results
 from ssae_tf.paper_tables.writing import write_tables
+from ssae_tf.progress import Reporter
 from ssae_tf.run_folder import CONFIG_FILE, METRICS_FILE, SHEETS_FOLDER
-from ssae_tf.runtime.files import read_json, write_json
-from ssae_tf.runtime.progress import Reporter
 from ssae_tf.training.loop import TrainingInterrupted
 
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ssae_tf.files import write_text
 from ssae_tf.paper_tables import published
 from ssae_tf.paper_tables.notes import missing, remarks, sources
 from ssae_tf.paper_tables.published import Values
@@ -23,7 +24,6 @@ from ssae_tf.paper_tables.tables import (
     more_table,
     paper_table,
 )
-from ssae_tf.runtime.files import write_text
 
 
 def markdown(results: Results, *, with_sources: bool = True) -> str:

@@ -1,1 +1,1 @@
-"""What has nothing to do with images: progress, files, threads, streams."""
+"""What has nothing to do with images: locks, signals, streams, threads, the machine."""

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.errors import RunError, one_line
-from ssae_tf.runtime.files import atomic
+from ssae_tf.files import atomic
 
 
 @dataclasses.dataclass(frozen=True)

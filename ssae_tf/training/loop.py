@@ -23,6 +23,7 @@ from ssae_tf.models.answer import answer
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.keras_defaults import keras_defaults
 from ssae_tf.models.weights import load_weights, save_weights
+from ssae_tf.progress import Reporter, Task
 from ssae_tf.run_folder import (
     BEST_FILE,
     CHECKPOINTS_FOLDER,
@@ -30,7 +31,6 @@ from ssae_tf.run_folder import (
     LOGS_FOLDER,
     STATE_FILE,
 )
-from ssae_tf.runtime.progress import Reporter, Task
 from ssae_tf.runtime.signals import noticed
 from ssae_tf.runtime.threads import shards
 from ssae_tf.scoring.anomaly_map import anomaly_map

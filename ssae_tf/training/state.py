@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.errors import RunError
+from ssae_tf.files import atomic
 from ssae_tf.models.weights import assign, load_arrays, named_variables, save_arrays
-from ssae_tf.runtime.files import atomic
 
 
 @dataclasses.dataclass(frozen=True)

@@ -302,6 +302,6 @@ def test_quiet(
     invoke: Invoke, run_folder: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A line is due after every image.
-    monkeypatch.setattr("ssae_tf.runtime.progress._LINE_INTERVAL", 0.0)
+    monkeypatch.setattr("ssae_tf.progress._LINE_INTERVAL", 0.0)
     assert invoke("predict", run_folder, images / "a.png").err[0].startswith("Inspecting: 1/1")
     assert invoke("predict", run_folder, images / "a.png", "--quiet").err == []

@@ -14,9 +14,9 @@ from ssae_tf import detector as detector_module
 from ssae_tf.config import RunConfig
 from ssae_tf.data.split import split_normal
 from ssae_tf.detector import Calibration, Detector
+from ssae_tf.files import atomic, write_json, write_text
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
 from ssae_tf.preparation import Prepared
-from ssae_tf.runtime.files import atomic, write_json, write_text
 
 
 def network(config: RunConfig, weights: Path | None = None) -> tf.keras.Model:

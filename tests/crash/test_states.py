@@ -20,14 +20,13 @@ from crash.quick import network, seed_of
 from crash.quick import put as put_quick
 from crash.walk import State, some, states, write
 from ssae_tf import config as config_module
-from ssae_tf import workflow
+from ssae_tf import files, workflow
 from ssae_tf.config import from_dict
 from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
 from ssae_tf.export.artefact import find
 from ssae_tf.export.place import choose_place, put, working_folder
-from ssae_tf.runtime import files
-from ssae_tf.runtime.files import write_json
+from ssae_tf.files import write_json
 from stand_ins import Listener
 
 EVERY = 1 if os.environ.get("SSAE_TF_CRASH") == "all" else 7

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ssae_tf.runtime import files
+from ssae_tf import files
 
 # Relative path -> content; None for a folder.
 State = dict[str, bytes | None]

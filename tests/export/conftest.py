@@ -18,8 +18,8 @@ from ssae_tf.export.formats import FORMATS
 from ssae_tf.export.make import Maker, Request
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.blocks import BatchNormalization
+from ssae_tf.progress import Reporter
 from ssae_tf.run_data import run_split
-from ssae_tf.runtime.progress import Reporter
 from stand_ins import randomize
 
 Make = Callable[..., Exported]

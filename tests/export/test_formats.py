@@ -29,7 +29,7 @@ from ssae_tf.export.names import (
     WITH_THRESHOLD,
 )
 from ssae_tf.export.serving import Serving, float32_below, network_of
-from ssae_tf.runtime.progress import Reporter
+from ssae_tf.progress import Reporter
 
 # Format, precision, largest difference of the map; what rounds is below.
 EXPORTED = [

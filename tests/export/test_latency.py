@@ -16,7 +16,7 @@ from ssae_tf.errors import DataError
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import Exported
 from ssae_tf.export.latency import latency_table, measure
-from ssae_tf.runtime.progress import Reporter
+from ssae_tf.progress import Reporter
 
 QUIET = Reporter(quiet=True)
 

@@ -21,7 +21,7 @@ from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import Exported, export
 from ssae_tf.export.make import Request
 from ssae_tf.export.parity import Case, Parity, cases, compare
-from ssae_tf.runtime.progress import Reporter
+from ssae_tf.progress import Reporter
 
 Make = Callable[..., Exported]
 QUIET = Reporter(quiet=True)

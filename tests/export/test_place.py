@@ -226,7 +226,7 @@ def test_names_are_exchanged_or_renamed_twice(
 ) -> None:
     for can_exchange in (True, False):
         if not can_exchange:
-            monkeypatch.setattr("ssae_tf.runtime.files.exchange", lambda *_: False)
+            monkeypatch.setattr("ssae_tf.files.exchange", lambda *_: False)
         place = _artefact(tmp_path / str(can_exchange), "before")
         with working_folder(place) as scratch:
             put(_artefact(scratch / "artefact", "after"), place)

@@ -19,7 +19,7 @@ from ssae_tf.config import RunConfig
 from ssae_tf.errors import SsaeError
 from ssae_tf.paper_tables import job as job_module
 from ssae_tf.paper_tables.job import Job, UnforeseenError, answer_to, do_apart
-from ssae_tf.runtime.progress import Reporter
+from ssae_tf.progress import Reporter
 from ssae_tf.training.loop import TrainingInterrupted
 
 Child = Callable[[str], None]

@@ -25,7 +25,7 @@ from ssae_tf.paper_tables.methods import METHODS, corruption_study
 from ssae_tf.paper_tables.plan import Plan
 from ssae_tf.paper_tables.results import Results
 from ssae_tf.paper_tables.run import run
-from ssae_tf.runtime.progress import Reporter
+from ssae_tf.progress import Reporter
 from ssae_tf.training.loop import TrainingDiverged, TrainingInterrupted
 from ssae_tf.training.schedule import with_steps
 from stand_ins import Listener, put_grey_network

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssae_tf.errors import RunError
-from ssae_tf.runtime.progress import Reporter
+from ssae_tf.progress import Reporter
 from ssae_tf.runtime.streams import ReaderGone, Stream, standard_streams, stderr_held_back
 
 

@@ -18,7 +18,7 @@ from ssae_tf.errors import RunError
 from ssae_tf.models.answer import answer
 from ssae_tf.models.weights import load_arrays, named_variables
 from ssae_tf.ops.gaussian import gaussian_filter
-from ssae_tf.runtime.progress import Reporter, Task
+from ssae_tf.progress import Reporter, Task
 from ssae_tf.training import loop
 from ssae_tf.training.logs import read_history
 from ssae_tf.training.loop import Trainer, TrainingDiverged, TrainingInterrupted

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from ssae_tf import workflow
-from ssae_tf.runtime.progress import Reporter
+from ssae_tf.progress import Reporter
 from ssae_tf.training import loop
 from ssae_tf.training.loop import Trainer
 from ssae_tf.training.schedule import learning_rate

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from ssae_tf.runtime import progress
-from ssae_tf.runtime.progress import Reporter, duration
+from ssae_tf import progress
+from ssae_tf.progress import Reporter, duration
 
 
 @pytest.fixture

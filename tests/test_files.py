@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ssae_tf import files
 from ssae_tf.errors import RunError, WriteError
-from ssae_tf.runtime import files
-from ssae_tf.runtime.files import (
+from ssae_tf.files import (
     atomic,
     is_temporary_of,
     put_in_place,
