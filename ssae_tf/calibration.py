@@ -25,6 +25,8 @@ from ssae_tf.scoring.threshold import default_min_area, image_score
 _WEIGHTING_PICTURES = 40
 # Of calibration: how many are named, and from how many on a tenth of them says something.
 _HIGHEST_NAMED, _FEWEST_FOR_SHARES = 3, 10
+# Fewer good images promise less than 1 in 20 false alarms: a gate's own ½ is the better bound.
+_FEWEST_TO_TRUST = 20
 
 
 def build_detector(
@@ -65,7 +67,8 @@ def calibrated(
         samples: the images.
         reporter: where progress goes, and what the threshold promises.
         seen: images of training. If some of these are among the others, which score lower for it,
-            the threshold is no lower than `ScoringConfig.outline`, and nothing is promised.
+            nothing is promised. Then, and from fewer than 20 images, the threshold is no lower than
+            `ScoringConfig.outline`.
         max_false_alarms: accepted share of good images rejected, on average; None for the least
             that so many images allow: the threshold is their maximum.
 
@@ -98,12 +101,13 @@ def calibrated(
             "promise no rate of false alarms: calibrate with --data on good images it has not."
         )
     rank = 1 if max_false_alarms is None else rank_for(len(scores), max_false_alarms)
-    lowest = detector.config.scoring.outline if known else None
+    is_weak = known or len(scores) < _FEWEST_TO_TRUST
+    lowest = detector.config.scoring.outline if is_weak else None
     threshold = threshold_of(scores, lowest or 0.0, rank)
     promised = None if known else FalseAlarmRate(len(scores), rank)
     source = f"from {len(scores)} normal images"
     if threshold > max(scores):
-        source = f"the lowest where training has seen some of the {len(scores)} normal images"
+        source = f"the lowest from so few normal images or from seen ones, {len(scores)} here"
     reporter.say(f"Threshold {threshold:.4g}, {source}; min_area {min_area} pixels.")
     reporter.say(_highest(scores, _names(usable)))
     reporter.say(promised.sentence() if promised else no_promise(len(scores), known))

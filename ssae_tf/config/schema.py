@@ -267,9 +267,9 @@ class ScoringConfig:
             one); `fit` writes the number.
         normalize: "location" divides the map by its level at each place in normal images.
         outline: of a gate: the level of the map at which defects end where the threshold is higher,
-            and the lowest threshold where training has seen some of the calibration images. At ½
-            the network takes a pixel for normal and for corrupted alike. None is the threshold,
-            wherever it lies.
+            and the lowest threshold where calibration images are fewer than 20, or training has
+            seen some of them. At ½ the network takes a pixel for normal and for corrupted alike.
+            None is the threshold, wherever it lies.
     """
 
     inspection_size: InspectionSize = None
