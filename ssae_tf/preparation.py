@@ -21,8 +21,6 @@ from ssae_tf.run_data import told
 
 # From how many warnings about a folder on a look at the whole of it helps more.
 _MANY_WARNINGS = 4
-# Up to this many training images relief does harm (docs/training.md).
-_FEW_IMAGES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,19 +96,14 @@ def prepare(found: Category, config: RunConfig, reporter: Reporter) -> Prepared:
             f"{small} of {len(images)} training images are smaller than crops of {largest}²: "
             "they are continued by reflection."
         )
-    config = config_module.resolve(_for_few(config, len(images), reporter), _side(config, images))
+    settled = config_module.for_few(config, len(images))
+    if settled != config:
+        reporter.say(
+            f"Training sees no relief (corruption.relief 0): of {len(images)} images the network "
+            "would learn the light by heart, and take every other for a defect."
+        )
+    config = config_module.resolve(settled, _side(settled, images))
     return Prepared(found, split, caches["train"], caches["select"], config)
-
-
-def _for_few(config: RunConfig, count: int, reporter: Reporter) -> RunConfig:
-    """The settings without relief where it would be learnt with the light of a few images."""
-    if not config.corruption.relief or count > _FEW_IMAGES:
-        return config
-    reporter.say(
-        f"Training sees no relief (corruption.relief 0): of {count} images the network would learn "
-        "the light by heart, and take every other for a defect."
-    )
-    return config_module.override(config, {"corruption.relief": 0.0})
 
 
 def _side(config: RunConfig, images: Sequence[np.ndarray]) -> float:

@@ -18,6 +18,7 @@ from ssae_tf.config.schema import (
     Size,
     Stage,
     TrainingConfig,
+    for_few,
     resolve,
     resolve_as,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "Stage",
     "TrainingConfig",
     "field_names",
+    "for_few",
     "from_dict",
     "load",
     "override",

@@ -27,6 +27,8 @@ Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 # What `resolve` goes by (docs/training.md): a share of the shorter side.
 _SMOOTHING_SHARE = 0.008
+# Up to this many training images relief does harm (docs/training.md).
+_FEW_IMAGES = 10
 # Table 1 halves height and width three times, the discriminative sub-network five times.
 DOWNSAMPLING, GATED_DOWNSAMPLING = 8, 32
 Size = Annotated[int, Field(ge=16, multiple_of=DOWNSAMPLING)]
@@ -354,6 +356,20 @@ class RunConfig:
             side = self.training.stages[-1].size
             return side, side
         return size if isinstance(size, tuple) else None
+
+
+def for_few(config: RunConfig, images: int) -> RunConfig:
+    """A copy without relief where it would be learnt with the light of a few images.
+
+    Args:
+        config: settings.
+        images: to train on.
+    """
+    if images > _FEW_IMAGES or not config.corruption.relief:
+        return config
+    return dataclasses.replace(
+        config, corruption=dataclasses.replace(config.corruption, relief=0.0)
+    )
 
 
 def resolve(config: RunConfig, side: float) -> RunConfig:

@@ -19,7 +19,13 @@ from ssae_tf.errors import RunError, SsaeError
 from ssae_tf.files import read_json
 from ssae_tf.paper_tables.methods import Method
 from ssae_tf.paper_tables.results import Budget
-from ssae_tf.run_folder import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, has_checkpoint
+from ssae_tf.run_folder import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    METRICS_FILE,
+    SPLIT_FILE,
+    has_checkpoint,
+)
 
 RECORD_FILE = "benchmark.json"
 
@@ -104,10 +110,11 @@ def difference(
         return f"with another budget than --minutes {minutes:g}"
     try:
         have = config_module.load(folder / CONFIG_FILE)
-    except SsaeError:
+        images = len(read_json(folder / SPLIT_FILE)["train"])
+    except (SsaeError, KeyError, TypeError):
         return "by another version"
     # What `fit` takes from the images, which are the same: their hash is compared too.
-    wanted = config_module.resolve_as(wanted, have.scoring)
+    wanted = config_module.resolve_as(config_module.for_few(wanted, images), have.scoring)
     if have != wanted:
         return f"with other settings ({_changes(have, wanted)})"
     if _environment(folder).get("data_hash") != data_hash(found):
