@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 RATES = (1, 2, 4, 8, 16)
 
 # Images of MVTec AD's leather, of which PatchCore keeps a share of all patches.
-_PICTURES = 245
+_IMAGES = 245
 
 
 class Stacked(nn.Module):
@@ -154,7 +154,7 @@ def patchcore(side: int, share: float) -> nn.Module:
     from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 
     model = PatchcoreModel(["layer2", "layer3"], pre_trained=False)
-    kept = round(share * _PICTURES * (side // 8) ** 2)
+    kept = round(share * _IMAGES * (side // 8) ** 2)
     model.memory_bank = torch.randn(kept, 512 + 1024)
     return model
 

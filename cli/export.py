@@ -110,7 +110,7 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
         seed=values["seed"],
         time_limit=values["time_limit"],
     )
-    samples = calibration_samples(folder, run_config(folder), values["data"], report)
+    samples, _ = calibration_samples(folder, run_config(folder), values["data"], report)
     made = export(
         folder,
         request,

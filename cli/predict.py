@@ -82,7 +82,7 @@ def command(
 ) -> None:
     """Inspect images: one JSON line each.
 
-    RUN is a run folder, or an artefact of `ssae-tf export`. PICTURES are files and folders, in any
+    RUN is a run folder, or an artefact of `ssae-tf export`. IMAGES are files and folders, in any
     mix; folders are searched through. An image that can't be read, inspected or written gives a
     line with `error`, the others are still inspected, and the exit code is 3.
     """
@@ -187,7 +187,7 @@ class _Inspection:
         return result.to_dict()
 
     def _failed(self, path: Path, error: Exception) -> dict[str, Any]:
-        from ssae_tf.detector import SCHEMA_VERSION
+        from ssae_tf.result import SCHEMA_VERSION
 
         text = str(error) if isinstance(error, SsaeError) else f"{one_line(error)}."
         if str(path) not in text:

@@ -22,7 +22,7 @@ from ssae_tf.scoring.threshold import calibrate as threshold_of
 from ssae_tf.scoring.threshold import default_min_area, image_score
 
 # Enough for every place, and no long wait.
-_WEIGHTING_PICTURES = 40
+_WEIGHTING_IMAGES = 40
 # Of calibration: how many are named, and from how many on a tenth of them says something.
 _HIGHEST_NAMED, _FEWEST_FOR_SHARES = 3, 10
 # Fewer good images promise less than 1 in 20 false alarms: a gate's own ½ is the better bound.
@@ -169,7 +169,7 @@ def normalized(detector: Detector, split: Split, reporter: Reporter) -> Detector
     plain = detector.replace(weights=None)
     _, maps, _ = of_images(
         lambda image: plain.inspect(image)[1],
-        _not_calibrated_with(split)[:_WEIGHTING_PICTURES],
+        _not_calibrated_with(split)[:_WEIGHTING_IMAGES],
         settings,
         "Looking at normal images",
         reporter,

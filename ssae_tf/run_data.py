@@ -92,8 +92,8 @@ def tested_category(
 
 def calibration_samples(
     folder: Path, config: RunConfig, data: str | Path | None, reporter: Reporter
-) -> tuple[Sample, ...]:
-    """Good images to calibrate on.
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Good images to calibrate on, and those of training.
 
     Args:
         folder: of the run.
@@ -102,28 +102,20 @@ def calibration_samples(
             a folder of other good images, of which all are; None for the run's own.
         reporter: where warnings about these go.
 
+    Returns:
+        Both; of training none where others are taken and the run's own are not to be found.
+
     Raises:
         RunError, DataError: as `run_split`, or `data` holds no images.
     """
-    if data is not None and _moved_category(data, folder, config) is None:
-        return told(load_category(data, None), reporter).train
-    return run_split(folder, config, data)[1].calibrate
-
-
-def training_samples(
-    folder: Path, config: RunConfig, data: str | Path | None
-) -> tuple[Sample, ...]:
-    """The images that a run was trained on; none where they are not to be found any more.
-
-    Args:
-        folder: of the run.
-        config: of the run.
-        data: where to look for them first.
-    """
-    try:
-        return run_split(folder, config, data)[1].train
-    except DataError:
-        return ()
+    moved = None if data is None else _moved_category(data, folder, config)
+    if data is None or moved is not None:
+        split = _recorded_split(folder, moved or own_category(folder, config))
+        return split.calibrate, split.train
+    others = told(load_category(data, None), reporter).train
+    with contextlib.suppress(DataError):
+        return others, _recorded_split(folder, own_category(folder, config)).train
+    return others, ()
 
 
 def run_split(
@@ -142,12 +134,16 @@ def run_split(
     """
     moved = None if data is None else _moved_category(data, folder, config)
     found = moved or own_category(folder, config)
+    return found, _recorded_split(folder, found)
 
-    def part(name: str) -> tuple[Sample, ...]:
-        names = recorded(folder / SPLIT_FILE, name)
-        return tuple(Sample(found.root / name, GOOD) for name in names)
 
-    return found, Split(part("train"), part("select"), part("calibrate"), root=found.root)
+def _recorded_split(folder: Path, found: Category) -> Split:
+    names = read(folder / SPLIT_FILE, SplitFile)
+    train, select, calibrate = (
+        tuple(Sample(found.root / name, GOOD) for name in part)
+        for part in (names.train, names.select, names.calibrate)
+    )
+    return Split(train, select, calibrate, root=found.root)
 
 
 def recorded(path: Path, key: str) -> Any:

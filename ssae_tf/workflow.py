@@ -34,7 +34,6 @@ from ssae_tf.run_data import (
     own_category,
     own_data,
     tested_category,
-    training_samples,
 )
 from ssae_tf.run_folder import (
     CONFIG_FILE,
@@ -224,12 +223,12 @@ def calibrate(
         if min_area is not None:
             changed = config_module.override(detector.config, {"min_area": min_area})
             detector = detector.replace(config=changed)
-        samples = left_out(calibration_samples(folder, detector.config, data, reporter), without)
+        samples, seen = calibration_samples(folder, detector.config, data, reporter)
         detector = calibrated(
             detector,
-            samples,
+            left_out(samples, without),
             reporter,
-            seen=training_samples(folder, detector.config, data),
+            seen=seen,
             max_false_alarms=max_false_alarms,
         )
         detector.save_calibration(folder)

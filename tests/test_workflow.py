@@ -230,7 +230,7 @@ def test_weights_only_where_they_are_asked_for(
     monkeypatch: pytest.MonkeyPatch,
     normalize: str,
 ) -> None:
-    monkeypatch.setattr(calibration_module, "_WEIGHTING_PICTURES", 4)
+    monkeypatch.setattr(calibration_module, "_WEIGHTING_IMAGES", 4)
     seen: list[Any] = []
 
     def weights(maps: list[Any], **symmetries: bool) -> np.ndarray:

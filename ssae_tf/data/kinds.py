@@ -31,10 +31,7 @@ def images_by_kind(part: Path, odd: Oddities) -> dict[Path, list[Path]]:
     """The folders of train/, validation/ or test/ -> the images in each, to any depth."""
     if not part.is_dir():
         return {}
-    loose, folders = listed(part)
-    if loose:
-        sentence = f"{part}: {count(loose)} left out, expected in {part.name}/<kind>/."
-        odd.add("folders with images outside of a kind", sentence)
+    folders = _folders_of_kinds(part, odd)
     good = [folder for folder in folders if is_good(folder.name)]
     if [folder.name for folder in good] not in ([], [GOOD]):
         names = " and ".join(folder.name for folder in good)
@@ -45,6 +42,14 @@ def images_by_kind(part: Path, odd: Oddities) -> dict[Path, list[Path]]:
         if folder not in kinds:
             odd.add("folders of masks among kinds", f"{folder}: left out, not expected in {part}.")
     return {kind: _images_of_kind(kind, odd) for kind in kinds}
+
+
+def _folders_of_kinds(part: Path, odd: Oddities) -> list[Path]:
+    loose, folders = listed(part)
+    if loose:
+        sentence = f"{part}: {count(loose)} left out, expected in {part.name}/<kind>/."
+        odd.add("folders with images outside of a kind", sentence)
+    return folders
 
 
 def _images_of_kind(folder: Path, odd: Oddities) -> list[Path]:
@@ -82,11 +87,7 @@ def mask_folders(ground_truth: Path, odd: Oddities) -> dict[str, Path]:
     """Name -> folder of masks, also under the name's composed form."""
     if not ground_truth.is_dir():
         return {}
-    loose, folders = listed(ground_truth)
-    if loose:
-        sentence = f"{ground_truth}: {count(loose)} left out, expected in ground_truth/<kind>/."
-        odd.add("folders with images outside of a kind", sentence)
-    names = {folder.name: folder for folder in folders}
+    names = {folder.name: folder for folder in _folders_of_kinds(ground_truth, odd)}
     return {composed(name): folder for name, folder in names.items()} | names
 
 

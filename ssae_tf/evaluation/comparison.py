@@ -12,18 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ssae_tf.evaluation.page import figure, flat, render
+from ssae_tf.evaluation.tables import FIGURES
 from ssae_tf.files import write_text
 
-FIGURES = (
-    "image_auroc",
-    "pixel_auroc",
-    "aupro",
-    "balanced_accuracy",
-    "tpr",
-    "tnr",
-    "f1_image",
-    "f1_pixel",
-)
 _COUNTS = ("threshold", "min_area", "n_test")
 
 

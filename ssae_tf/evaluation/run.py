@@ -34,10 +34,10 @@ def evaluate_detector(
     run: Path | None,
 ) -> dict[str, Any]:
     """metrics.json's content for the test images; written to a folder, with sheets, if given."""
-    gallery = gallery_for(detector)
+    gallery = None if out is None else gallery_for(detector)
     metrics, evaluation = measure_test_set(detector, found, reporter, gallery)
     metrics["projection"] = _projection(detector, found, reporter)
-    if out is not None:
+    if out is not None and gallery is not None:
         write_json(out / METRICS_FILE, metrics)
         verdicts = evaluation.verdicts
         _write_sheets(detector, found, verdicts, out / SHEETS_FOLDER, reporter, gallery)

@@ -24,7 +24,7 @@ _COLUMNS = {
     "f1_pixel": "F1 pixel",
 }
 _COUNT = "n"
-_ABLATION_COLUMNS = (
+FIGURES = (
     "image_auroc",
     "pixel_auroc",
     "aupro",
@@ -72,11 +72,11 @@ def ablation_table(rows: Mapping[str, Mapping[str, float | None]]) -> Table:
     """
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("detector", overflow="fold")
-    for name in _ABLATION_COLUMNS:
+    for name in FIGURES:
         header = _COLUMNS.get(name, name.replace("_", " "))
         table.add_column(header.replace(" ", "\n"), justify="right", no_wrap=True)
     for name, figures in rows.items():
-        table.add_row(name, *(_decimals(figures[key]) for key in _ABLATION_COLUMNS))
+        table.add_row(name, *(_decimals(figures[key]) for key in FIGURES))
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ssae_tf.paper_tables import published
 from ssae_tf.paper_tables.plan import Plan
 from ssae_tf.paper_tables.results import Results
-from ssae_tf.paper_tables.tables import FAILED, OTHER_PICTURES, has_other_images
+from ssae_tf.paper_tables.tables import FAILED, OTHER_IMAGES, has_other_images
 
 
 def missing(results: Results) -> list[str]:
@@ -55,7 +55,7 @@ def remarks(results: Results) -> list[str]:
             train, good, defective = results.images[category]
             trained, tested_good, tested_defective = known.images[category]
             lines.append(
-                f"{OTHER_PICTURES} {category} has {train} images to train on and {good} good and "
+                f"{OTHER_IMAGES} {category} has {train} images to train on and {good} good and "
                 f"{defective} defective ones to test on, MVTec AD's has {trained}, {tested_good} "
                 f"and {tested_defective}: the published figures are not of these images."
             )

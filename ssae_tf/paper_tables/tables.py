@@ -13,7 +13,7 @@ from ssae_tf.paper_tables.published import PublishedTable, Values
 from ssae_tf.paper_tables.results import Results
 
 FAILED = "failed"
-OTHER_PICTURES = "†"
+OTHER_IMAGES = "†"
 _DASH = "–"
 _RECOMPUTED = "printed (recomputed from the rows, which contradict it)"
 
@@ -218,7 +218,7 @@ def _label(results: Results, category: str) -> str:
     if category not in published.load().categories:
         return category
     label = category.replace("_", " ").title()
-    return f"{label} {OTHER_PICTURES}" if has_other_images(results, category) else label
+    return f"{label} {OTHER_IMAGES}" if has_other_images(results, category) else label
 
 
 def has_other_images(results: Results, category: str) -> bool:

@@ -15,7 +15,7 @@ from ssae_tf.paper_tables.results import Results
 from ssae_tf.paper_tables.tables import (
     FAILED,
     MORE,
-    OTHER_PICTURES,
+    OTHER_IMAGES,
     STUDY_FIGURES,
     Cell,
     Table,
@@ -85,7 +85,7 @@ def _lines(table: Table) -> Iterator[list[str]]:
     levels = ("",) if width == 1 else (" image", " pixel")
     yield [table.label, *(f"{column}{level}" for column in table.columns for level in levels)]
     for row in table.rows:
-        label = row.label.removesuffix(f" {OTHER_PICTURES}")
+        label = row.label.removesuffix(f" {OTHER_IMAGES}")
         yield [label, *(text for cell in row.cells for text in _texts(cell, cell.values, width))]
         if any(cell.recomputed for cell in row.cells):
             again = (_texts(cell, cell.recomputed or (), width) for cell in row.cells)

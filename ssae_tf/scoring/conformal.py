@@ -10,12 +10,11 @@ Gammerman and Shafer, 2005; Vovk, 2012). No assumption is made on how scores are
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from scipy.stats import beta
+# Not `scipy.stats.beta`: every command that opens a run would wait for all of scipy.stats.
+from scipy.special import betaincinv
 
 from ssae_tf.errors import ConfigError
 
@@ -44,9 +43,7 @@ class FalseAlarmRate:
     @property
     def bound(self) -> float:
         """Share that is not exceeded in 95 of 100 calibrations; with k = 1, 1 − 0.05^(1 / n)."""
-        if self.rank > self.images:
-            return 1.0
-        return float(beta.ppf(CONFIDENCE, self.rank, self.images + 1 - self.rank))
+        return float(betaincinv(self.rank, self.images + 1 - self.rank, CONFIDENCE))
 
     def to_dict(self) -> dict[str, Any]:
         """For calibration.json: n, k, and both shares."""
@@ -109,31 +106,6 @@ def rank_for(images: int, rate: float) -> int:
             f"rejected: {images_needed(rate)} are needed."
         )
     return min(rank, images)
-
-
-def quantile(scores: Sequence[float], rank: int) -> float:
-    """The k-th highest score, above which images are rejected.
-
-    Args:
-        scores: of the calibration images.
-        rank: k, 1 … n.
-    """
-    return sorted(scores, reverse=True)[rank - 1]
-
-
-def p_value(score: float, scores: Sequence[float]) -> float:
-    """Conformal p-value: share of good images, the new one counted in, with at least its score.
-
-    Of good images at most a share of p have one of p or less.
-
-    Args:
-        score: of the new image.
-        scores: of the calibration images.
-
-    Returns:
-        In [1 / (n + 1), 1].
-    """
-    return float((1 + np.sum(np.asarray(scores) >= score)) / (len(scores) + 1))
 
 
 def _images(count: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 # Cells along each side, whatever the image's shape.
 _CELLS = 64
 # Prior pseudo-count: images in which every location is like the others.
-_PRIOR_PICTURES = 5.0
+_PRIOR_IMAGES = 5.0
 
 
 def location_weights(
@@ -50,7 +50,7 @@ def location_weights(
         squares = (squares + squares.T) / 2.0
     # Nothing is divided by 0 where the network reproduces all there is.
     whole = max(float(squares.mean()), 1e-12)
-    level = np.sqrt((count * squares + _PRIOR_PICTURES * whole) / (count + _PRIOR_PICTURES))
+    level = np.sqrt((count * squares + _PRIOR_IMAGES * whole) / (count + _PRIOR_IMAGES))
     return np.asarray(np.sqrt(whole) / level, np.float32)
 
 

@@ -15,7 +15,7 @@ SEED = tf.constant([21, 22])
 COUNT = 60
 BLOB, POLYGON, STROKE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 FAMILIES = {"blob": BLOB, "polygon": POLYGON, "stroke": STROKE}
-PICTURES = [(16, 16), (24, 40), (40, 24), (96, 96)]
+IMAGES = [(16, 16), (24, 40), (40, 24), (96, 96)]
 
 
 def draw_patches(image, size, count=COUNT):
@@ -34,7 +34,7 @@ def centres(patches):
 
 
 class TestPatches:
-    @pytest.mark.parametrize("image", PICTURES)
+    @pytest.mark.parametrize("image", IMAGES)
     def test_lie_inside_the_image(self, image):
         y, x, half_height, half_width = draw_patches(image, (0.05, 1.0), 500)
         for centre, half, side in ((y, half_height, image[0]), (x, half_width, image[1])):
@@ -62,7 +62,7 @@ class TestPatches:
         np.testing.assert_array_equal(np.stack([half_height, half_width]), 2.0)
 
 
-@pytest.mark.parametrize("image", PICTURES)
+@pytest.mark.parametrize("image", IMAGES)
 @pytest.mark.parametrize("family", FAMILIES)
 class TestEveryFamily:
     def test_holds_the_centre_and_stays_inside_the_patch(self, family, image):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ssae_tf.errors import ConfigError
-from ssae_tf.scoring.conformal import FalseAlarmRate, images_needed, p_value, quantile, rank_for
+from ssae_tf.scoring.conformal import FalseAlarmRate, images_needed, rank_for
+from ssae_tf.scoring.threshold import calibrate
 
 
 @pytest.mark.parametrize("n", [1, 4, 27, 40, 300])
@@ -54,19 +55,15 @@ def test_rates_out_of_range_are_refused(rate: float) -> None:
         rank_for(40, rate)
 
 
-def test_quantile_is_the_kth_highest() -> None:
+def test_the_threshold_of_a_rank_is_the_kth_highest() -> None:
     scores = [0.2, 0.9, 0.4, 0.4]
-    assert [quantile(scores, k) for k in (1, 2, 3, 4)] == [0.9, 0.4, 0.4, 0.2]
-
-
-def test_p_value_counts_ties_and_the_image_itself() -> None:
-    assert p_value(0.4, [0.2, 0.4, 0.9]) == 3 / 4
-    assert p_value(1.0, [0.2, 0.4, 0.9]) == 1 / 4
-    assert p_value(0.0, [0.2, 0.4, 0.9]) == 1.0
+    assert [calibrate(scores, rank=k) for k in (1, 2, 3, 4)] == [0.9, 0.4, 0.4, 0.2]
 
 
 def test_every_order_of_five_images_gives_the_expected_rate_exactly() -> None:
-    rejected = [last > quantile(first, 2) for *first, last in itertools.permutations(range(5))]
+    rejected = [
+        last > calibrate(first, rank=2) for *first, last in itertools.permutations(range(5))
+    ]
     assert np.mean(rejected) == FalseAlarmRate(4, 2).expected
 
 
@@ -75,7 +72,7 @@ def test_promise_holds_over_two_hundred_calibrations(n: int, rank: int) -> None:
     rng = np.random.default_rng(0)
     promise = FalseAlarmRate(n, rank)
     # Scores with a heavy tail, as those of images are; the true rate follows from the quantile.
-    thresholds = [quantile(rng.standard_cauchy(n).tolist(), rank) for _ in range(200)]
+    thresholds = [calibrate(rng.standard_cauchy(n), -1e12, rank) for _ in range(200)]
     rates = 0.5 - np.arctan(thresholds) / np.pi
     deviation = np.sqrt(promise.expected / n / 200)
     assert rates.mean() == pytest.approx(promise.expected, abs=4 * deviation)
