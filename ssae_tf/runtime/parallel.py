@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -46,5 +46,9 @@ def ahead(function: Callable[[_T], _R], items: Iterable[_T], threads: int) -> It
         finally:
             # Whoever stops early waits for nothing that has not begun.
             pool.shutdown(wait=True, cancel_futures=True)
+            # A stage before ends here, and not wherever the garbage collector finds it: a thread of
+            # its own can't wait for itself.
+            if isinstance(source, Generator):
+                source.close()
     if failure is not None:
         raise failure

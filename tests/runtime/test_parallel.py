@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -85,3 +86,22 @@ def test_what_has_not_begun_is_left_out_when_no_one_takes_it():
     results.close()
     # The first, and the one that was being worked on.
     assert len(seen) <= 2
+
+
+def test_a_stage_that_fails_ends_the_stages_before_it_at_once() -> None:
+    ended = []
+
+    def before() -> Iterator[int]:
+        try:
+            yield from range(9)
+        finally:
+            ended.append(threading.current_thread())
+
+    def fail(_: int) -> None:
+        raise ValueError("no")
+
+    first = before()
+    with pytest.raises(ValueError, match="no"):
+        list(ahead(fail, first, 1))
+    # `first` is still held, so that no garbage collector has ended it.
+    assert ended == [threading.current_thread()]
