@@ -148,13 +148,6 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--width": ("model.width", {"type": float, "help": "Scales filter counts; 1 is the paper's."}),
     "--learning-rate": ("training.learning_rate", {"type": float, "help": "Of Adam."}),
     "--seed": ("training.seed", {"type": int, "help": "Of everything random."}),
-    "--sampling": (
-        "data.sampling",
-        {
-            "type": click.Choice(["crop", "resize"]),
-            "help": "Train on crops at native resolution, or on whole images resized.",
-        },
-    ),
     "--white-level": ("data.white_level", {"type": int, "help": "16-bit value that is white."}),
     "--group": (
         "data.group",

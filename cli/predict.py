@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ssae_tf.export.artefact import Artefact
     from ssae_tf.result import Result
 
-_SMALLEST_TILE = 64
 # Bytes of a file's name before its ending: file systems take 255, some that encrypt take 143.
 _MAX_NAME = 120
 
@@ -47,19 +46,6 @@ def _check_threshold(_: click.Context, __: click.Parameter, value: float | None)
     help="Score above which an image is anomalous. [default: the run's]",
 )
 @click.option(
-    "--tile",
-    type=click.IntRange(min=_SMALLEST_TILE),
-    metavar="PIXELS",
-    help="Show large images to the network in tiles of this side, which takes less memory; not "
-    "of runs that standardize whole images, as presets quick and best do.",
-)
-@click.option(
-    "--halo",
-    type=click.IntRange(min=0),
-    metavar="PIXELS",
-    help="What tiles overlap by. [default: the receptive field's reach, so that nothing is lost]",
-)
-@click.option(
     "--max-pixels",
     # OpenCV decodes no more.
     type=click.IntRange(min=1, max=1 << 30),
@@ -75,8 +61,6 @@ def command(
     images: tuple[Path, ...],
     out: Path | None,
     threshold: float | None,
-    tile: int | None,
-    halo: int | None,
     max_pixels: int | None,
     quiet: bool,
 ) -> None:
@@ -86,8 +70,6 @@ def command(
     mix; folders are searched through. An image that can't be read, inspected or written gives a
     line with `error`, the others are still inspected, and the exit code is 3.
     """
-    if halo is not None and tile is None:
-        raise click.UsageError("--halo needs --tile.")
     report = options.reporter(quiet)
 
     from ssae_tf.data.images import MAX_PIXELS
@@ -98,27 +80,16 @@ def command(
     from ssae_tf.runtime.threads import side_by_side, use_cores
 
     paths = find_images(images)
-    # A single image, or tiles of one, are seen with all cores, and an artefact's runtime takes
-    # one call at a time.
-    is_many = len(paths) > 1 and tile is None
+    # A single image is seen with all cores, and an artefact's runtime takes one call at a time.
+    is_many = len(paths) > 1
     if is_many and find(run) is None:
         use_cores()
     detector = open_detector(run)
-    more: dict[str, Any] = {"threshold": threshold}
-    if tile is not None:
-        if not isinstance(detector, Detector):
-            raise RunError(f"{run}: an artefact sees images whole; --tile takes a run folder.")
-        tiles = more["tiles"] = detector.tiles(tile, halo)
-        lost = "" if tiles.halo >= tiles.reach else "; the map differs from that of the whole"
-        report.say(
-            f"Tiles of {tiles.side} pixels, halo {tiles.halo}, receptive field {tiles.reach} to "
-            f"either side{lost}."
-        )
     if not paths:
         raise DataError(f"{', '.join(map(str, images))}: no images found.")
     if out is not None:
         _make_folder(out)
-    inspection = _Inspection(detector, max_pixels or MAX_PIXELS, more, out, _names(paths))
+    inspection = _Inspection(detector, max_pixels or MAX_PIXELS, threshold, out, _names(paths))
     if is_many:
         # While the network sees an image, others are decoded and written.
         at_once = side_by_side() if isinstance(detector, Detector) else 1
@@ -143,7 +114,7 @@ class _Inspection:
     Attributes:
         detector: what inspects them.
         max_pixels: that an image may have.
-        arguments: of the detector's `predict`.
+        threshold: None for the detector's own.
         out: the folder for maps, masks and overlays; None for none.
         names: of the files there.
         has_result: whether an image was inspected by now.
@@ -151,7 +122,7 @@ class _Inspection:
 
     detector: Detector | Artefact
     max_pixels: int
-    arguments: dict[str, Any]
+    threshold: float | None
     out: Path | None
     names: dict[Path, str]
     has_result: bool = False
@@ -162,7 +133,7 @@ class _Inspection:
 
         try:
             pixels = read_pixels(path, self.max_pixels)
-            result = self.detector.predict(pixels, **self.arguments)
+            result = self.detector.predict(pixels, threshold=self.threshold)
             return path, dataclasses.replace(result, path=str(path), reconstruction=None)
         except Exception as error:
             return path, error
@@ -192,30 +163,9 @@ class _Inspection:
         text = str(error) if isinstance(error, SsaeError) else f"{one_line(error)}."
         if str(path) not in text:
             text = f"{path}: {text}"
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "path": str(path),
-            "error": text + self._remedy(error),
-        }
-
-    def _remedy(self, error: Exception) -> str:
-        """What helps against an image that is too large, as another sentence."""
-        import tensorflow as tf
-
-        from ssae_tf.detector import Detector
-
-        memory = (ImageTooLargeError, MemoryError, tf.errors.ResourceExhaustedError)
-        if not isinstance(error, memory):
-            return ""
-        hints = ["--max-pixels raises it"] if isinstance(error, ImageTooLargeError) else []
-        if isinstance(self.detector, Detector) and "tiles" not in self.arguments:
-            try:
-                self.detector.tiles(_SMALLEST_TILE)
-                hints.append("--tile lets the network see an image in parts, in less memory")
-            except RunError:
-                # This network must see the whole of an image.
-                pass
-        return f" {'; '.join(hints)}." if hints else ""
+        if isinstance(error, ImageTooLargeError):
+            text += " --max-pixels raises it."
+        return {"schema_version": SCHEMA_VERSION, "path": str(path), "error": text}
 
 
 def _make_folder(folder: Path) -> None:

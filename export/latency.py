@@ -128,7 +128,7 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
     """The network, and everything around it with a network that does nothing."""
     config, size = detector.config, detector.inspection_size
     image = tf.constant((x if size is None else resize(x, *size))[None])
-    seen = pad_reflect(image, config.model.downsampling, config.margin)
+    seen = pad_reflect(image, config.model.downsampling)
     channels = detector.model.output.shape[-1]
 
     def idle(x: tf.Tensor) -> tf.Tensor:

@@ -17,7 +17,6 @@ from ssae_tf.errors import ConfigError, RunError
 from ssae_tf.files import as_json, atomic, write_json, write_text
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
-from ssae_tf.ops.resampling import next_multiple
 from ssae_tf.result import Result, as_unit, judged
 from ssae_tf.run_folder import (
     CALIBRATION_FILE,
@@ -32,12 +31,10 @@ from ssae_tf.run_folder import (
 from ssae_tf.schemas import CalibrationFile, check_rule, read
 from ssae_tf.scoring.anomaly_map import inspect, respond
 from ssae_tf.scoring.conformal import FalseAlarmRate
-from ssae_tf.scoring.tiling import receptive_reach, tiled
 
 # Of calibration.json.
 SCHEMA_VERSION = 1
 _WEIGHTS = "weights"
-_SMALLEST_TILE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,21 +92,6 @@ class Calibration:
                 )
             promised = FalseAlarmRate(found.false_alarms.images, found.false_alarms.rank)
         return cls(found.threshold, found.min_area, tuple(found.scores), promised)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tiles:
-    """How a large image is cut for the network; made by `Detector.tiles`.
-
-    Attributes:
-        side: of a tile, pixels, a multiple of `ModelConfig.downsampling`.
-        halo: by which it is seen larger on every side, pixels, a multiple of it.
-        reach: of the network's receptive field, pixels; from this halo on nothing is lost.
-    """
-
-    side: int
-    halo: int
-    reach: int
 
 
 class Detector:
@@ -207,19 +189,12 @@ class Detector:
         settings = config_module.to_json(self.config)
         write_together(folder, {CONFIG_FILE: settings, CALIBRATION_FILE: calibration})
 
-    def predict(
-        self,
-        image: str | Path | np.ndarray,
-        *,
-        threshold: float | None = None,
-        tiles: Tiles | None = None,
-    ) -> Result:
+    def predict(self, image: str | Path | np.ndarray, *, threshold: float | None = None) -> Result:
         """Inspects one image.
 
         Args:
             image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
             threshold: None for the calibrated one.
-            tiles: as in `inspect`.
 
         Returns:
             The verdict with score, defects, map and mask, in pixels of the image.
@@ -231,20 +206,16 @@ class Detector:
         calibration = self._calibrated()
         path = "" if isinstance(image, np.ndarray) else str(image)
         x = as_unit(image, self.config.data.white_level)
-        reconstruction, map_ = self.inspect(x, tiles)
+        reconstruction, map_ = self.inspect(x)
         level = calibration.threshold if threshold is None else threshold
         outline = self.config.scoring.outline
         return judged(path, x, reconstruction, map_, level, calibration.min_area, outline)
 
-    def inspect(
-        self, image: np.ndarray, tiles: Tiles | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def inspect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """F(X) and the anomaly map, without a verdict.
 
         Args:
             image: X, (H, W, 3) float32 in [0, 1], of any size from 1 × 1.
-            tiles: the network sees the image in tiles, which takes less memory; None for all of
-                it at once.
 
         Returns:
             F(X), (H, W, 3) float32, and the map, (H, W) float32, both in pixels of the image:
@@ -255,12 +226,7 @@ class Detector:
         """
         height, width = image.shape[:2]
         x = tf.constant(self.as_inspected(image)[None])
-        if tiles is None:
-            answers = self._map(x)
-        else:
-            network = tiled(self.network, tiles.side, tiles.halo)
-            answers = inspect(network, x, self.config, self.weights)
-        reconstruction, map_ = (answer[0].numpy() for answer in answers)
+        reconstruction, map_ = (answer[0].numpy() for answer in self._map(x))
         if not np.isfinite(map_).all():
             raise RunError("The network answers with NaN or infinity: its weights are damaged.")
         return resize(reconstruction, height, width), resize(map_, height, width)
@@ -274,8 +240,7 @@ class Detector:
         Returns:
             (H, W, 3) float32.
         """
-        multiple, margin = self.config.model.downsampling, self.config.margin
-        found = respond(self.network, tf.constant(x[None]), multiple, margin)
+        found = respond(self.network, tf.constant(x[None]), self.config.model.downsampling)
         return np.asarray(found.reconstruction[0])
 
     def as_inspected(self, image: np.ndarray) -> np.ndarray:
@@ -296,35 +261,6 @@ class Detector:
         if not changes.keys() - {"calibration"}:
             other._map = self._map
         return other
-
-    def tiles(self, side: int, halo: int | None = None) -> Tiles:
-        """Tiles for `inspect`.
-
-        Args:
-            side: of each, pixels, at least 64; rounded up to a multiple of 8 or 32.
-            halo: by which neighbours overlap on every side, pixels; rounded up likewise. None is as
-                far as the network's receptive field reaches, and makes the map that of the whole
-                image.
-
-        Raises:
-            RunError: a smaller side, or a negative halo; or a network that standardizes each
-                image as a whole, whose answer to a tile is another.
-        """
-        if self.config.model.standardize:
-            raise RunError(
-                "This network standardizes each image as a whole, so that tiles would change its "
-                "answer: expected a run with model.standardize false, as preset paper has it."
-            )
-        if side < _SMALLEST_TILE or (halo is not None and halo < 0):
-            raise RunError(
-                f"Expected tiles of at least {_SMALLEST_TILE} pixels and a halo of at least 0. "
-                f"Received: {side} and {halo}."
-            )
-        reach = receptive_reach(self.model)
-        # Tiles begin where the network's own cells do.
-        multiple = self.config.model.downsampling
-        side, halo = (next_multiple(p, multiple) for p in (side, reach if halo is None else halo))
-        return Tiles(side, halo, reach)
 
     @property
     def inspection_size(self) -> tuple[int, int] | None:

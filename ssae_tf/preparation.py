@@ -89,13 +89,6 @@ def prepare(found: Category, config: RunConfig, reporter: Reporter) -> Prepared:
         f"{len(split.select)} select, {len(split.calibrate)} calibrate), {len(found.test)} test; "
         f"decoded images are kept {place}."
     )
-    largest = max(stage.size for stage in config.training.stages)
-    small = sum(min(image.shape[:2]) < largest for image in images)
-    if small and settings.sampling == "crop":
-        reporter.say(
-            f"{small} of {len(images)} training images are smaller than crops of {largest}²: "
-            "they are continued by reflection."
-        )
     settled = config_module.for_few(config, len(images))
     if settled != config:
         reporter.say(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import tensorflow as tf
 from ssae_tf.config import RunConfig
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.data.mvtec import load_category
-from ssae_tf.data.pipeline import CropSampler
+from ssae_tf.data.pipeline import Sampler
 from ssae_tf.evaluation.sheets import write_grid
 from ssae_tf.preparation import decoded
 from ssae_tf.progress import Reporter
@@ -36,7 +35,7 @@ def preview(
 
     Args:
         data, category: as in `fit`.
-        config: the sampling and corruption to show.
+        config: the augmentations and the corruption to show.
         out: folder of the sheet.
         rows: images on it.
         reporter: where progress goes; None for stderr.
@@ -52,10 +51,8 @@ def preview(
     samples = told(load_category(data, category), reporter).train[:rows]
     cache = decoded(samples, config, "training", reporter)
     stage = config.training.stages[-1]
-    images: Sequence[np.ndarray] = cache.images
-    if config.data.sampling == "resize":
-        images = cache.resized(stage.size, stage.size)
-    sampler = CropSampler(images, stage.size, rows, config.data, (config.training.seed,))
+    images = cache.resized(stage.size, stage.size)
+    sampler = Sampler(images, stage.size, rows, config.data, (config.training.seed,))
     x = tf.constant(sampler.batch(0))
     shown = dataclasses.replace(config.corruption, share=float(config.corruption.share > 0))
     x_hat, mask = corrupt(x, corruption_seed(config, tf.constant(0)), shown)

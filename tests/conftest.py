@@ -105,7 +105,7 @@ def fit_arguments(sample_root: Path) -> list[str]:
         # What 64² resolves to leaves little of a map of noise, as this network's is, smoothed.
         "scoring.smoothing_sigma": 4.0,
         # Images in their own size; the rest of `quick` would only take longer to trace.
-        "data.sampling": "crop",
+        "scoring.inspection_size": "native",
         "scoring.evidence": "residual",
         "scoring.outline": "null",
         "scoring.normalize": "location",

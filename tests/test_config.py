@@ -32,7 +32,6 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "category": (["tile", ""], [3, None]),
     "preset": (["paper", ""], [1]),
     "min_area": ([None, 1, 500], [0, -3, 1.5, "big"]),
-    "data.sampling": (["crop", "resize"], ["tile", None]),
     "data.white_level": ([1, 1023, 65535], [0, 65536, 1.5]),
     "data.rotate": FLAG,
     "data.flip_horizontal": FLAG,
@@ -81,7 +80,6 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "training.evaluations": COUNT,
     "training.seed": ([0, 2**31 - 1], [-1, 2**31, 0.5, "random"]),
     "scoring.inspection_size": ([None, "native", [16, 512]], ["half", [10, 16], [16], [8, 16], 16]),
-    "scoring.margin": ([0, 16], [-1, 1.5, "wide"]),
     "scoring.evidence": (["residual"], ["map", None]),
     "scoring.reading": (["absolute", "euclidean"], ["l2"]),
     "scoring.smoothing_sigma": ([0.0, 4.0, None], [-1.0, INFINITY, "soft"]),
@@ -147,7 +145,6 @@ class TestGated:
             ({"model.answer": "plain", "model.context": 2}, "context needs a gated answer"),
             ({"model.answer": "plain", "model.standardize": True}, "standardize needs a gated"),
             ({"model.answer": "plain", "scoring.evidence": "gate"}, 'needs model.answer "gated"'),
-            ({"model.standardize": True}, "model.standardize needs data.sampling 'resize'"),
             ({"scoring.outline": 0.5}, 'outline needs evidence "gate", received outline=0.5'),
         ],
     )
@@ -156,21 +153,15 @@ class TestGated:
             override(from_dict(GATED), changes)
 
 
-@pytest.mark.parametrize(("sampling", "expected"), [("crop", 24), ("resize", 0)])
-def test_there_is_no_margin_around_whole_images(sampling: str, expected: int) -> None:
-    values = {"data": {"sampling": sampling}, "scoring": {"margin": 24}}
-    assert from_dict(values).margin == expected
-
-
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, None),
+        ({}, (128, 128)),
         ({"scoring": {"inspection_size": [32, 48]}}, (32, 48)),
-        ({"data": {"sampling": "resize"}, "training": {"stages": [
+        ({"training": {"stages": [
             {"size": 16, "batch_size": 1, "steps": 1}, {"size": 32, "batch_size": 1, "steps": 1},
         ]}}, (32, 32)),
-        ({"data": {"sampling": "resize"}, "scoring": {"inspection_size": "native"}}, None),
+        ({"scoring": {"inspection_size": "native"}}, None),
     ],
 )  # fmt: skip
 def test_inspection_size(values: dict[str, Any], expected: tuple[int, int] | None) -> None:
@@ -314,7 +305,6 @@ def test_preset_best_is_quick_for_longer() -> None:
 # What presets mean, whatever the defaults are: Table 1 alone, λ of the equation, elastic
 # deformation and no other, whole images, the plain map.
 PAPER: dict[str, Any] = {
-    "data.sampling": "resize",
     "corruption.share": 1.0,
     "corruption.elastic": 1.0,
     **dict.fromkeys(
@@ -346,7 +336,6 @@ PAPER: dict[str, Any] = {
 }
 # LITERALLY has the rest of these.
 GATED_PRESET: dict[str, Any] = {
-    "data.sampling": "resize",
     "model.answer": "gated",
     "objective.equation": 1,
     "objective.weight": None,
@@ -365,13 +354,8 @@ def test_presets_mean_what_they_say(name: str) -> None:
     assert {field: _plain(config, field) for field in MEANING[name]} == MEANING[name]
 
 
-def test_there_is_no_margin_around_the_images_of_paper() -> None:
-    assert config_module.preset("paper").margin == 0
-
-
 # All that a preset changes of the defaults, for a category without a recipe.
 _GATED = {
-    "data.sampling": "resize",
     "corruption.share": 0.5,
     "corruption.elastic": 0.3,
     "corruption.cut_out": 0.1,
@@ -404,7 +388,6 @@ LITERALLY: dict[str, dict[str, Any]] = {
         "training.evaluations": 24,
     },
     "paper": {
-        "data.sampling": "resize",
         "training.stages": [(128, 32, 10000), (256, 16, 10000), (512, 8, 20000)],
         "training.evaluations": 40,
     },
@@ -454,10 +437,6 @@ def test_a_category_without_recipe_is_mirrored_and_not_turned() -> None:
     assert data == dataclasses.replace(config_module.preset("quick", "leather").data, rotate=False)
     assert data.flip_horizontal
     assert data.flip_vertical
-
-
-def test_recipes_leave_what_a_preset_says_of_the_data() -> None:
-    assert config_module.preset("paper", "cable").data.sampling == "resize"
 
 
 def test_settings_can_not_be_changed() -> None:
@@ -512,3 +491,29 @@ def test_load_names_the_file(tmp_path: Path) -> None:
             load(path)
         assert str(caught.value).startswith(f"{path}: {message}")
         assert str(caught.value).count(str(path)) == 1
+
+
+class TestSettingsOfOlderRuns:
+    def test_what_changed_nothing_is_left_out(self, tmp_path: Path) -> None:
+        values = to_dict(config_module.preset("quick", "tile"))
+        old = json.loads(json.dumps(values))
+        old["data"]["sampling"] = "resize"
+        old["scoring"]["margin"] = 32
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(old))
+        assert to_dict(load(path)) == values
+
+    def test_a_training_on_crops_is_refused_in_one_sentence(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.json"
+        path.write_text('{"data": {"sampling": "crop"}}')
+        with pytest.raises(ConfigError) as caught:
+            load(path)
+        assert str(caught.value) == (
+            f"{path}: `data.sampling` 'crop' is of an older version: `ssae-tf fit` makes such a "
+            "run anew."
+        )
+
+    @pytest.mark.parametrize("name", ["data.sampling", "scoring.margin"])
+    def test_they_can_not_be_set(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=f"Unknown setting `{name}`"):
+            override(RunConfig(), {name: "resize"})

@@ -42,7 +42,7 @@ def make(grey: tf.keras.Model) -> MakeDetector:
     """A calibrated detector with F(X) = 0.5; the arguments are fields of the scoring."""
 
     def detector(threshold: float = 0.1, min_area: int = 1, **scoring: Any) -> Detector:
-        values = {"scoring": {"smoothing_sigma": 0.0, **scoring}}
+        values = {"scoring": {"smoothing_sigma": 0.0, "inspection_size": "native", **scoring}}
         return Detector(grey, from_dict(values), Calibration(threshold, min_area, (threshold,)))
 
     return detector
@@ -52,7 +52,7 @@ def test_a_gates_defects_end_at_the_outline() -> None:
     """Of a network whose gate is the red channel."""
     inputs = tf.keras.Input((None, None, 3))
     outputs = tf.keras.layers.Lambda(lambda x: tf.concat([x, x[..., :1], x], axis=-1))(inputs)
-    gate = {"smoothing_sigma": 0.0, "margin": 0, "evidence": "gate", "outline": 0.5}
+    gate = {"smoothing_sigma": 0.0, "evidence": "gate", "outline": 0.5}
     stages = [{"size": 32, "batch_size": 1, "steps": 1}]
     config = from_dict(
         {"model": {"answer": "gated"}, "scoring": gate, "training": {"stages": stages}}
@@ -113,7 +113,8 @@ def _write(path: Path, pixels: np.ndarray) -> Path:
 
 def test_residuals_are_weighted_by_location(grey: tf.keras.Model) -> None:
     weights = np.linspace(0.5, 2.0, 12, dtype=np.float32).reshape(3, 4)
-    config = from_dict({"scoring": {"smoothing_sigma": 0.0, "normalize": "location"}})
+    scoring = {"smoothing_sigma": 0.0, "normalize": "location", "inspection_size": "native"}
+    config = from_dict({"scoring": scoring})
     detector = Detector(grey, config, Calibration(0.1, 1, (0.1,)), weights)
     found = detector.predict(np.full((30, 80, 3), 0.75, np.float32))
     # |X − 0.5| times the weights, whose cells are 10 × 20 pixels here: reached at their middle.
@@ -397,15 +398,12 @@ def test_any_size_in_its_own_pixels(strict: Detector, shape: tuple[int, int]) ->
     assert result.defects[0].area == result.mask.sum() == shape[0] * shape[1]
 
 
-@pytest.mark.parametrize("margin", [0, 5, 16])
-def test_padding_is_cropped_before_smoothing(trained: Detector, margin: int) -> None:
+def test_padding_is_cropped_before_smoothing(trained: Detector) -> None:
     image = np.random.default_rng(0).random((37, 53, 3), np.float32)
-    config = override(trained.config, {"scoring.margin": margin})
+    config = trained.config
     result = Detector(trained.model, config, trained.calibration).predict(image)
-    widths = [(margin, margin + -(side + 2 * margin) % 8) for side in (37, 53)]
-    padded = np.pad(image, [*widths, (0, 0)], mode="symmetric")
-    answer = trained.model(padded[None], training=False).numpy()[0]
-    answer = answer[margin : margin + 37, margin : margin + 53]
+    padded = np.pad(image, [(0, -37 % 8), (0, -53 % 8), (0, 0)], mode="symmetric")
+    answer = trained.model(padded[None], training=False).numpy()[0, :37, :53]
     np.testing.assert_allclose(result.reconstruction, answer, atol=1e-5)
     residual = np.abs(answer.astype(np.float64) - image).mean(axis=-1)
     expected = ndimage.gaussian_filter(residual, config.scoring.sigma)
@@ -438,17 +436,14 @@ def test_inspection_size_gives_results_in_the_images_pixels(
     assert np.abs(np.subtract(defect.box, (40, 16, 24, 20))).max() <= 2
 
 
-def test_inspection_size_of_runs_that_resize(grey: tf.keras.Model) -> None:
+def test_inspection_size_of_a_run(grey: tf.keras.Model) -> None:
     stages = [{"size": size, "batch_size": 1, "steps": 1} for size in (16, 32)]
-    values: dict[str, Any] = {"data": {"sampling": "resize"}, "training": {"stages": stages}}
+    values: dict[str, Any] = {"training": {"stages": stages}}
     assert Detector(grey, from_dict(values)).inspection_size == (32, 32)
     values["scoring"] = {"inspection_size": "native"}
     assert Detector(grey, from_dict(values)).inspection_size is None
     values["scoring"] = {"inspection_size": [16, 64]}
     assert Detector(grey, from_dict(values)).inspection_size == (16, 64)
-    values["data"] = {"sampling": "crop"}
-    values["scoring"] = {}
-    assert Detector(grey, from_dict(values)).inspection_size is None
 
 
 def test_an_image_smaller_than_min_area(make: MakeDetector) -> None:

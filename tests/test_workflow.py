@@ -103,7 +103,7 @@ def config() -> RunConfig:
     stage = {"size": 16, "batch_size": 1, "steps": 2}
     return from_dict(
         {
-            "scoring": {"smoothing_sigma": 0.0},
+            "scoring": {"smoothing_sigma": 0.0, "inspection_size": "native"},
             "data": {"calibrate_fraction": 0.25},
             "training": {"stages": [stage]},
         }
@@ -994,9 +994,9 @@ def test_images_side_by_side_give_the_same(
     seen: set[int] = set()
     inspect = Detector.inspect
 
-    def watched(self: Detector, image: np.ndarray, *tiles: object) -> tuple[np.ndarray, np.ndarray]:
+    def watched(self: Detector, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         seen.add(threading.get_ident())
-        return inspect(self, image, *tiles)
+        return inspect(self, image)
 
     monkeypatch.setattr(Detector, "inspect", watched)
     monkeypatch.setattr(per_image, "side_by_side", lambda: 3)
@@ -1288,9 +1288,8 @@ def test_a_place_that_holds_something_else_is_named(
 # Preview.
 
 
-@pytest.mark.parametrize("sampling", ["crop", "resize"])
 def test_preview_shows_images_as_training_corrupts_them(
-    sampling: str, sample_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sample_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: dict[str, Any] = {}
 
@@ -1299,7 +1298,7 @@ def test_preview_shows_images_as_training_corrupts_them(
 
     monkeypatch.setattr(preview_module, "write_grid", draw)
     stage = {"size": 32, "batch_size": 1, "steps": 1}
-    config = from_dict({"data": {"sampling": sampling}, "training": {"stages": [stage]}})
+    config = from_dict({"training": {"stages": [stage]}})
     path = preview_module.preview(
         sample_root, "tile", config, tmp_path / "out", rows=3, reporter=Listener()
     )
@@ -1312,11 +1311,10 @@ def test_preview_shows_images_as_training_corrupts_them(
         assert difference[index].max() > 0
         np.testing.assert_array_equal(x[index][~mask[index]], x_hat[index][~mask[index]])
     np.testing.assert_allclose(difference, np.abs(x_hat - x).mean(axis=-1), atol=1e-6)
-    if sampling == "resize":
-        category = load_category(sample_root, "tile")
-        whole = [cv2.imread(str(sample.path))[..., ::-1] for sample in category.train[:3]]
-        means = sorted(float(image.mean()) / 255 for image in whole)
-        np.testing.assert_allclose(sorted(x.mean(axis=(1, 2, 3)).tolist()), means, atol=1e-3)
+    category = load_category(sample_root, "tile")
+    whole = [cv2.imread(str(sample.path))[..., ::-1] for sample in category.train[:3]]
+    means = sorted(float(image.mean()) / 255 for image in whole)
+    np.testing.assert_allclose(sorted(x.mean(axis=(1, 2, 3)).tolist()), means, atol=1e-3)
 
 
 def test_preview_needs_images(sample_root: Path, tmp_path: Path) -> None:

@@ -13,19 +13,23 @@ from ssae_tf.config.schema import RunConfig
 from ssae_tf.errors import ConfigError
 
 _ADAPTER = TypeAdapter(RunConfig)
+# Settings of older runs, and the value without which a run computes the same; None is any.
+_RETIRED = {("data", "sampling"): "resize", ("scoring", "margin"): None}
 
 
 def from_dict(values: dict[str, Any]) -> RunConfig:
     """Builds settings from plain values.
 
     Args:
-        values: nested dictionaries keyed by field name; missing fields take their defaults.
+        values: nested dictionaries keyed by field name; missing fields take their defaults, and
+            those of older runs that changed nothing are left out.
 
     Raises:
-        ConfigError: an unknown key, a wrong type or a value out of range.
+        ConfigError: an unknown key, a wrong type or a value out of range; or settings of an older
+            run that can't be made any more.
     """
     try:
-        return _ADAPTER.validate_python(values)
+        return _ADAPTER.validate_python(_without_retired(values))
     except ValidationError as error:
         raise ConfigError(_sentence(error)) from None
 
@@ -91,6 +95,20 @@ def field_names() -> list[str]:
         else:
             names.append(field.name)
     return names
+
+
+def _without_retired(values: Any) -> Any:
+    for (group, name), harmless in _RETIRED.items():
+        inner = values.get(group) if isinstance(values, dict) else None
+        if not isinstance(inner, dict) or name not in inner:
+            continue
+        if harmless not in (None, inner[name]):
+            raise ConfigError(
+                f"`{group}.{name}` {inner[name]!r} is of an older version: `ssae-tf fit` makes "
+                "such a run anew."
+            )
+        values = {**values, group: {key: inner[key] for key in inner if key != name}}
+    return values
 
 
 def _sentence(error: ValidationError) -> str:

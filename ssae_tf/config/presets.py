@@ -52,7 +52,6 @@ _CORRUPTION = {
     "contrast": 0.5,
 }
 _GATED = {
-    "data": {"sampling": "resize"},
     "model": {"width": 0.25, "answer": "gated", "context": 2, "standardize": True},
     "objective": {"norm": "l1"},
     "corruption": _CORRUPTION,
@@ -81,8 +80,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     },
     "paper": {
-        "data": {"sampling": "resize"},
-        "corruption": {},
         "training": {
             "stages": [
                 {"size": 128, "batch_size": 32, "steps": 10000},
@@ -115,6 +112,5 @@ def preset(name: str, category: str = "") -> RunConfig:
     """
     if name not in PRESETS:
         raise ConfigError(f"Unknown preset {name!r}. Expected one of: {', '.join(PRESETS)}.")
-    values = {"category": category, "preset": name, **PRESETS[name]}
-    values["data"] = {**RECIPES.get(category, _MIRRORED), **values.get("data", {})}
-    return from_dict(values)
+    recipe = RECIPES.get(category, _MIRRORED)
+    return from_dict({"category": category, "preset": name, "data": recipe, **PRESETS[name]})

@@ -65,11 +65,9 @@ def _with_one_group(value: str | None) -> str | None:
 
 @dataclass(frozen=True, config=_STRICT)
 class DataConfig:
-    """How images are read, split, sampled and augmented (section 4.1).
+    """How images are read, split and augmented (section 4.1).
 
     Attributes:
-        sampling: "crop" trains on random crops at native resolution, "resize" on whole images
-            resized to the stage's size.
         white_level: the value of a 16-bit file that becomes 1.0.
         rotate: rotate by random multiples of 90° in training.
         flip_horizontal: mirror left-right at random in training.
@@ -82,7 +80,6 @@ class DataConfig:
         cache: where decoded images are kept; "auto" takes memory where they fit.
     """
 
-    sampling: Literal["crop", "resize"] = "crop"
     white_level: Annotated[int, Field(ge=1, le=65535)] = 65535
     rotate: bool = True
     flip_horizontal: bool = True
@@ -167,8 +164,7 @@ class ModelConfig:
             (`ssae_tf.models.gated`).
         context: Table 1 sees the image this many times smaller, of a gated answer.
         standardize: the discriminative sub-network sees each image with mean 0 and deviation 1:
-            its exposure and contrast, which differ between good ones, tell it nothing. Tiles then
-            no longer answer as the whole image does.
+            its exposure and contrast, which differ between good ones, tell it nothing.
     """
 
     width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
@@ -257,9 +253,8 @@ class ScoringConfig:
     """The anomaly map (sections 3.1, 4.2).
 
     Attributes:
-        inspection_size: "native", or (height, width) that images are resized to.
-        margin: pixels of reflected image added on every side for the network, and cut off again,
-            where it is trained on crops, which reach as far; there is none around whole images.
+        inspection_size: (height, width) that images are resized to, or "native" for their own
+            size; None is the last stage's.
         evidence: "residual" for |F(X) − X|; "gate" for A, of a gated answer: the share of each
             pixel that the network repaints, however faint the difference is.
         reading: "absolute" takes the channel mean of |F(X) − X|, "euclidean" the root mean
@@ -275,7 +270,6 @@ class ScoringConfig:
     """
 
     inspection_size: InspectionSize = None
-    margin: Annotated[int, Field(ge=0)] = 32
     evidence: Literal["residual", "gate"] = "residual"
     reading: Literal["absolute", "euclidean"] = "absolute"
     smoothing_sigma: Annotated[float, Field(ge=0.0)] | None = 4.0
@@ -325,12 +319,6 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.scoring.evidence == "gate" and self.model.answer != "gated":
             raise ValueError('scoring.evidence "gate" needs model.answer "gated"')
-        if self.model.standardize and self.data.sampling == "crop":
-            raise ValueError(
-                "model.standardize needs data.sampling 'resize', because a crop has another mean "
-                "and deviation than the whole image; received 'crop': set model.standardize to "
-                "false with it"
-            )
         multiple = self.model.downsampling
         sides = [stage.size for stage in self.training.stages]
         wrong = [side for side in (*sides, *(self.inspection_size or ())) if side % multiple]
@@ -341,18 +329,10 @@ class RunConfig:
             )
 
     @property
-    def margin(self) -> int:
-        """Pixels of reflected image around what the network sees: none around whole images.
-
-        Trained on these, it has seen the zeros beyond an image's edge, and never a reflection.
-        """
-        return self.scoring.margin if self.data.sampling == "crop" else 0
-
-    @property
     def inspection_size(self) -> tuple[int, int] | None:
         """(height, width) that images are resized to; None for their own size."""
         size = self.scoring.inspection_size
-        if size is None and self.data.sampling == "resize":
+        if size is None:
             side = self.training.stages[-1].size
             return side, side
         return size if isinstance(size, tuple) else None

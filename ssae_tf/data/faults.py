@@ -259,8 +259,7 @@ def of_sizes(
             f"Good images have {len(sizes)} sizes, of shapes from {min(aspects):.2g} to "
             f"{max(aspects):.2g} (width over height): all are stretched to "
             f"{_size(inspected)}, each differently.",
-            "Cut all images to one shape, or train on crops: --sampling crop "
-            "--set model.standardize=false.",
+            "Cut all images to one shape.",
             names_of(category, others),
         )
     height, width = (int(np.median([fact.size[i] for fact in good])) for i in (0, 1))
@@ -275,7 +274,7 @@ def _of_large(height: int, width: int, inspected: tuple[int, int] | None) -> Fin
             "Large images",
             f"Images of {_size((height, width))} are inspected at their own size, which takes "
             "time and memory.",
-            "`ssae-tf latency RUN` says how long; `predict --tile` bounds the memory.",
+            "`ssae-tf latency RUN` says how long.",
         )
     smallest = math.ceil(_DEFECT * max(height / inspected[0], width / inspected[1]))
     return Finding(
@@ -284,8 +283,7 @@ def _of_large(height: int, width: int, inspected: tuple[int, int] | None) -> Fin
         f"Images of {_size((height, width))} are inspected at {_size(inspected)}: a defect must "
         f"have about {_DEFECT} pixels there, so {smallest} pixels of the image, or it gets lost.",
         "If defects are smaller: cut the images to the part, or give a larger "
-        "--set scoring.inspection_size=[H,W] (multiples of 32), or --sampling crop "
-        "--set model.standardize=false for crops at the image's own size.",
+        "--set scoring.inspection_size=[H,W] (multiples of 32).",
     )
 
 

@@ -25,23 +25,22 @@ def reflect_indices(
     return tf.minimum(index, 2 * size - 1 - index)
 
 
-def pad_reflect(x: tf.Tensor, multiple: int, margin: int = 0) -> tf.Tensor:
-    """Pads by reflection: a margin all round, and at bottom and right up to the next multiple.
+def pad_reflect(x: tf.Tensor, multiple: int) -> tf.Tensor:
+    """Pads by reflection, at bottom and right up to the next multiple.
 
     Args:
         x: (B, H, W, C) float32.
         multiple: of the result's sides.
-        margin: pixels, at least 0.
 
     Returns:
         (B, H', W', C).
     """
     for axis in (1, 2):
         size = _side(x, axis)
-        padded = next_multiple(size + 2 * margin, multiple)
+        padded = next_multiple(size, multiple)
         if isinstance(size, int) and padded == size:
             continue
-        x = tf.gather(x, reflect_indices(-margin, padded - margin, size), axis=axis)
+        x = tf.gather(x, reflect_indices(0, padded, size), axis=axis)
     return x
 
 

@@ -13,9 +13,7 @@ from ssae_tf.ops.gaussian import gaussian_filter
 from ssae_tf.ops.resampling import pad_reflect
 
 
-def respond(
-    model: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, multiple: int, margin: int = 0
-) -> Answer:
+def respond(model: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, multiple: int) -> Answer:
     """The network's answer to images of any size.
 
     Args:
@@ -23,17 +21,14 @@ def respond(
             `ssae_tf.answer.answer` takes apart.
         x: X, (B, H, W, C) float32 in [0, 1].
         multiple: `ModelConfig.downsampling`.
-        margin: pixels of reflected image on every side: a network trained on crops answers less
-            well beside the zeros that its convolutions see beyond the edge.
 
     Returns:
         F(X), and A and G(X) where there are any, in the size of X: the image is padded by
         reflection, to multiples at bottom and right, and the result cropped back.
     """
     shape = tf.shape(x)
-    padded = model(pad_reflect(x, multiple, margin))
-    cropped = padded[:, margin : margin + shape[1], margin : margin + shape[2], :]
-    return answer(cropped, x.shape[-1])
+    padded = model(pad_reflect(x, multiple))
+    return answer(padded[:, : shape[1], : shape[2], :], x.shape[-1])
 
 
 def anomaly_map(
@@ -77,7 +72,7 @@ def inspect(
     Returns:
         F(X), (B, H, W, C) float32, and the map, (B, H, W) float32, of `anomaly_map`.
     """
-    found = respond(model, x, config.model.downsampling, config.margin)
+    found = respond(model, x, config.model.downsampling)
     return found.reconstruction, anomaly_map(found, x, config.scoring, weights)
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ssae_tf.config import RunConfig, Stage
 from ssae_tf.data.cache import ImageCache
-from ssae_tf.data.pipeline import CropSampler, training_batches
+from ssae_tf.data.pipeline import Sampler, training_batches
 from ssae_tf.training.step import corrupt_in_pipeline
 
 JUDGED_BATCHES = 4
@@ -32,11 +32,11 @@ class Batches:
         Args:
             train: images to learn from.
             select: images to choose the checkpoint with.
-            config: the seed, the sampling and augmentations, and where images are corrupted.
+            config: the seed, the augmentations, and where images are corrupted.
         """
         self._caches = {"train": train, "select": select}
         self._config = config
-        self._sizes: dict[tuple[str, tuple[int, int]], list[np.ndarray]] = {}
+        self._resized: dict[tuple[str, int], list[np.ndarray]] = {}
 
     @functools.cached_property
     def mean_colour(self) -> np.ndarray:
@@ -76,22 +76,17 @@ class Batches:
         for k in range(STATISTICS_BATCHES):
             yield tf.constant(sampler.batch(k))
 
-    def _sampler(self, split: str, stage: Stage, *purpose: int) -> CropSampler:
-        data, size = self._config.data, self._config.inspection_size
-        if data.sampling == "resize":
-            size = stage.size, stage.size
-        images = self._images(split, size)
+    def _sampler(self, split: str, stage: Stage, *purpose: int) -> Sampler:
+        images = self._images(split, stage.size)
         seed = (self._config.training.seed, *purpose)
-        return CropSampler(images, stage.size, stage.batch_size, data, seed, self._config.margin)
+        return Sampler(images, stage.size, stage.batch_size, self._config.data, seed)
 
-    def _images(self, split: str, size: tuple[int, int] | None) -> list[np.ndarray]:
-        """Images of a split at a size, made once; None for their own."""
-        if size is None:
-            return self._caches[split].images
-        key = (split, size)
-        if key not in self._sizes:
-            self._sizes[key] = self._caches[split].resized(*size)
-        return self._sizes[key]
+    def _images(self, split: str, side: int) -> list[np.ndarray]:
+        """Images of a split as squares of a side, made once."""
+        key = (split, side)
+        if key not in self._resized:
+            self._resized[key] = self._caches[split].resized(side, side)
+        return self._resized[key]
 
 
 def _white(image: np.ndarray) -> float:

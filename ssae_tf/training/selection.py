@@ -24,7 +24,7 @@ from ssae_tf.training import normalization
 from ssae_tf.training.objective import region_errors
 from ssae_tf.training.step import loss_and_errors
 
-# Of the smoothing of a crop's map, as a share of its side.
+# Of the smoothing of a map, as a share of its side.
 _LARGEST_SIGMA = 1 / 16
 
 
@@ -75,7 +75,7 @@ class Judge:
             # Seeds apart from those of training steps, which are (seed, step).
             seed = tf.constant([-1 - index, config.training.seed], tf.int32)
             self._batches.append((x, corrupt(x, seed, config.corruption), held_out(x, seed)))
-        self.scoring = _of_crops(config.scoring, batches[0].shape[1])
+        self.scoring = _of_side(config.scoring, batches[0].shape[1])
         self._compiled = tf.function(self._measure, autograph=False)
 
     @property
@@ -117,6 +117,6 @@ class Judge:
         return *figures, *in_training, maps
 
 
-def _of_crops(scoring: ScoringConfig, side: int) -> ScoringConfig:
-    """Smoothing for large images would leave nothing to see of a crop."""
+def _of_side(scoring: ScoringConfig, side: int) -> ScoringConfig:
+    """Smoothing for large images would leave nothing to see of a small one."""
     return dataclasses.replace(scoring, smoothing_sigma=min(scoring.sigma, _LARGEST_SIGMA * side))

@@ -27,7 +27,6 @@ SETTINGS: dict[str, tuple[list[str], str, Any]] = {
     "--width": (["0.125"], "model.width", 0.125),
     "--learning-rate": (["0.5"], "training.learning_rate", 0.5),
     "--seed": (["11"], "training.seed", 11),
-    "--sampling": (["crop"], "data.sampling", "crop"),
     "--white-level": (["1023"], "data.white_level", 1023),
     "--group": ([r"^(\d)"], "data.group", r"^(\d)"),
     "--skip-unreadable": ([], "data.skip_unreadable", True),
@@ -64,22 +63,10 @@ def test_a_setting_arrives_and_changes_nothing_else(
     option: str, config_of: Callable[..., RunConfig]
 ) -> None:
     arguments, setting, value = SETTINGS[option]
-    # The presets' network looks at whole images only.
-    common = ["--set", "model.standardize=false"] if option == "--sampling" else []
-    before, after = config_of(*common), config_of(*common, option, *arguments)
+    before, after = config_of(), config_of(option, *arguments)
     assert _value(before, setting) != value
     assert _value(after, setting) == value
     assert after == config_module.override(before, {setting: value})
-
-
-def test_crops_of_a_network_for_whole_images_are_refused(
-    invoke: Invoke, fits: Fits, sample_root: Path
-) -> None:
-    done = invoke("fit", "--data", sample_root, "--preset", "quick", "--sampling", "crop")
-    assert done.code == 1
-    (line,) = done.err
-    assert line.endswith("received 'crop': set model.standardize to false with it.")
-    assert not fits
 
 
 @pytest.mark.parametrize("module", [fit, preview])

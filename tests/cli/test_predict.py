@@ -140,23 +140,6 @@ def test_out(invoke: Invoke, run_folder: Path, images: Path, tmp_path: Path) -> 
         assert cv2.imread(str(out / f"{name}_map.png")).shape == image.shape
 
 
-def test_tiles(invoke: Invoke, run_folder: Path, images: Path) -> None:
-    path = images / "b.png"
-    (whole,) = _lines(invoke("predict", run_folder, path, "--quiet"))
-    done = invoke("predict", run_folder, path, "--tile", "64")
-    (line,) = _lines(done)
-    assert line["score"] == pytest.approx(whole["score"], abs=1e-5)
-    assert line["is_anomalous"] == whole["is_anomalous"]
-
-
-def test_tiles_that_can_not_be(invoke: Invoke, run_folder: Path, images: Path) -> None:
-    done = invoke("predict", run_folder, images / "b.png", "--halo", "8")
-    assert done.code == 2
-    assert "--halo needs --tile." in done.err[-1]
-    done = invoke("predict", run_folder, images / "b.png", "--tile", "8")
-    assert done.code == 2
-
-
 def test_files_that_can_not_be_written_are_lines(
     invoke: Invoke, run_folder: Path, images: Path, tmp_path: Path
 ) -> None:
@@ -201,18 +184,8 @@ def test_too_large_images(
     assert invoke("predict", run_folder, path, "--max-pixels", 64 * 64).code == 0
     done = invoke("predict", run_folder, path, "--max-pixels", 4095)
     assert done.code == 3
-    limit = f"{path}: 64×64 pixels are 4,096, the limit is 4,095. --max-pixels raises it"
-    tiles = "; --tile lets the network see an image in parts, in less memory."
-    assert _lines(done)[0]["error"] == limit + tiles
-    done = invoke("predict", run_folder, path, "--max-pixels", 4095, "--tile", 64)
-    assert _lines(done)[0]["error"] == f"{limit}."
-
-    def whole_only(*_: Any) -> None:
-        raise RunError("This network standardizes each image as a whole.")
-
-    monkeypatch.setattr(Detector, "tiles", whole_only)
-    done = invoke("predict", run_folder, path, "--max-pixels", 4095)
-    assert _lines(done)[0]["error"] == f"{limit}."
+    limit = f"{path}: 64×64 pixels are 4,096, the limit is 4,095. --max-pixels raises it."
+    assert _lines(done)[0]["error"] == limit
     assert invoke("predict", run_folder, path, "--max-pixels", 0).code == 2
 
 

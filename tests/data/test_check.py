@@ -272,8 +272,8 @@ def test_shapes_that_differ_are_stretched_differently(root: Path) -> None:
     write(root / "train/good/003.png", surface(3)[:48])
     finding = only_finding(root)
     assert (finding.title, finding.names) == ("Shapes differ", ("train/good/003.png",))
-    crops = {"data.sampling": "crop", "model.standardize": False}
-    assert look(root, config_module.override(CONFIG, crops)).findings == []
+    native = {"scoring.inspection_size": "native"}
+    assert look(root, config_module.override(CONFIG, native)).findings == []
 
 
 def test_images_smaller_than_the_network_takes(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Batches: which images, cut where, turned how, at which step."""
+"""Batches: which images, turned how, at which step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ssae_tf.config import DataConfig
-from ssae_tf.data.pipeline import CropSampler, training_batches
+from ssae_tf.data.pipeline import Sampler, training_batches
 
 SEED = (3, 1, 0)
 STILL = DataConfig(rotate=False, flip_horizontal=False, flip_vertical=False)
@@ -31,8 +31,8 @@ def levels(x):
     return [round(float(image.mean()) * 255) - 1 for image in x]
 
 
-def sampler(images, size=8, batch_size=4, data=STILL, seed=SEED, margin=0):
-    return CropSampler(images, size, batch_size, data, seed, margin)
+def sampler(images, size=8, batch_size=4, data=STILL, seed=SEED):
+    return Sampler(images, size, batch_size, data, seed)
 
 
 def drawn(data):
@@ -50,7 +50,7 @@ class TestOrder:
             assert len({tuple(epoch) for epoch in epochs}) > 1
 
     def test_seed_and_step_alone_decide(self, rng):
-        images = [rng.random((20, 30, 3), dtype=np.float32) for _ in range(5)]
+        images = [rng.random((8, 8, 3), dtype=np.float32) for _ in range(5)]
         data = DataConfig()
         forwards, backwards = (sampler(images, data=data) for _ in range(2))
         expected = [forwards.batch(step) for step in range(6)]
@@ -62,66 +62,16 @@ class TestOrder:
         assert not np.array_equal(expected[0], expected[1])
 
 
-class TestCrop:
-    def test_places_cover_the_image(self):
-        one = sampler([places(12, 10)], size=8, batch_size=64)
-        x = np.round(one.batch(0) * 255).astype(int)
-        tops, lefts = x[:, 0, 0, 0], x[:, 0, 0, 1]
-        assert set(tops) == {0, 1, 2, 3, 4}
-        assert set(lefts) == {0, 1, 2}
-        for crop, top, left in zip(x, tops, lefts, strict=True):
-            np.testing.assert_array_equal(crop, places(12, 10)[top : top + 8, left : left + 8])
+class TestPixels:
+    def test_images_are_scaled_to_unit_range_and_shown_whole(self):
+        (x,) = sampler([places(8, 8)], batch_size=1).batch(5)
+        np.testing.assert_array_equal(x, places(8, 8) / np.float32(255))
 
-    @pytest.mark.parametrize("size", [(5, 20), (20, 5), (5, 3), (1, 1)])
-    def test_smaller_images_are_continued_by_reflection(self, size):
-        image = places(*size)
-        missing = [(0, max(0, 16 - side)) for side in size]
-        (crop,) = np.round(sampler([image], size=16, batch_size=1).batch(0) * 255)
-        for axis in (0, 1):
-            if size[axis] <= 16:
-                # a b c … c b a a b c …, as often as it takes.
-                index = np.pad(np.arange(size[axis]), missing[axis], mode="symmetric")
-                np.testing.assert_array_equal(np.take(crop[..., axis], 0, 1 - axis), index)
-
-    def test_a_margin_is_continued_by_reflection(self):
-        image = places(12, 10)
-        continued = np.pad(image, ((3, 3), (3, 3), (0, 0)), mode="symmetric")
-        one = sampler([image], size=8, batch_size=1000, margin=3)
-        shown = set()
-        for crop in np.round(one.batch(0) * 255).astype(np.uint8):
-            found = [
-                (top, left)
-                for top in range(12 + 6 - 8 + 1)
-                for left in range(10 + 6 - 8 + 1)
-                if np.array_equal(crop, continued[top : top + 8, left : left + 8])
-            ]
-            assert found
-            shown.update(found)
-        assert len(shown) > 80
-
-    @pytest.mark.parametrize("margin", [0, 3])
-    def test_the_border_is_seen_as_often_as_the_middle(self, margin):
-        one = sampler([places(40, 1)], size=8, batch_size=4000, margin=margin)
-        rows = np.round(one.batch(0)[:, :, 0, 0] * 255).astype(int)
-        shares = np.bincount(np.concatenate([np.unique(row) for row in rows])) / len(rows)
-        # Of the 47 places of a square of 8 rows that touch one of 40, a row is in 8.
-        np.testing.assert_allclose(shares[[0, 39, 20]], 8 / 47, atol=0.02)
-        assert shares.min() > 8 / 47 - 0.02
-
-    def test_whole_images_have_no_margin(self):
-        data = dataclasses.replace(STILL, sampling="resize")
-        batch = sampler([places(8, 8)], data=data, margin=3).batch(0)
-        np.testing.assert_array_equal(batch, np.repeat(places(8, 8)[None] / np.float32(255), 4, 0))
-
-    def test_the_exact_size_is_the_image(self):
-        (crop,) = sampler([places(8, 8)], batch_size=1).batch(5)
-        np.testing.assert_array_equal(crop, places(8, 8) / np.float32(255))
-
-    def test_mixed_sizes_and_depths(self, rng):
+    def test_mixed_depths(self, rng):
         images = [
-            rng.integers(0, 256, (30, 20, 3), np.uint8),
-            rng.random((8, 50, 3), dtype=np.float32),
-            np.full((3, 3, 3), 255, np.uint8),
+            rng.integers(0, 256, (8, 8, 3), np.uint8),
+            rng.random((8, 8, 3), dtype=np.float32),
+            np.full((8, 8, 3), 255, np.uint8),
         ]
         x = sampler(images, batch_size=6, data=DataConfig()).batch(0)
         assert x.dtype == np.float32
@@ -163,11 +113,11 @@ class TestAugmentation:
         assert np.bincount(found).max() < 1.6 * 400 / len(expected)
 
     def test_one_switch_leaves_the_others_draws_alone(self, rng):
-        images = [rng.random((20, 20, 3), dtype=np.float32) for _ in range(3)]
+        images = [rng.random((8, 8, 3), dtype=np.float32) for _ in range(3)]
         still = sampler(images).batch(0)
         turned = sampler(images, data=dataclasses.replace(STILL, rotate=True)).batch(0)
         for x, y in zip(still, turned, strict=True):
-            # The same crops, turned.
+            # The same images, turned.
             assert any(np.array_equal(variant, y) for variant in symmetries(x)[:4])
 
 
@@ -180,7 +130,7 @@ class TestDataSet:
         assert [step for step, _ in drawn(data)] == [2, 3, 4]
 
     def test_begun_anywhere_it_goes_the_same_way(self, rng):
-        images = [rng.random((20, 30, 3), dtype=np.float32) for _ in range(5)]
+        images = [rng.random((8, 8, 3), dtype=np.float32) for _ in range(5)]
         whole = drawn(training_batches(sampler(images, data=DataConfig()), 0, 8))
         rest = drawn(training_batches(sampler(images, data=DataConfig()), 5, 8))
         for (step, x), (expected_step, expected) in zip(rest, whole[5:], strict=True):

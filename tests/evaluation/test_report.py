@@ -117,7 +117,7 @@ def report(results=(), *, calibrated=None, **changes):
         "calibrated": calibrated or Calibrated((0.1, 0.4, 0.2), 0),
         "gallery": gallery,
         "tested": measured(results, gallery) if results else None,
-        "settings": {"scoring": {"margin": 32}, "category": "tile"},
+        "settings": {"scoring": {"outline": 0.5}, "category": "tile"},
         "environment": {"command": ["x/ssae-tf", "fit", "--out", "a b"], "data_hash": "e6ae"},
     }
     return Report(**{**values, **changes})
@@ -285,7 +285,7 @@ def test_without_a_test_set(write):
     assert page.headings == [*headings, "Origin", "Settings"]
     assert FalseAlarmRate(3).sentence() in page.text
     assert dict(page.tables[0]) == {"command": "ssae-tf fit --out 'a b'", "data hash": "e6ae"}
-    assert dict(page.tables[1]) == {"scoring.margin": "32", "category": '"tile"'}
+    assert dict(page.tables[1]) == {"scoring.outline": "0.5", "category": '"tile"'}
 
 
 @pytest.mark.parametrize(

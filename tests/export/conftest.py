@@ -76,17 +76,19 @@ def make(
 
 
 _UNUSUAL: dict[str, dict[str, Any]] = {
-    # No smoothing, a small margin, single pixels count.
+    # No smoothing, single pixels count.
     "resized": {
         "inspection_size": [32, 48],
         "smoothing_sigma": 0.0,
-        "margin": 8,
         "reading": "euclidean",
     },
-    "location": {"smoothing_sigma": 2.0, "margin": 16, "normalize": "location"},
+    "location": {
+        "smoothing_sigma": 2.0,
+        "normalize": "location",
+        "inspection_size": "native",
+    },
     "gated": {
         "smoothing_sigma": 1.0,
-        "margin": 0,
         "evidence": "gate",
         "outline": 0.5,
         "inspection_size": "native",
@@ -104,7 +106,6 @@ def unusual(request: pytest.FixtureRequest) -> Detector:
     settings: dict[str, Any] = {"scoring": _UNUSUAL[request.param]}
     if request.param == "gated":
         settings["model"] = {"width": 0.0625, "answer": "gated", "context": 2, "standardize": True}
-        settings["data"] = {"sampling": "resize"}
         settings["training"] = {"stages": [{"size": 32, "batch_size": 1, "steps": 1}]}
     config = from_dict(settings)
     layers = tf.keras.layers

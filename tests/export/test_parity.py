@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from mutations import seal
 from ssae_tf.config import RunConfig, override
-from ssae_tf.detector import Calibration, Detector, Tiles
+from ssae_tf.detector import Calibration, Detector
 from ssae_tf.errors import InputError, RunError
 from ssae_tf.export import make
 from ssae_tf.export.artefact import Artefact
@@ -140,10 +140,8 @@ def _grey(level: float) -> tf.keras.Model:
 class _Higher(Detector):
     """With maps that are a tenth higher everywhere."""
 
-    def inspect(
-        self, image: np.ndarray, tiles: Tiles | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        reconstruction, map_ = super().inspect(image, tiles)
+    def inspect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        reconstruction, map_ = super().inspect(image)
         return reconstruction, np.float32(1.1) * map_
 
 

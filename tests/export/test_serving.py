@@ -37,13 +37,17 @@ def _function(detector: Detector, **changes: Any) -> Run:
     return run
 
 
+# Maps in the images' own pixels.
+UNCHANGED = {"scoring.smoothing_sigma": 0.0, "scoring.inspection_size": "native"}
+
+
 @pytest.mark.parametrize(
     ("changes", "largest"),
     [
         ({"scoring.reading": "euclidean", "scoring.smoothing_sigma": 1.5}, 4e-6),
-        ({"scoring.inspection_size": [24, 40], "scoring.margin": 0}, 4e-6),
+        ({"scoring.inspection_size": [24, 40]}, 4e-6),
         # The size of the last stage.
-        ({"data.sampling": "resize", "scoring.smoothing_sigma": 0.0}, 4e-6),
+        ({"scoring.inspection_size": None, "scoring.smoothing_sigma": 0.0}, 4e-6),
         # Resizing rounds in another order here and there, and the network enlarges that.
         ({"scoring.inspection_size": [56, 72]}, 2e-5),
     ],
@@ -83,7 +87,7 @@ def test_flat_images(trained: Detector) -> None:
 
 
 def test_one_pixel_is_enough_where_min_area_is_one(grey: tf.keras.Model) -> None:
-    config = override(RunConfig(), {"scoring.smoothing_sigma": 0.0})
+    config = override(RunConfig(), UNCHANGED)
     detector = Detector(grey, config, Calibration(0.25, 1, (0.25,)))
     x = np.full((2, 16, 16, 3), 0.5, np.float32)
     x[1, 3, 15] = 1.0
@@ -95,7 +99,7 @@ def test_one_pixel_is_enough_where_min_area_is_one(grey: tf.keras.Model) -> None
 
 def test_the_map_must_exceed_the_threshold(grey: tf.keras.Model) -> None:
     """At 0.1, which no float32 is, and at the map's own value, which is not greater."""
-    config = override(RunConfig(), {"scoring.smoothing_sigma": 0.0})
+    config = override(RunConfig(), UNCHANGED)
     x = np.full((1, 8, 8, 3), 0.5, np.float32)
     x[0, 0, 0] = 0.5 + np.float32(0.1)
     level = float(np.abs(x[0, 0, 0] - np.float32(0.5)).mean(dtype=np.float32))

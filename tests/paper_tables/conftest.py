@@ -29,9 +29,8 @@ def config() -> RunConfig:
     changes = {
         "training.stages": [STAGE],
         "data.calibrate_fraction": 0.25,
-        "scoring.margin": 0,
+        "scoring.inspection_size": "native",
         # The network that answers grey has no gate.
-        "data.sampling": "crop",
         "model.answer": "plain",
         "model.context": 1,
         "model.standardize": False,

@@ -55,21 +55,6 @@ class TestRespond:
         missing = [(0, 0), *((0, -side % multiple) for side in size), (0, 0)]
         np.testing.assert_array_equal(seen[0], np.pad(x, missing, mode="symmetric"))
 
-    @pytest.mark.parametrize("margin", [1, 16])
-    def test_adds_a_reflected_margin_and_cuts_it_off(self, rng, margin):
-        x = rng.random((2, 13, 24, 3), np.float32)
-        seen = []
-
-        def model(images):
-            seen.append(images.numpy())
-            return 1.0 - images
-
-        found = respond(model, tf.constant(x), 8, margin)
-        np.testing.assert_array_equal(found.reconstruction, 1.0 - x)
-        right = [-(side + 2 * margin) % 8 + margin for side in x.shape[1:3]]
-        missing = [(0, 0), *((margin, more) for more in right), (0, 0)]
-        np.testing.assert_array_equal(seen[0], np.pad(x, missing, mode="symmetric"))
-
     def test_in_graphs_of_unknown_sizes(self, rng):
         def model(images):
             sides = tf.shape(images)[1:3]
@@ -180,54 +165,34 @@ class Side(tf.keras.layers.Layer):
         return tf.zeros_like(x) + tf.cast(tf.shape(x)[1], tf.float32) / 1000.0
 
 
-@pytest.mark.parametrize(("sampling", "seen"), [("resize", 64), ("crop", 64 + 2 * 16)])
-def test_a_detector_of_whole_images_shows_them_alone(rng, sampling, seen):
+def test_a_detector_shows_the_image_alone(rng):
     """None of its ways to the network adds a reflection, whatever the image's own size."""
     stages = [{"size": side, "batch_size": 1, "steps": 1} for side in (32, 64)]
-    scoring = {"margin": 16, "smoothing_sigma": 1.0, "inspection_size": [64, 64]}
-    if sampling == "resize":
-        # The last stage's size is the default.
-        del scoring["inspection_size"]
-    values = {"data": {"sampling": sampling}, "training": {"stages": stages}, "scoring": scoring}
+    values = {"training": {"stages": stages}, "scoring": {"smoothing_sigma": 1.0}}
     inputs = tf.keras.Input((None, None, 3))
     detector = Detector(tf.keras.Model(inputs, Side()(inputs)), from_dict(values))
     for size in ((64, 64), (90, 51)):
         image = rng.random((*size, 3), np.float32)
-        for found in (
-            detector.inspect(image)[0],
-            detector.inspect(image, detector.tiles(96))[0],
-        ):
-            np.testing.assert_allclose(found, np.full_like(image, seen / 1000), rtol=1e-5)
+        np.testing.assert_allclose(
+            detector.inspect(image)[0], np.full_like(image, 0.064), rtol=1e-5
+        )
         found = detector.reconstruct(detector.as_inspected(image))
-        np.testing.assert_allclose(found, seen / 1000, rtol=1e-5)
+        np.testing.assert_allclose(found, 0.064, rtol=1e-5)
 
 
 class TestInspect:
     @pytest.mark.parametrize("size", SIZES)
     def test_is_answer_and_map(self, rng, size):
         x = tf.constant(rng.random((2, *size, 3), np.float32))
-        config = RunConfig(scoring=ScoringConfig(margin=8, smoothing_sigma=1.5))
+        config = RunConfig(scoring=ScoringConfig(smoothing_sigma=1.5))
         reconstruction, map_ = inspect(halved, x, config)
-        expected = respond(halved, x, 8, 8)
+        expected = respond(halved, x, 8)
         np.testing.assert_array_equal(reconstruction, expected.reconstruction)
         np.testing.assert_allclose(map_, anomaly_map(expected, x, config.scoring), atol=1e-6)
 
-    def test_whole_images_have_no_reflected_margin(self, rng):
-        """Training on whole images has never seen one: the network gets the image itself."""
-        config = from_dict({"data": {"sampling": "resize"}, "scoring": {"margin": 16}})
-        x = rng.random((1, 24, 32, 3), np.float32)
-        seen = []
-
-        def model(images):
-            seen.append(images.numpy())
-            return images
-
-        inspect(model, tf.constant(x), config)
-        np.testing.assert_array_equal(seen[0], x)
-
     def test_the_gate_is_evidence_however_faint_the_repair(self, rng):
         stage = {"size": 32, "batch_size": 1, "steps": 1}
-        scoring = {"evidence": "gate", "smoothing_sigma": 0.0, "margin": 0}
+        scoring = {"evidence": "gate", "smoothing_sigma": 0.0}
         values = {"model": {"answer": "gated"}, "training": {"stages": [stage]}}
         gate = rng.random((1, 32, 32, 1), np.float32)
         x = tf.constant(rng.random((1, 32, 32, 3), np.float32))
@@ -241,7 +206,7 @@ class TestInspect:
     def test_weights_multiply_the_evidence_at_their_place(self, rng, sigma):
         """And what is smoothed is the product."""
         x = tf.constant(rng.random((1, 16, 24, 3), np.float32))
-        config = from_dict({"scoring": {"margin": 0, "smoothing_sigma": 0.0}})
+        config = from_dict({"scoring": {"smoothing_sigma": 0.0}})
         _, evidence = inspect(halved, x, config)
         weights = rng.random((16, 24), np.float32)
         config = override(config, {"scoring.smoothing_sigma": sigma})
@@ -253,7 +218,7 @@ class TestInspect:
 
     def test_weights_are_stretched_over_the_image(self, rng):
         x = tf.constant(rng.random((1, 32, 48, 3), np.float32))
-        config = from_dict({"scoring": {"margin": 0, "smoothing_sigma": 0.0}})
+        config = from_dict({"scoring": {"smoothing_sigma": 0.0}})
         _, evidence = inspect(halved, x, config)
         # Before the outermost centres of cells and behind them nothing is interpolated.
         _, weighted = inspect(halved, x, config, np.float32([[1.0, 0.0], [2.0, 3.0]]))

@@ -11,7 +11,7 @@ from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
 
-STAGE, CROPS = Stage(16, 2, 4), Stage(16, 4, 1)
+STAGE = Stage(16, 2, 4)
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ class TestTraining:
 
 class TestOtherPurposes:
     def test_judged_images_are_of_the_select_split_and_fixed(self, make, caches):
-        batches = make({"data.sampling": "resize"})
+        batches = make()
         judged = batches.judged(STAGE)
         assert len(judged) == JUDGED_BATCHES
         np.testing.assert_array_equal(judged, batches.judged(STAGE))
         assert_shows(judged, caches[1].resized(16, 16))
 
     def test_clean_images_are_of_the_train_split_and_fixed(self, make, caches):
-        batches = make({"data.sampling": "resize"})
+        batches = make()
         clean = [batch.numpy() for batch in batches.clean(STAGE)]
         assert len(clean) == STATISTICS_BATCHES
         np.testing.assert_array_equal(clean, [batch.numpy() for batch in batches.clean(STAGE)])
@@ -84,10 +84,10 @@ class TestOtherPurposes:
         assert not np.array_equal(judged, clean)
 
 
-class TestSampling:
-    def test_resize_shows_whole_images(self, make, caches):
-        changes = {"data.sampling": "resize", "data.rotate": False}
-        changes |= {"data.flip_horizontal": False, "data.flip_vertical": False}
+class TestSizes:
+    def test_whole_images_are_shown(self, make, caches):
+        switches = ("rotate", "flip_horizontal", "flip_vertical")
+        changes = {f"data.{name}": False for name in switches}
         (_, x), *_ = drawn(make(changes).training(0, STAGE, 0, 0, 1))
         whole = np.array(caches[0].resized(16, 16), np.float32) / np.float32(255)
         for image in x:
@@ -102,55 +102,12 @@ class TestSampling:
             return resized(self, height, width)
 
         monkeypatch.setattr(ImageCache, "resized", counted)
-        batches = make({"data.sampling": "resize"})
+        batches = make()
         for stage in (STAGE, STAGE, Stage(8 * 3, 1, 1)):
             drawn(batches.training(0, stage, 0, 0, 1))
             list(batches.clean(stage))
             batches.judged(stage)
         assert sorted(sizes) == [(16, 16), (16, 16), (24, 24), (24, 24)]
-
-    def test_crops_are_of_what_inspection_sees(self, make, caches):
-        """Resized to the inspection size first."""
-        changes = {"scoring.inspection_size": [64, 96], "scoring.margin": 0}
-        changes |= {"data.rotate": False, "data.flip_horizontal": False}
-        changes |= {"data.flip_vertical": False}
-        crops = np.concatenate([x for _, x in drawn(make(changes).training(0, CROPS, 0, 0, 4))])
-        found = 0
-        for crop in crops:
-            for image in caches[0].resized(64, 96):
-                windows = np.lib.stride_tricks.sliding_window_view(image, (16, 16), (0, 1))
-                off = windows.transpose(0, 1, 3, 4, 2) / np.float32(255) - crop
-                found += np.abs(off).max(axis=(2, 3, 4)).min() < 1e-6
-        assert found >= len(crops)
-
-    def test_crops_reach_as_far_as_the_margin_of_inspection(self, make):
-        """The same images with none show no reflection."""
-        none, some = (
-            np.concatenate([x for _, x in drawn(make(changes).training(0, CROPS, 0, 0, 8))])
-            for changes in ({"scoring.margin": 0}, {"scoring.margin": 12})
-        )
-        # An image of noise has no two equal neighbours but where it is reflected.
-        assert not _mirrored(none).any()
-        assert _mirrored(some).any()
-
-    @pytest.mark.parametrize("purpose", ["training", "judged", "clean"])
-    def test_whole_images_have_no_margin(self, make, purpose):
-        found = []
-        for margin in (0, 12):
-            batches = make({"data.sampling": "resize", "scoring.margin": margin})
-            found.append(
-                [x for _, x in drawn(batches.training(0, STAGE, 0, 0, 3))]
-                if purpose == "training"
-                else [np.asarray(x) for x in getattr(batches, purpose)(STAGE)]
-            )
-        np.testing.assert_array_equal(found[1], found[0])
-
-
-def _mirrored(x):
-    """Which images have two equal rows or columns side by side."""
-    rows = (x[:, 1:] == x[:, :-1]).all(axis=(2, 3)).any(axis=1)
-    columns = (x[:, :, 1:] == x[:, :, :-1]).all(axis=(1, 3)).any(axis=1)
-    return rows | columns
 
 
 def test_mean_colour_weighs_images_of_all_depths_and_sizes_alike(tmp_path, configure):

@@ -57,7 +57,6 @@ def base(caches, configure, put_stand_ins):
         ("training.stages", [{"size": 24, "batch_size": 2, "steps": STEPS}]),
         ("training.stages", [{"size": 16, "batch_size": 2, "steps": STEPS + 1}]),
         ("model.momentum", 0.1),
-        ("data.sampling", "resize"),
         ("data.rotate", False),
         ("data.flip_horizontal", False),
         ("data.flip_vertical", False),
@@ -66,22 +65,12 @@ def base(caches, configure, put_stand_ins):
         ("objective.norm", "l2_squared"),
         ("objective.norm", "l1"),
         ("objective.norm", "ssim"),
-        ("scoring.margin", 5),
     ],
 )
 def test_it_changes_the_trained_weights(trainer, base, name, value):
     assert len(base[1]) == STEPS
     changed, _ = run(trainer({name: value}))
     assert any(not np.allclose(changed[n], base[0][n], rtol=1e-4) for n in changed)
-
-
-def test_a_margin_changes_nothing_for_whole_images(trainer):
-    whole = {"data.sampling": "resize"}
-    (expected, _), (found, _) = (
-        run(trainer({**whole, "scoring.margin": margin})) for margin in (0, 5)
-    )
-    for name, value in found.items():
-        np.testing.assert_allclose(value, expected[name], rtol=1e-6, err_msg=name)
 
 
 def test_same_settings_do_not(trainer, base):
