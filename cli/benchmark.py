@@ -88,7 +88,7 @@ def command(
     from ssae_tf.paper_tables.methods import STUDIES, choose_methods, without_effect
 
     chosen = choose_methods(methods or "ssae") if study is None else STUDIES[study]()
-    overruled = without_effect(_given(settings), chosen)
+    overruled = without_effect(list(options.given(settings)), chosen)
     if overruled:
         raise click.UsageError(
             f"{', '.join(overruled)}: set by what is compared here, and would have no effect."
@@ -104,7 +104,7 @@ def command(
     root = options.resolve_data(data, report)
     names = choose_categories(root, categories)
     # Here, so that it is said once and not for each category.
-    settings["preset"] = options.choose_preset(settings["preset"], report)
+    settings["preset"] = options.choose_preset(settings, report)
     plan = Plan(
         root,
         names,
@@ -127,13 +127,3 @@ def command(
     report.say(f"Page with images: {out / PAGE_FILE}")
     if results.failed:
         ctx.exit(ExitCode.PARTIAL)
-
-
-def _given(settings: dict[str, Any]) -> list[str]:
-    """Dotted names of the settings that the command line sets."""
-    from ssae_tf.config import field_names
-
-    # A flag that is not given is False, not None.
-    given = {name for name, value in settings.items() if value is not None and value is not False}
-    named = [name for name in field_names() if name.replace(".", "_") in given]
-    return [*named, *(text.partition("=")[0] for text in settings["assignments"])]

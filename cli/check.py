@@ -52,7 +52,7 @@ def command(
     from ssae_tf.data.check import check
     from ssae_tf.data.mvtec import load_category
 
-    found = load_category(root, category)
+    found = load_category(root, options.choose_category(category, settings))
     config = options.build_config(settings, found.name, report)
     samples = len(found.train) + len(found.validation) + len(found.test)
     with report.task("Looking at images", samples) as task:

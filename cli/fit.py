@@ -72,6 +72,7 @@ def command(
             fitted = workflow.resume(resume, data=data, reporter=report)
         else:
             root = options.resolve_data(data, report)
+            category = options.choose_category(category, settings)
             name = load_category(root, category).name
             fitted = workflow.fit(
                 root,

@@ -8,12 +8,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssae_tf.errors import DataError, RunError, printable
+from ssae_tf.errors import ConfigError, DataError, RunError, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -134,21 +135,13 @@ def print_table(table: Table) -> None:
 
 
 # Option -> (setting it changes, click arguments). None of them has a default of its own: what is
-# not given stays as the preset has it.
+# not given stays as the preset has it. For all other settings there are --set and --config.
 _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--objective": (
         "objective.equation",
         {"type": click.Choice(["1", "2", "3"]), "help": "Equation of the paper."},
     ),
-    "--weight": ("objective.weight", {"type": float, "help": "λ, weight of the normal region."}),
-    "--norm": (
-        "objective.norm",
-        {"type": click.Choice(["l2", "l2_squared", "l1", "ssim"]), "help": "l2 is the paper's."},
-    ),
-    "--width": ("model.width", {"type": float, "help": "Scales filter counts; 1 is the paper's."}),
-    "--learning-rate": ("training.learning_rate", {"type": float, "help": "Of Adam."}),
     "--seed": ("training.seed", {"type": int, "help": "Of everything random."}),
-    "--white-level": ("data.white_level", {"type": int, "help": "16-bit value that is white."}),
     "--group": (
         "data.group",
         {
@@ -156,42 +149,66 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "help": "Its capture group names the part in a file name: parts are never split.",
         },
     ),
-    "--skip-unreadable": (
-        "data.skip_unreadable",
-        {"is_flag": True, "help": "Leave out files that can't be read."},
-    ),
-    "--corruption-in": (
-        "corruption.where",
-        {"type": click.Choice(["step", "data"]), "help": "Where images are corrupted."},
-    ),
-    "--jit": ("training.jit", {"is_flag": True, "help": "Compile the step with XLA."}),
-    "--min-area": ("min_area", {"type": int, "help": "Pixels a defect must have."}),
-    "--smoothing-sigma": (
-        "scoring.smoothing_sigma",
-        {"type": float, "help": "Width of the Gaussian over the map, pixels."},
-    ),
 }
+_LABELS = ("category", "preset")
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """What --config received.
+
+    Attributes:
+        path: of the file.
+        values: what it holds, by the names of config.json.
+    """
+
+    path: Path
+    values: dict[str, Any]
+
+    def label(self, name: str) -> str | None:
+        """The file's category or preset; None where it names none."""
+        value = self.values.get(name)
+        return value if isinstance(value, str) and value else None
+
+
+def _read_config(_: click.Context, __: click.Parameter, path: Path | None) -> ConfigFile | None:
+    if path is None:
+        return None
+    from ssae_tf.config import read_values
+
+    return ConfigFile(path, read_values(path))
 
 
 def settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds --preset, --steps, --set and an option for each setting people change often."""
+    """Adds --preset, --config, --steps, --set and an option for what people change often."""
     for flag, (name, arguments) in reversed(_SETTINGS.items()):
         command = click.option(flag, name.replace(".", "_"), default=None, **arguments)(command)
-    command = click.option(
-        "--set",
-        "assignments",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Any setting of config.json, such as corruption.brightness=0.1; repeatable.",
-    )(command)
-    command = click.option(
-        "--steps", type=click.IntRange(min=1), help="Training steps, all stages together."
-    )(command)
-    return click.option(
-        "--preset",
-        type=click.Choice(["paper", "quick", "best"]),
-        help="Settings to start from. [default: quick]",
-    )(command)
+    for option in (
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Any setting of config.json, such as corruption.brightness=0.1; repeatable.",
+        ),
+        click.option(
+            "--steps", type=click.IntRange(min=1), help="Training steps, all stages together."
+        ),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            callback=_read_config,
+            metavar="FILE",
+            help="The config.json of a run, or part of one: its settings replace the preset's.",
+        ),
+        click.option(
+            "--preset",
+            type=click.Choice(["paper", "quick", "best"]),
+            help="Settings to start from. [default: quick]",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def check_budget(minutes: float | None, values: Mapping[str, object]) -> None:
@@ -208,18 +225,35 @@ def check_budget(minutes: float | None, values: Mapping[str, object]) -> None:
         raise click.UsageError("--minutes and --steps both set the number of steps; give one.")
 
 
-def choose_preset(name: str | None, report: Reporter) -> str:
-    """The preset that was asked for, else the default, said aloud."""
-    if name is not None:
-        return name
-    from ssae_tf.config import DEFAULT_PRESET, PRESET_NOTE
+def choose_category(name: str | None, values: Mapping[str, Any]) -> str | None:
+    """The category that was asked for, else that of --config, else None: the only one there is."""
+    file: ConfigFile | None = values["config"]
+    return name or (None if file is None else file.label("category"))
 
-    report.say(PRESET_NOTE)
-    return DEFAULT_PRESET
+
+def choose_preset(values: Mapping[str, Any], report: Reporter) -> str:
+    """The preset that was asked for, else that of --config, else the default, said aloud.
+
+    Raises:
+        ConfigError: the file names a preset that there is not.
+    """
+    from ssae_tf.config import DEFAULT_PRESET, PRESET_NOTE, PRESETS
+
+    file: ConfigFile | None = values["config"]
+    name: str | None = values["preset"] or (None if file is None else file.label("preset"))
+    if name is None:
+        report.say(PRESET_NOTE)
+        return DEFAULT_PRESET
+    if name not in PRESETS:
+        assert file is not None
+        raise ConfigError(
+            f"{file.path}: Unknown preset {name!r}. Expected one of: {', '.join(PRESETS)}."
+        )
+    return name
 
 
 def build_config(values: dict[str, Any], category: str, report: Reporter) -> RunConfig:
-    """The preset with a category's recipe and the given options applied.
+    """The preset with a category's recipe, and on it --config, then options, then --set.
 
     Args:
         values: what the options of `settings` received.
@@ -227,35 +261,48 @@ def build_config(values: dict[str, Any], category: str, report: Reporter) -> Run
         report: told which preset was taken when none was given.
 
     Raises:
-        ConfigError: an option or assignment that the settings do not accept.
+        ConfigError: a file, option or assignment that the settings do not accept.
     """
     import dataclasses
 
     from ssae_tf import config as config_module
     from ssae_tf.training.schedule import with_steps
 
-    name = choose_preset(values["preset"], report)
-    changes: dict[str, Any] = {}
-    for setting, arguments in _SETTINGS.values():
-        value = values[setting.replace(".", "_")]
-        # A flag that is not given is False under click, not None.
-        if value is None or (arguments.get("is_flag") and not value):
-            continue
-        changes[setting] = int(value) if setting == "objective.equation" else value
-    for assignment in values["assignments"]:
-        setting, sign, text = assignment.partition("=")
-        if not sign:
-            raise click.BadParameter(f"{assignment!r} is not NAME=VALUE.", param_hint="--set")
-        if setting in ("category", "preset"):
-            # They only label the settings; the options also bring what belongs to them.
-            raise click.BadParameter(f"use --{setting} instead.", param_hint=f"--set {setting}")
-        changes[setting] = _parse_value(text)
-    config = config_module.override(config_module.preset(name, category), changes)
+    config = config_module.preset(choose_preset(values, report), category)
+    file: ConfigFile | None = values["config"]
+    if file is not None:
+        try:
+            config = config_module.merge(config, file.values)
+        except ConfigError as error:
+            raise ConfigError(f"{file.path}: {error}") from None
+    config = config_module.override(config, given(values))
     if values["steps"] is not None:
         factor = values["steps"] / config.training.steps
         training = with_steps(config.training, factor)
         config = dataclasses.replace(config, training=training)
     return config
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted setting -> value, of the options and then of --set.
+
+    Raises:
+        click.BadParameter: what --set received is not NAME=VALUE, or sets category or preset.
+    """
+    changes: dict[str, Any] = {}
+    for setting, _ in _SETTINGS.values():
+        value = values[setting.replace(".", "_")]
+        if value is not None:
+            changes[setting] = int(value) if setting == "objective.equation" else value
+    for assignment in values["assignments"]:
+        setting, sign, text = assignment.partition("=")
+        if not sign:
+            raise click.BadParameter(f"{assignment!r} is not NAME=VALUE.", param_hint="--set")
+        if setting in _LABELS:
+            # They only label the settings; the options also bring what belongs to them.
+            raise click.BadParameter(f"use --{setting} instead.", param_hint=f"--set {setting}")
+        changes[setting] = _parse_value(text)
+    return changes
 
 
 def _parse_value(text: str) -> Any:

@@ -35,6 +35,7 @@ def command(
     from ssae_tf.data.mvtec import load_category
     from ssae_tf.preview import preview
 
+    category = options.choose_category(category, settings)
     name = load_category(root, category).name
     config = options.build_config(settings, name, report)
     path = preview(root, category, config, out, rows, reporter=report)

@@ -354,7 +354,7 @@ def _announce(config: RunConfig, seconds: float, minutes: float | None, reporter
     if config.preset != "quick":
         shorter.append("--preset quick")
     if config.model.width > 0.125:
-        shorter.append("a smaller --width")
+        shorter.append("a smaller --set model.width")
     if not tf.config.list_physical_devices("GPU"):
         shorter.append("a GPU")
     sizes = " → ".join(f"{stage.size}²" for stage in config.training.stages)

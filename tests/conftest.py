@@ -109,6 +109,7 @@ def fit_arguments(sample_root: Path) -> list[str]:
         "scoring.evidence": "residual",
         "scoring.outline": "null",
         "scoring.normalize": "location",
+        "model.width": 0.0625,
         "model.answer": "plain",
         "model.context": 1,
         "model.standardize": False,
@@ -125,7 +126,7 @@ def fit_arguments(sample_root: Path) -> list[str]:
         "corruption.noise": 0.0,
         "data.calibrate_fraction": 0.25,
     }
-    arguments = ["fit", "--data", str(sample_root), "--preset", "quick", "--width", "0.0625"]
+    arguments = ["fit", "--data", str(sample_root), "--preset", "quick"]
     for name, value in settings.items():
         arguments += ["--set", f"{name}={value}"]
     return arguments

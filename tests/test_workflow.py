@@ -334,7 +334,7 @@ def test_minutes_become_a_recorded_number_of_steps(
 def test_the_cost_is_told_before(fit: Callable[..., workflow.Fitted], listener: Listener) -> None:
     fit()
     (line,) = [line for line in listener.said if line.startswith("Training takes about 7 s")]
-    for way in ("--minutes N", "--preset quick", "--width", "a GPU"):
+    for way in ("--minutes N", "--preset quick", "model.width", "a GPU"):
         assert way in line
 
 

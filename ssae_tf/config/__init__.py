@@ -1,6 +1,15 @@
 """Settings of a run: `preset` gives those of a preset with a category's recipe applied."""
 
-from ssae_tf.config.io import field_names, from_dict, load, override, to_dict, to_json
+from ssae_tf.config.io import (
+    field_names,
+    from_dict,
+    load,
+    merge,
+    override,
+    read_values,
+    to_dict,
+    to_json,
+)
 from ssae_tf.config.presets import DEFAULT_PRESET, PRESET_NOTE, PRESETS, RECIPES, preset
 from ssae_tf.config.schema import (
     DOWNSAMPLING,
@@ -47,8 +56,10 @@ __all__ = [
     "for_few",
     "from_dict",
     "load",
+    "merge",
     "override",
     "preset",
+    "read_values",
     "resolve",
     "resolve_as",
     "to_dict",

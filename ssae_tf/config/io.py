@@ -50,14 +50,48 @@ def load(path: Path) -> RunConfig:
     Raises:
         ConfigError: not a JSON object, or not valid settings; the message names the file.
     """
+    values = read_values(path)
     try:
-        return from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read ({error.strerror}).") from None
+        return from_dict(values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    except ValueError as error:
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The plain values of a config.json, or of part of one, unchecked.
+
+    Raises:
+        ConfigError: it can't be read, or is no JSON object; the message names the file.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read ({error.strerror}).") from None
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not JSON ({error}).") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: Expected settings by name. Received: {values!r}.")
+    return values
+
+
+def merge(config: RunConfig, values: dict[str, Any]) -> RunConfig:
+    """A copy with the settings of a config.json, or of part of one; category and preset stay.
+
+    Args:
+        config: the settings to start from.
+        values: as `from_dict` takes them; what is missing stays as it is, group by group.
+
+    Raises:
+        ConfigError: as of `from_dict`.
+    """
+    merged = to_dict(config)
+    for name, value in values.items():
+        group = merged.get(name)
+        if isinstance(group, dict) and isinstance(value, dict):
+            value = {**group, **value}
+        merged[name] = value
+    found = from_dict(merged)
+    return dataclasses.replace(found, category=config.category, preset=config.preset)
 
 
 def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:

@@ -61,7 +61,7 @@ def of_files(category: Category, unreadable: dict[Sample, str]) -> Iterator[Find
             "error",
             "Images that can't be read",
             f"{images_are(len(unreadable))} can't be read; `fit` stops at the first.",
-            "Replace or remove them; --skip-unreadable leaves them out.",
+            "Replace or remove them; --set data.skip_unreadable=true leaves them out.",
             tuple(unreadable.values()),
         )
     # Images without a mask have a finding of their own.
@@ -173,7 +173,7 @@ def of_exposure(category: Category, good: Sequence[Facts]) -> Iterator[Finding]:
             names_of(category, uneven),
         )
     for end, remedy in (
-        ("white", "Lower the exposure; in files of 16 bits, raise --white-level."),
+        ("white", "Lower the exposure; in files of 16 bits, raise data.white_level (--set)."),
         ("black", "Raise the exposure, or lower the camera's black level."),
     ):
         shares = [getattr(fact, end) for fact in good]
@@ -220,7 +220,7 @@ def of_depth(category: Category, facts: Sequence[Facts], white_level: int) -> It
             "16-bit files that hold less",
             f"The highest value in files of 16 bits is {highest}, as from a camera of {bits} bits; "
             f"with white at {white_level} the network sees images that are almost black.",
-            f"Give --white-level {proposed} (or --set data.white_level={proposed}) to fit.",
+            f"Give --set data.white_level={proposed} to fit.",
         )
     elif deep and highest > white_level:
         yield Finding(
@@ -228,7 +228,7 @@ def of_depth(category: Category, facts: Sequence[Facts], white_level: int) -> It
             "White level below the values in the files",
             f"The highest value in files of 16 bits is {highest}, and white is at {white_level}: "
             "what is brighter is cut off.",
-            f"Give --white-level {proposed}.",
+            f"Give --set data.white_level={proposed}.",
             names_of(category, [fact for fact in deep if fact.highest > white_level]),
         )
 
@@ -244,7 +244,7 @@ def of_sizes(
             "Images that are too small",
             f"{images_are(len(small))} with a side of less than {DOWNSAMPLING} pixels; `fit` stops "
             "at the first.",
-            "Remove them; --skip-unreadable leaves them out.",
+            "Remove them; --set data.skip_unreadable=true leaves them out.",
             names_of(category, small),
         )
     sizes = Counter(fact.size for fact in good)

@@ -255,8 +255,8 @@ class Trainer:
             training = self.config.training
             raise TrainingDiverged(
                 f"Training diverged at step {step} of {training.steps}: loss {loss:.3g}, error "
-                f"outside M {outside:.3g}, inside {inside:.3g}. Start anew with a --learning-rate "
-                f"below {training.learning_rate:g}."
+                f"outside M {outside:.3g}, inside {inside:.3g}. Start anew with --set "
+                f"training.learning_rate below {training.learning_rate:g}."
             )
 
     def _save(self, checkpoints: Path, done: Progress) -> None:

@@ -140,7 +140,7 @@ def test_arguments_arrive(invoke: Invoke, plans: Any, root: Path, tmp_path: Path
     assert [method.name for method in plan.methods] == ["ae-l2", "ssae"]
     assert (plan.minutes, others["overwrite"], others["reporter"].quiet) == (2.5, True, True)
     assert done.err == []
-    invoke(*arguments, "--steps", "7", "--seed", "3", "--width", "0.05")
+    invoke(*arguments, "--steps", "7", "--seed", "3", "--set", "model.width=0.05")
     config = plans[-1][0].configs["tile"]
     assert (config.training.steps, config.training.seed, config.model.width) == (7, 3, 0.05)
     invoke(*arguments, "--study", "corruption")
@@ -174,7 +174,8 @@ def test_tables_on_stdout_and_the_exit_code(
         (["--study", "colours"], 2, "'colours' is not 'corruption'"),
         (["--study", "corruption", "--objective", "1"], 2, "objective.equation: set by what is"),
         (["--study", "corruption", "--set", "corruption.tint=1"], 2, "corruption.tint: set by"),
-        (["--methods", "ae-l2", "--norm", "l1", "--weight", "0"], 2, "objective.weight, objecti"),
+        (["--methods", "ae-l2", "--set", "objective.norm=l1"], 2, "objective.norm: set by what"),
+        (["--methods", "ae-l2", "--objective", "3"], 2, "objective.equation: set by what is"),
         (["--methods", "ae-l3"], 1, "Unknown method 'ae-l3'. Expected some of: ssae, ae-l2, ae-"),
         (["--categories", "tiel"], 1, "no category 'tiel' (a folder with train/good); found: b"),
         (["--categories", "objects"], 1, "holds none of MVTec AD's objects; found: broken, tile"),

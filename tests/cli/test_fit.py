@@ -148,12 +148,12 @@ def test_resume_takes_no_other_settings(invoke: Invoke, tmp_path: Path) -> None:
     assert done.error == f"Error: {tmp_path}: has no checkpoints/state.npz to go on from."
     done = invoke(
         *("fit", "--resume", tmp_path, "--objective", "2", "--set", "data.rotate=false"),
-        *("--category", "tile", "--steps", "3", "--jit"),
+        *("--category", "tile", "--steps", "3", "--seed", "1"),
     )
     assert done.code == 2
     assert done.error == (
         "Error: --resume takes all settings from the run; leave out "
-        "--category, --steps, --set, --objective, --jit."
+        "--category, --steps, --set, --objective, --seed."
     )
 
 
@@ -227,7 +227,7 @@ def test_ctrl_c_and_resume_give_what_one_go_gives(
 def test_the_default_preset_from_images_to_verdict(sample_root: Path, tmp_path: Path) -> None:
     """The gated network, tiny: what it makes opens, and judges any size."""
     sizes = [{"size": side, "batch_size": 2, "steps": 2} for side in (32, 64)]
-    arguments = ["fit", "--data", str(sample_root), "--width", "0.0625", "--quiet"]
+    arguments = ["fit", "--data", str(sample_root), "--set", "model.width=0.0625", "--quiet"]
     arguments += ["--set", f"training.stages={json.dumps(sizes)}"]
     arguments += ["--set", "training.evaluations=1", "--out", str(tmp_path / "run")]
     assert run(arguments) == 0

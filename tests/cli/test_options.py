@@ -22,18 +22,8 @@ Fits = list[dict[str, Any]]
 # Option -> (its value on the command line, the setting it changes, the value that arrives).
 SETTINGS: dict[str, tuple[list[str], str, Any]] = {
     "--objective": (["3"], "objective.equation", 3),
-    "--weight": (["0.25"], "objective.weight", 0.25),
-    "--norm": (["l2"], "objective.norm", "l2"),
-    "--width": (["0.125"], "model.width", 0.125),
-    "--learning-rate": (["0.5"], "training.learning_rate", 0.5),
     "--seed": (["11"], "training.seed", 11),
-    "--white-level": (["1023"], "data.white_level", 1023),
     "--group": ([r"^(\d)"], "data.group", r"^(\d)"),
-    "--skip-unreadable": ([], "data.skip_unreadable", True),
-    "--corruption-in": (["data"], "corruption.where", "data"),
-    "--jit": ([], "training.jit", True),
-    "--min-area": (["9"], "min_area", 9),
-    "--smoothing-sigma": (["1.5"], "scoring.smoothing_sigma", 1.5),
 }
 
 
@@ -75,7 +65,7 @@ def test_every_shared_setting_is_tested_here(module: Any) -> None:
         fit: {"--category", "--data", "--out", "--overwrite", "--resume", "--minutes"},
         preview: {"--category", "--data", "--out", "--rows"},
     }
-    others = {"--preset", "--steps", "--set", "--quiet", "--verbose"}
+    others = {"--preset", "--config", "--steps", "--set", "--quiet", "--verbose"}
     names = {parameter.opts[0] for parameter in module.command.params}
     assert names - {"--verbose"} == own[module] | others - {"--verbose"} | set(SETTINGS)
 
@@ -101,6 +91,9 @@ def test_every_option_is_explained_with_an_example(module: Any) -> None:
         ("corruption.brightness=0.3", "corruption.brightness", 0.3),
         ("corruption.size=[0.2, 0.4]", "corruption.size", (0.2, 0.4)),
         ("data.rotate=false", "data.rotate", False),
+        ("data.skip_unreadable=true", "data.skip_unreadable", True),
+        ("data.white_level=1023", "data.white_level", 1023),
+        ("min_area=9", "min_area", 9),
         ("objective.weight=null", "objective.weight", None),
         ("scoring.reading=euclidean", "scoring.reading", "euclidean"),
         ('scoring.inspection_size="native"', "scoring.inspection_size", "native"),
@@ -149,16 +142,13 @@ def test_preset(invoke: Invoke, fits: Fits, sample_root: Path) -> None:
         (["--set", "category=wood"], 2, "use --category instead."),
         (["--set", "preset=paper"], 2, "use --preset instead."),
         (["--set", "model.width=wide"], 1, "Invalid value for `model.width`"),
-        (["--width", "0"], 1, "Invalid value for `model.width`"),
-        (["--width", "nan"], 1, "Invalid value for `model.width`"),
-        (["--width", "wide"], 2, "'wide' is not a valid float"),
-        (["--weight", "1.5"], 1, "Invalid value for `objective.weight`"),
+        (["--set", "model.width=NaN"], 1, "Invalid value for `model.width`"),
+        (["--set", "model.width=0"], 1, "Invalid value for `model.width`"),
+        (["--set", "objective.weight=1.5"], 1, "Invalid value for `objective.weight`"),
         (["--seed", "-1"], 1, "Invalid value for `training.seed`"),
         (["--group", "part"], 1, "Invalid value for `data.group`"),
-        (["--white-level", "70000"], 1, "Invalid value for `data.white_level`"),
-        (["--min-area", "0"], 1, "Invalid value for `min_area`"),
+        (["--set", "min_area=0"], 1, "Invalid value for `min_area`"),
         (["--objective", "4"], 2, "'4' is not one of '1', '2', '3'"),
-        (["--norm", "l0"], 2, "'l0' is not one of"),
         (["--preset", "fast"], 2, "'fast' is not one of"),
         (["--steps", "0"], 2, "0 is not in the range"),
         (["--minutes", "0"], 2, "0 is not in the range"),

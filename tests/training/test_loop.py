@@ -310,7 +310,7 @@ class TestDivergence:
             one.train(tmp_path)
         assert str(caught.value) == (
             "Training diverged at step 2 of 2: loss 0.5, error outside M nan, inside 0.2. "
-            "Start anew with a --learning-rate below 0.25."
+            "Start anew with --set training.learning_rate below 0.25."
         )
         assert not (tmp_path / "checkpoints").exists()
 
