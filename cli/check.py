@@ -10,6 +10,7 @@ import click
 
 from ssae_tf.cli import options
 from ssae_tf.cli.main import ExitCode
+from ssae_tf.errors import printable
 
 if TYPE_CHECKING:
     from ssae_tf.data.check import Check
@@ -94,11 +95,11 @@ def _counts(checked: Check) -> dict[str, int]:
 
 def _print(checked: Check) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in _counts(checked).items())
-    click.echo(_printable(f"{checked.category.name}: {len(checked.good)} good images ({counts})."))
+    click.echo(printable(f"{checked.category.name}: {len(checked.good)} good images ({counts})."))
     for finding in checked.findings:
         click.echo()
         for line in _lines(finding):
-            click.echo(_printable(line))
+            click.echo(printable(line))
     click.echo()
     if checked.is_clean:
         click.echo("Nothing stands in the way of fit.")
@@ -112,11 +113,6 @@ def _lines(finding: Finding) -> list[str]:
     if len(finding.names) > _NAMED:
         lines.append(f"  - and {len(finding.names) - _NAMED} more")
     return [*lines, f"  What to do: {finding.remedy}"]
-
-
-def _printable(line: str) -> str:
-    """A line in which names can't move the cursor, or fail to be encoded."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
 
 
 def _draw(checked: Check, folder: Path) -> Path:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import cv2
 import numpy as np
 
 from ssae_tf.data.headers import DamagedError
+from ssae_tf.runtime.streams import unnamed_file
 
 # IMREAD_UNCHANGED would keep the depth too, but ignores the EXIF orientation.
 _AS_DECODED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
@@ -111,7 +110,7 @@ def _stderr_taken() -> Iterator[list[str]]:
     What other threads have written to stderr meanwhile is written there behind it.
     """
     said: list[str] = []
-    with _LOCK, _scratch() as taken:
+    with _LOCK, unnamed_file() as taken:
         try:
             stderr = os.dup(2)
         except OSError:
@@ -132,10 +131,3 @@ def _stderr_taken() -> Iterator[list[str]]:
                 said.append(line.decode("ascii", "replace").strip())
             elif stderr is not None:
                 os.write(2, line)
-
-
-def _scratch() -> BinaryIO:
-    """A file without a name, in memory where the system has that: disks may be full."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("stderr"), "w+b")
-    return tempfile.TemporaryFile()

@@ -1,4 +1,4 @@
-"""What HTML pages share: the templates beside this file, filled in so that nothing is markup."""
+"""What HTML pages share: templates filled in so that nothing is markup."""
 
 from __future__ import annotations
 
@@ -9,31 +9,25 @@ from typing import Any
 
 import jinja2
 
+from ssae_tf.errors import printable
 from ssae_tf.evaluation.tables import MISSING
 
 
-def render(template: str, content: Mapping[str, Any]) -> str:
+def render(template: str, content: Mapping[str, Any], package: str = "ssae_tf.evaluation") -> str:
     """Fills in a template.
 
     Args:
         template: its file name.
         content: what it names, all of it.
+        package: where it is.
     """
     # Names of files and kinds may hold anything.
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["shown"] = shown
-    source = resources.files("ssae_tf.evaluation").joinpath(template).read_text("utf-8")
+    environment.filters["shown"] = lambda text: printable(str(text))
+    source = resources.files(package).joinpath(template).read_text("utf-8")
     return environment.from_string(source).render(content) + "\n"
-
-
-def shown(text: object) -> str:
-    """A name as it can be shown: what is not printable, as an escape."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode("ascii")
-        for one in str(text)
-    )
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The content of `metrics.json` as a table, for the terminal (rich) or in Markdown."""
+"""The content of `metrics.json` as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -101,15 +101,6 @@ def projection_line(projection: Mapping[str, Any]) -> str:
         f"{', '.join(bands) or 'nothing outside'}; normal images: error "
         f"{_grey(projection['residual'])}, the second time {_grey(projection['idempotence'])}."
     )
-
-
-def metrics_markdown(metrics: Mapping[str, Any]) -> str:
-    """The same table in Markdown, the caption as a last paragraph; ends with a line break."""
-    header = ["defect kind", *_COLUMNS.values(), _COUNT]
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
-    lines += [[printable(name).replace("|", r"\|"), *cells] for name, cells in _rows(metrics)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{table}\n\n{_caption(metrics)}\n"
 
 
 def _rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:

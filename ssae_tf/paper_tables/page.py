@@ -7,14 +7,12 @@ whole.
 from __future__ import annotations
 
 import shlex
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
-
 from ssae_tf._version import __version__
+from ssae_tf.evaluation.page import render
 from ssae_tf.files import write_text
 from ssae_tf.paper_tables.notes import missing, remarks, sources
 from ssae_tf.paper_tables.results import Results
@@ -33,13 +31,7 @@ def write_page(results: Results, out: Path) -> None:
     Raises:
         RunError: it can't be written.
     """
-    # Names of folders and sentences of errors may hold anything.
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = resources.files("ssae_tf.paper_tables").joinpath("page.html.j2").read_text("utf-8")
-    page = environment.from_string(source).render(_content(results))
-    write_text(out / PAGE_FILE, page + "\n")
+    write_text(out / PAGE_FILE, render("page.html.j2", _content(results), "ssae_tf.paper_tables"))
 
 
 def _content(results: Results) -> dict[str, Any]:

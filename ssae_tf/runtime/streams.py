@@ -143,7 +143,7 @@ def stderr_held_back() -> Iterator[None]:
         # It is closed, and holds everything back.
         yield
         return
-    with _unnamed_file() as held:
+    with unnamed_file() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
@@ -163,8 +163,8 @@ def _flush_stderr() -> None:
     for_people(sys.stderr).flush()
 
 
-def _unnamed_file() -> BinaryIO:
-    """A file in memory where the system has such; there may be no folder for temporary ones."""
+def unnamed_file() -> BinaryIO:
+    """A file in memory where the system has such: disks may be full, or have no folder for it."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("stderr"), "w+b")
     return tempfile.TemporaryFile()

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from ssae_tf.evaluation.projection import projection_figures
-from ssae_tf.evaluation.tables import metrics_markdown, metrics_table, projection_line
+from ssae_tf.evaluation.tables import metrics_table, projection_line
 
 
 def figures(first, n_test, n_defective, n_without_mask=0):
@@ -57,17 +57,16 @@ def test_columns(metrics):
 
 
 def test_caption_names_threshold_area_and_missing_masks(metrics):
-    for text in (" ".join(shown(metrics_table(metrics)).split()), metrics_markdown(metrics)):
-        assert "threshold 0.03123" in text
-        assert "minimum area 52 px" in text
-        assert "1 without a mask, left out of pixel figures" in text
+    text = " ".join(shown(metrics_table(metrics)).split())
+    assert "threshold 0.03123" in text
+    assert "minimum area 52 px" in text
+    assert "1 without a mask, left out of pixel figures" in text
     metrics["n_without_mask"] = 0
-    assert "without a mask" not in metrics_markdown(metrics)
+    assert "without a mask" not in shown(metrics_table(metrics))
 
 
 def test_folder_names_are_no_markup(metrics):
     assert "[bold]odd|name" in shown(metrics_table(metrics), width=120)
-    assert r"| [bold]odd\|name |" in metrics_markdown(metrics)
 
 
 def test_a_long_name_is_folded_and_not_cut(metrics):
@@ -79,23 +78,12 @@ def test_a_long_name_is_folded_and_not_cut(metrics):
 
 def test_undefined_figures_are_dashes(metrics):
     metrics["tpr"] = metrics["kinds"]["dent"]["aupro"] = None
-    markdown = metrics_markdown(metrics).splitlines()
-    assert markdown[2].split(" | ")[3] == "–"
-    assert markdown[4].split(" | ")[4] == "–"
     assert shown(metrics_table(metrics)).count("–") == 2
 
 
 def test_without_defect_kinds_there_is_the_total(metrics):
     metrics["kinds"] = {}
     assert "total" in shown(metrics_table(metrics))
-    assert len(metrics_markdown(metrics).splitlines()) == 5
-
-
-def test_markdown_is_a_regular_table(metrics):
-    lines = metrics_markdown({**metrics, "kinds": {"dent": metrics["kinds"]["dent"]}}).splitlines()
-    assert [line.count("|") for line in lines[:4]] == [10] * 4
-    assert lines[1] == "| --- |" + " ---: |" * 8
-    assert lines[4] == ""
 
 
 def test_what_is_repaired_in_one_line():
