@@ -15,7 +15,6 @@ from ssae_tf.models.blocks import (
     outermost_tap,
     registered,
 )
-from ssae_tf.models.graph import inbound
 from ssae_tf.models.keras_defaults import keras_defaults
 
 _PASSING = (tf.keras.layers.Concatenate, tf.keras.layers.Activation)
@@ -101,9 +100,12 @@ def sources(layer: Any) -> list[Any]:
 
     Those before a Concatenate stand in its place, and so do those before what was folded away.
     """
+    inputs = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
+    # The first entry of the history is the layer under both versions of Keras.
+    before = [tensor._keras_history[0] for tensor in inputs]
     return [
         other
-        for source in inbound(layer)
+        for source in before
         for other in (sources(source) if isinstance(source, _PASSING) else [source])
     ]
 

@@ -7,7 +7,7 @@ one. Pixel figures are accumulated over the whole test set.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,11 +162,3 @@ class Evaluation:
             "n_defective": sum(labels),
             "n_without_mask": sum(self._without_mask[kind] for kind in kinds),
         }
-
-
-def summarize(results: Iterable[ImageResult], threshold: float, min_area: int) -> dict[str, Any]:
-    """`Evaluation.metrics` of some results, one per test image, in any order."""
-    evaluation = Evaluation()
-    for result in results:
-        evaluation.add(result)
-    return evaluation.metrics(threshold, min_area)

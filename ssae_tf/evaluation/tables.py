@@ -40,7 +40,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     """One row per defect kind and a total row, figures with three decimals.
 
     Args:
-        metrics: as `protocol.summarize` returns it or `metrics.json` holds it.
+        metrics: as `Evaluation.metrics` returns it or `metrics.json` holds it.
 
     Returns:
         A table to print with a rich console; column n gives defective + good images, the caption

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ssae_tf.evaluation.protocol import Evaluation, ImageResult, summarize
+from ssae_tf.evaluation.protocol import Evaluation, ImageResult
 
 FIGURES = {
     "image_auroc",
@@ -39,6 +39,14 @@ def result(kind, score, *, threshold=0.5, mask="square", shape=(8, 9), seed=0):
         predicted_mask=anomaly_map > 0.9,
         true_mask=None if mask is None else truth,
     )
+
+
+def summarize(results, threshold, min_area):
+    """The metrics of some results, one per test image, in any order."""
+    evaluation = Evaluation()
+    for one in results:
+        evaluation.add(one)
+    return evaluation.metrics(threshold, min_area)
 
 
 @pytest.fixture
