@@ -4,8 +4,7 @@ G is the network of Table 1, the *reconstructive* sub-network; A, a mask in [0, 
 *discriminative* one, a small U-Net (the two of DRAEM, Zavrtanik et al., 2021, with one answer for
 both). Table 1 by itself has to send every pixel of a normal region through its bottleneck, and what
 it loses on the way covers the defects. Here such regions pass untouched, and A says how much of a
-pixel is repainted. The discriminative sub-network is normalised image by image: statistics of
-batches, from three training images, are another network's at inspection.
+pixel is repainted.
 """
 
 from __future__ import annotations
@@ -34,7 +33,8 @@ def gated(x: tf.Tensor, repaint: tf.Tensor, build: Builder) -> tf.Tensor:
     Returns:
         F(X), A and G(X) side by side, (B, H, W, 2 · C + 1) float32.
     """
-    build = build.grouped()
+    if build.config.normalization == "group":
+        build = build.grouped()
     full, *filters = (build.filters(count) for count in _FILTERS)
     y = Standardize(name=STANDARDIZED)(x) if build.config.standardize else x
     y = build.conv(y, filters[0], "gate_encoder1_conv1", kernel_size=4, strides=2)

@@ -36,10 +36,7 @@ def load_weights(model: tf.keras.Model, path: Path) -> None:
     variables, arrays = named_variables(model), load_arrays(path)
     for name in arrays:
         if name not in variables:
-            raise RunError(
-                f"{path}: has a weight {name!r}, so it belongs to another network, or to that of "
-                "an earlier version: train the run anew with `ssae-tf fit --overwrite`."
-            )
+            raise RunError(f"{path}: has a weight {name!r}, so it belongs to another network.")
     assign(variables, arrays, path)
 
 
