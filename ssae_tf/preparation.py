@@ -92,8 +92,9 @@ def prepare(found: Category, config: RunConfig, reporter: Reporter) -> Prepared:
     settled = config_module.for_few(config, len(images))
     if settled != config:
         reporter.say(
-            f"Training sees no relief (corruption.relief 0): of {len(images)} images the network "
-            "would learn the light by heart, and take every other for a defect."
+            f"Of {len(images)} images the network would learn light and statistics by heart: it "
+            "trains without relief (corruption.relief 0) and normalises each image by itself "
+            "(model.normalization group)."
         )
     config = config_module.resolve(settled, _side(settled, images))
     return Prepared(found, split, caches["train"], caches["select"], config)

@@ -316,7 +316,7 @@ def test_the_default_settings(
 ) -> None:
     config = fit(config=None).detector.config
     # What depends on the size of the images is resolved, and these are few.
-    quick = config_module.override(config_module.preset("quick", "tile"), {"corruption.relief": 0})
+    quick = config_module.for_few(config_module.preset("quick", "tile"), 1)
     assert config == config_module.resolve(quick, 256)
     assert config.scoring.sigma == 2.0
 

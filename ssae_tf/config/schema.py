@@ -27,7 +27,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 # What `resolve` goes by (docs/training.md): a share of the shorter side.
 _SMOOTHING_SHARE = 0.008
-# Up to this many training images relief does harm (docs/training.md).
+# Up to this many training images relief and batch statistics do harm (docs/training.md).
 _FEW_IMAGES = 10
 # Table 1 halves height and width three times, the discriminative sub-network five times.
 DOWNSAMPLING, GATED_DOWNSAMPLING = 8, 32
@@ -165,6 +165,9 @@ class ModelConfig:
         context: Table 1 sees the image this many times smaller, of a gated answer.
         standardize: the discriminative sub-network sees each image with mean 0 and deviation 1:
             its exposure and contrast, which differ between good ones, tell it nothing.
+        normalization: of the discriminative sub-network: "batch" as in Table 1, or "group", each
+            image by itself. None is "group" where training images are 10 or fewer, whose batch
+            statistics tell little of others; `fit` writes it.
     """
 
     width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
@@ -172,12 +175,15 @@ class ModelConfig:
     answer: Literal["plain", "gated"] = "plain"
     context: Literal[1, 2, 4] = 1
     standardize: bool = False
+    normalization: Literal["batch", "group"] | None = None
 
     def __post_init__(self) -> None:
         if self.answer == "plain" and self.context > 1:
             raise ValueError(f"context needs a gated answer, received context={self.context}")
         if self.answer == "plain" and self.standardize:
             raise ValueError("standardize needs a gated answer, received answer='plain'")
+        if self.answer == "plain" and self.normalization == "group":
+            raise ValueError("normalization 'group' needs a gated answer, received answer='plain'")
 
     @property
     def downsampling(self) -> int:
@@ -339,17 +345,21 @@ class RunConfig:
 
 
 def for_few(config: RunConfig, images: int) -> RunConfig:
-    """A copy without relief where it would be learnt with the light of a few images.
+    """A copy for training on a few images: without relief, and with group normalisation.
+
+    Relief would be learnt with the light of these images, and so would their statistics.
 
     Args:
-        config: settings.
+        config: settings; of images enough they stay as they are.
         images: to train on.
     """
-    if images > _FEW_IMAGES or not config.corruption.relief:
+    if images > _FEW_IMAGES:
         return config
-    return dataclasses.replace(
-        config, corruption=dataclasses.replace(config.corruption, relief=0.0)
-    )
+    model = config.model
+    if model.answer == "gated" and model.normalization is None:
+        model = dataclasses.replace(model, normalization="group")
+    corruption = dataclasses.replace(config.corruption, relief=0.0)
+    return dataclasses.replace(config, corruption=corruption, model=model)
 
 
 def resolve(config: RunConfig, side: float) -> RunConfig:

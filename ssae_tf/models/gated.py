@@ -33,6 +33,8 @@ def gated(x: tf.Tensor, repaint: tf.Tensor, build: Builder) -> tf.Tensor:
     Returns:
         F(X), A and G(X) side by side, (B, H, W, 2 · C + 1) float32.
     """
+    if build.config.normalization == "group":
+        build = build.grouped()
     full, *filters = (build.filters(count) for count in _FILTERS)
     y = Standardize(name=STANDARDIZED)(x) if build.config.standardize else x
     y = build.conv(y, filters[0], "gate_encoder1_conv1", kernel_size=4, strides=2)

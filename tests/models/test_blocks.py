@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssae_tf.models.blocks import BatchNormalization, DilatedConv2D, Standardize, Upsample2D
+from ssae_tf.models.blocks import (
+    BatchNormalization,
+    DilatedConv2D,
+    GroupNormalization,
+    Standardize,
+    Upsample2D,
+)
 
 EPSILON = 1e-3
 
@@ -249,6 +255,52 @@ class TestBatchNormalization:
 
     def test_shape(self):
         assert norm().compute_output_shape((None, 8, None, 1)) == (None, 8, None, 1)
+
+
+class TestGroupNormalization:
+    @staticmethod
+    def layer(channels, groups, **values):
+        layer = GroupNormalization(groups)
+        layer.build((None, None, None, channels))
+        for name, value in values.items():
+            getattr(layer, name).assign(np.broadcast_to(np.float32(value), (channels,)))
+        return layer
+
+    def test_by_hand(self):
+        # Two pixels of four channels: the first two hold 1, 2, 3, 4 and the others 0, 0, 0, 8.
+        x = np.float32([[[[1, 3, 0, 0], [2, 4, 0, 8]]]])
+        found = self.layer(4, 2, gamma=[1, 2, 1, 1], beta=[0, 0, 0, 5])(x)
+        first = (x[..., :2] - 2.5) / np.sqrt(1.25 + EPSILON) * [1, 2]
+        second = (x[..., 2:] - 2.0) / np.sqrt(12.0 + EPSILON) + [0, 5]
+        np.testing.assert_allclose(found, np.concatenate([first, second], axis=-1), rtol=1e-5)
+
+    @pytest.mark.parametrize("groups", [1, 2, 3, 6])
+    def test_matches_keras(self, rng, groups):
+        x = rng.normal(3.0, 2.0, (3, 5, 7, 6)).astype(np.float32)
+        reference = tf.keras.layers.GroupNormalization(groups, epsilon=EPSILON)
+        reference.build(x.shape)
+        values = [rng.normal(size=6).astype(np.float32) for _ in range(2)]
+        reference.set_weights(values)
+        layer = self.layer(6, groups, gamma=values[0], beta=values[1])
+        np.testing.assert_allclose(layer(x), reference(x), rtol=1e-4, atol=1e-5)
+
+    def test_each_image_by_itself_whatever_its_size(self, rng):
+        layer = self.layer(4, 2)
+        run = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 4))])
+        x = rng.normal(size=(3, 6, 5, 4)).astype(np.float32)
+        alone = [layer(x[k : k + 1])[0] for k in range(3)]
+        np.testing.assert_allclose(run(x), alone, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(run(x[:, :3]), layer(x[:, :3]), rtol=1e-5, atol=1e-6)
+
+    def test_an_even_image_becomes_the_offset(self):
+        found = self.layer(2, 1, beta=0.5)(np.full((1, 4, 4, 2), 0.7, np.float32))
+        np.testing.assert_allclose(found, np.full((1, 4, 4, 2), 0.5), atol=1e-5)
+
+    def test_of_large_values(self, rng):
+        """The deviation is not lost in the mean."""
+        x = 1000.0 + rng.normal(size=(1, 8, 8, 2)).astype(np.float32)
+        found = self.layer(2, 2)(x).numpy()
+        np.testing.assert_allclose(found.std(axis=(1, 2)), 1.0, atol=0.02)
 
 
 class TestStandardize:

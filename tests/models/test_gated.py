@@ -133,6 +133,26 @@ class TestAnswer:
         # G paints what it sees.
         assert np.abs(brighter.repaint - here.repaint).max() > 1e-3
 
+    def test_grouped_is_the_same_in_training_and_at_inspection(self, rng):
+        model = autoencoder(
+            ModelConfig(width=0.0625, answer="gated", normalization="group"), training_size=32
+        )
+        x = rng.random((2, 64, 64, 3), np.float32)
+        training, inspection = (answer(model(x, training=mode)) for mode in (True, False))
+        np.testing.assert_allclose(training.gate, inspection.gate, atol=1e-6)
+        assert np.std(inspection.gate) > 1e-3
+        # Table 1 keeps its batch normalisation.
+        assert np.abs(training.repaint - inspection.repaint).max() > 1e-3
+
+    @pytest.mark.parametrize(
+        ("width", "groups"), [(0.0625, [1, 1, 1, 2, 2]), (0.25, [3, 4, 6, 9, 9]), (0.03, 5 * [1])]
+    )
+    def test_groups_have_at_least_eight_channels_where_there_are_as_many(self, width, groups):
+        config = ModelConfig(width=width, answer="gated", normalization="group")
+        model = autoencoder(config, training_size=32)
+        names = [f"gate_encoder{level}_conv2_norm" for level in range(1, 6)]
+        assert [model.get_layer(name).groups for name in names] == groups
+
     def test_of_grey_images(self, rng):
         x = rng.random((1, 32, 32, 1), np.float32)
         found = answer(gated(channels=1)(x, training=False), channels=1)
