@@ -269,5 +269,5 @@ def _parse_value(text: str) -> Any:
     """JSON where it is JSON (numbers, lists, true, null), else the text itself."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
