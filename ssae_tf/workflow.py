@@ -326,10 +326,7 @@ def _told_how_to_go_on(one: Begun, reporter: Reporter) -> Iterator[None]:
         yield
     except TrainingInterrupted as error:
         # A run that replaces another is not known by the name of the folder it is made in.
-        text = str(error).replace(f"ssae-tf fit --resume {one.place}", go_on)
-        if one.place != one.folder:
-            text = text.replace(f"{one.place}.", f"{one.place}, and {one.folder} is as it was.")
-        raise TrainingInterrupted(text, error.number) from None
+        raise TrainingInterrupted(*error.args[:-1], str(one.folder)) from None
     except KeyboardInterrupt:
         reporter.warn(f"Stopped before the end; {one.place} is kept. Go on with: {go_on}")
         raise

@@ -52,7 +52,7 @@ def run(
     Raises:
         RunError: `out` holds something else, or runs with other settings; nothing was changed.
         ConfigError: a method does not fit the settings; nothing was changed.
-        TrainingInterrupted: Ctrl-C; the same call goes on.
+        TrainingInterrupted, KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the same call goes on.
     """
     return _Benchmark(plan, out, do_apart if isolated else do, reporter or Reporter()).run(
         overwrite

@@ -353,7 +353,7 @@ def test_an_image_that_can_not_be_read(
 def test_an_interruption_is_taken_up(
     minutes: float | None, go: Go, make_plan: MakePlan, machine: Machine, out: Path
 ) -> None:
-    machine.raises = {"ssae/tile": TrainingInterrupted("Interrupted after step 2.")}
+    machine.raises = {"ssae/tile": TrainingInterrupted(2, 4, "run", 2)}
     with pytest.raises(TrainingInterrupted):
         go(make_plan(minutes=minutes))
     assert _trained(machine) == ["ssae/tile"]
@@ -370,7 +370,7 @@ def test_an_interruption_is_taken_up(
 def test_an_interrupted_run_with_other_settings_is_kept(
     go: Go, make_plan: MakePlan, machine: Machine, out: Path, config: RunConfig
 ) -> None:
-    machine.raises = {"ssae/tile": TrainingInterrupted("Interrupted after step 2.")}
+    machine.raises = {"ssae/tile": TrainingInterrupted(2, 4, "run", 2)}
     with pytest.raises(TrainingInterrupted):
         go(make_plan())
     with pytest.raises(RunError, match="was made with other settings"):
@@ -381,7 +381,7 @@ def test_an_interrupted_run_with_other_settings_is_kept(
 def test_images_that_have_moved_or_changed(
     go: Go, make_plan: MakePlan, machine: Machine, root: Path, tmp_path: Path
 ) -> None:
-    machine.raises = {"ae-l2/tile": TrainingInterrupted("Interrupted after step 2.")}
+    machine.raises = {"ae-l2/tile": TrainingInterrupted(2, 4, "run", 2)}
     with pytest.raises(TrainingInterrupted):
         go(make_plan())
     machine.raises.clear()
