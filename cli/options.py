@@ -266,7 +266,9 @@ def build_config(values: dict[str, Any], category: str, report: Reporter) -> Run
 
 
 def _parse_value(text: str) -> Any:
-    """JSON where it is JSON (numbers, lists, true, null), else the text itself."""
+    """JSON where it is JSON (numbers, lists, true, null) or Python's True or False, else text."""
+    if text in ("True", "False"):
+        return text == "True"
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
