@@ -109,6 +109,8 @@ def do(job: Job, reporter: Reporter) -> dict[str, Any]:
                 out=job.folder,
                 config=job.config,
                 minutes=job.minutes,
+                # What is there stays until the new run is complete.
+                overwrite=True,
                 reporter=reporter,
             )
     except SsaeError:

@@ -92,7 +92,7 @@ def test_arguments_arrive(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["-c"])
     expected = {"kind": "metrics", "metrics": {"n_test": 3}}
     assert answer_to(job.to_json(), quiet=False) == expected
-    settings = {"out": job.folder, "config": job.config, "minutes": 2.5}
+    settings = {"out": job.folder, "config": job.config, "minutes": 2.5, "overwrite": True}
     assert calls.pop() == (job.data, "tile", settings, False)
     assert answer_to(Job(job.folder, job.data, "tile", None).to_json(), quiet=True) == expected
     assert calls.pop() == (job.folder, {}, True)
