@@ -49,7 +49,9 @@ from ssae_tf.errors import RunError
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for runs and tables."
 )
 @click.option(
-    "--overwrite", is_flag=True, help="Delete runs made with other settings, and train them again."
+    "--overwrite",
+    is_flag=True,
+    help="Train runs made with other settings again; each stays until the new one is complete.",
 )
 @options.settings
 @options.quiet

@@ -60,15 +60,15 @@ def command(
 
     from ssae_tf import workflow
     from ssae_tf.detector import run_config
-    from ssae_tf.run_folder import REPORT_FILE, SHEETS_FOLDER, writing
+    from ssae_tf.run_folder import REPORT_FILE, SHEETS_FOLDER, evaluating
     from ssae_tf.runtime.threads import use_cores
 
     use_cores()
     if out is None and data is None and category is None:
         out = folder
-        run_config(folder)
-        click.get_current_context().with_resource(writing(folder, "ssae-tf evaluate"))
     if is_ablation:
+        run_config(folder)
+        click.get_current_context().with_resource(evaluating(folder, out))
         _ablate(folder, data, category, as_json, out, report)
         return
     metrics = workflow.evaluate(folder, data=data, category=category, out=out, reporter=report)

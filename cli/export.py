@@ -93,11 +93,9 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
     report = options.reporter(quiet)
     folder = options.resolve_run(run, report)
 
-    from ssae_tf.detector import run_config
     from ssae_tf.export.build import export
     from ssae_tf.export.make import Request
     from ssae_tf.export.tensorrt import Profile
-    from ssae_tf.run_data import calibration_samples
 
     shapes = [values[name] for name in ("min_shape", "opt_shape", "max_shape")]
     request = Request(
@@ -110,11 +108,10 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
         seed=values["seed"],
         time_limit=values["time_limit"],
     )
-    samples, _ = calibration_samples(folder, run_config(folder), values["data"], report)
     made = export(
         folder,
         request,
-        [sample.path for sample in samples],
+        data=values["data"],
         out=values["out"],
         overwrite=values["overwrite"],
         keep_failed=values["keep_failed"],

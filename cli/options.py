@@ -306,8 +306,10 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse_value(text: str) -> Any:
-    """JSON where it is JSON (numbers, lists, true, null), else the text itself."""
+    """JSON where it is JSON (numbers, lists, true, null) or Python's True or False, else text."""
+    if text in ("True", "False"):
+        return text == "True"
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError, SsaeError, one_line
 from ssae_tf.export import onnx, openvino, tensorrt, tflite
 from ssae_tf.export.formats import FORMATS, Format
-from ssae_tf.export.manifest import check_sums, file_hash
+from ssae_tf.export.manifest import check_sums
 from ssae_tf.export.metadata import Metadata
 from ssae_tf.export.names import (
     ANOMALY_MAP,
@@ -205,11 +205,6 @@ def open_detector(path: str | Path) -> Detector | Artefact:
         SsaeError: neither, or it can't be used.
     """
     return Detector.load(path) if find(Path(path)) is None else Artefact.load(path)
-
-
-def run_hash(run: Path, names: Iterable[str]) -> str:
-    """SHA-256 in hexadecimal of some files of a run folder, one after the other."""
-    return file_hash(run / name for name in names)
 
 
 def _saved_model(folder: Path) -> Runtime:

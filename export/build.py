@@ -14,19 +14,20 @@ from typing import Any
 import tensorflow as tf
 
 from ssae_tf import __version__
-from ssae_tf.detector import Detector
+from ssae_tf.detector import Detector, run_config
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.export import tfserving
-from ssae_tf.export.artefact import Artefact, run_hash
+from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.calibration_set import CalibrationSet
 from ssae_tf.export.formats import FORMATS, Format
 from ssae_tf.export.make import Made, Maker, Request
-from ssae_tf.export.manifest import file_hashes, write_sums
+from ssae_tf.export.manifest import file_hash, file_hashes, write_sums
 from ssae_tf.export.metadata import SCHEMA_VERSION
 from ssae_tf.export.parity import Parity, cases, compare
-from ssae_tf.export.place import choose_place, put, working_folder
+from ssae_tf.export.place import choose_place, put, told_what_is_kept, working_folder
 from ssae_tf.files import write_json
 from ssae_tf.progress import Reporter, duration
+from ssae_tf.run_data import calibration_samples
 from ssae_tf.run_folder import (
     ARTEFACT_KIND,
     CALIBRATION_FILE,
@@ -35,6 +36,8 @@ from ssae_tf.run_folder import (
     PARITY_FILE,
     WEIGHTING_FILE,
     WEIGHTS_FILE,
+    current,
+    read_whole,
 )
 
 
@@ -55,11 +58,27 @@ class Exported:
     seconds: float
 
 
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """A run as it was at one moment, whatever becomes of its folder while it is exported.
+
+    Attributes:
+        detector: of the run.
+        hash: of the files that the detector was read from.
+        images: good ones to compare on.
+    """
+
+    detector: Detector
+    hash: str
+    images: tuple[Path, ...]
+
+
 def export(
     run: str | Path,
     request: Request,
-    images: Sequence[Path],
+    images: Sequence[Path] | None = None,
     *,
+    data: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     keep_failed: bool = False,
@@ -68,10 +87,12 @@ def export(
     """Exports a run and proves that the artefact judges as the run's detector does.
 
     Args:
-        run: a finished run folder.
+        run: a finished run folder. It is read at the start: calibrated anew or replaced meanwhile,
+            it is exported as it was.
         request: what to make.
-        images: good ones that training has not seen, at least one: those of the run's
-            validation. The artefact is compared on them, and int8 calibrated.
+        images: good ones that training has not seen, at least one. The artefact is compared on
+            them, and int8 calibrated. None for the run's own calibration images.
+        data: where these are now, or a folder of other good images; None for where they were.
         out: the artefact's folder, for SavedModel that of its versions; None for
             RUN/export/FORMAT, and RUN/export/savedmodel/CATEGORY.
         overwrite: replace an artefact, for SavedModel the newest version; without, a SavedModel
@@ -97,20 +118,21 @@ def export(
     wanted.check()
     if request.warmup:
         tfserving.check()
-    if not images:
+    source = read_whole(run, lambda: _read(run, images, data, reporter))
+    if not source.images:
         raise DataError("Expected at least one good image to compare on. Received none.")
-    detector = Detector.load(run)
+    detector = source.detector
     place = choose_place(run, detector, request.format, precision, out, overwrite)
-    with working_folder(place) as scratch:
-        material = CalibrationSet(detector, tuple(images), request.image_size, request.seed)
+    with working_folder(place) as scratch, told_what_is_kept(place, scratch):
+        material = CalibrationSet(detector, source.images, request.image_size, request.seed)
         maker = Maker(detector, request, wanted, precision, material, scratch, reporter)
         result = scratch / "artefact"
         begin = time.monotonic()
         made = maker.make(result, place)
         seconds = time.monotonic() - begin
         reporter.say(f"Converted in {duration(seconds)}.")
-        metadata = _metadata(run, maker, result, made, seconds)
-        parity = _compare(run, maker, result, metadata)
+        metadata = _metadata(source, maker, result, made, seconds)
+        parity = _compare(maker, result, metadata)
         metadata["parity"] = {
             key: value for key, value in parity.to_dict().items() if key != "schema_version"
         }
@@ -123,14 +145,26 @@ def export(
     return Exported(place, parity, made.missing, seconds)
 
 
-def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float) -> dict[str, Any]:
+def _read(
+    run: Path, images: Sequence[Path] | None, data: str | Path | None, reporter: Reporter
+) -> _Source:
+    if images is None:
+        samples, _ = calibration_samples(run, run_config(run), data, reporter)
+        images = [sample.path for sample in samples]
+    detector = Detector.load(run)
+    names = [CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE]
+    if detector.weights is not None:
+        names.append(WEIGHTING_FILE)
+    return _Source(detector, file_hash(current(run, name) for name in names), tuple(images))
+
+
+def _metadata(
+    source: _Source, maker: Maker, folder: Path, made: Made, seconds: float
+) -> dict[str, Any]:
     """The content of metadata.json, the comparison aside."""
     config, calibration = maker.detector.config, maker.detector.calibration
     assert calibration is not None
     size, inspected = maker.request.image_size, maker.detector.inspection_size
-    names = [CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE]
-    if maker.detector.weights is not None:
-        names.append(WEIGHTING_FILE)
     return {
         "kind": ARTEFACT_KIND,
         "schema_version": SCHEMA_VERSION,
@@ -151,7 +185,7 @@ def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float)
         "outline": config.scoring.outline,
         "false_alarms": calibration.false_alarms and calibration.false_alarms.to_dict(),
         "category": config.category,
-        "run_hash": run_hash(run, names),
+        "run_hash": source.hash,
         "files": file_hashes(folder),
         "versions": _versions(maker.format),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -160,22 +194,25 @@ def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float)
     }
 
 
-def _compare(run: Path, maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
+def _compare(maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
     """Reloads the artefact from its files and compares it with the detector."""
     write_json(folder / METADATA_FILE, metadata)
     write_sums(folder)
     tolerance = maker.format.tolerance(maker.precision, metadata["threshold"])
-    arguments = {
-        "run": str(run.resolve()),
-        "folder": str(folder.resolve()),
-        "images": [str(path.resolve()) for path in maker.images.paths],
-        "image_size": maker.request.image_size,
-        "seed": maker.request.seed,
-        "tolerance": tolerance,
-    }
     is_tftrt = metadata["format"] == "trt" and metadata["runtime"] == "savedmodel"
     if metadata["runtime"] == "tensorrt" or is_tftrt:
-        return Parity(**maker.call("build:compare_apart", **arguments))
+        copy = maker.scratch / "run"
+        maker.detector.save(copy)
+        found = maker.call(
+            "build:compare_apart",
+            run=copy,
+            folder=folder,
+            images=[str(path.resolve()) for path in maker.images.paths],
+            image_size=maker.request.image_size,
+            seed=maker.request.seed,
+            tolerance=tolerance,
+        )
+        return Parity(**found)
     compared = cases(
         maker.images.paths,
         maker.detector.config.data.white_level,

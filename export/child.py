@@ -1,7 +1,7 @@
 """Work in a process of its own: what converters and builders do can end it, and only it.
 
-Nothing of it has a name on disk, and it dies with the process that waits for it: whatever kills
-that one, nothing is left.
+It dies with the process that waits for it, and its temporary files are in that one's folder:
+whatever kills that one, nothing is left elsewhere.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 import ssae_tf
 from ssae_tf import errors
 from ssae_tf.errors import RunError, SsaeError, one_line
+from ssae_tf.files import write_error
 
 # Seconds.
 TIME_LIMIT = 1800.0
@@ -39,6 +40,7 @@ def call(
     *,
     time_limit: float = TIME_LIMIT,
     what: str = "The converter",
+    scratch: Path | None = None,
     **arguments: Any,
 ) -> Any:
     """Calls a function in a new Python process.
@@ -47,6 +49,7 @@ def call(
         function: "module:name".
         time_limit: seconds.
         what: the process in messages.
+        scratch: folder for temporary files; None for the system's.
         arguments: of the function: what JSON can hold, and paths, which arrive as text.
 
     Returns:
@@ -69,7 +72,7 @@ def call(
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd="/",
-            env=_environment(),
+            env=_environment(scratch),
             pass_fds=[answer.fileno()],
         )
         try:
@@ -102,7 +105,10 @@ def main() -> None:
     except SsaeError as error:
         answer = {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
-        answer = {"error": "", "message": one_line(error)}
+        # Its text alone may be cut off before the system's words.
+        full = write_error(error, Path(str(task["arguments"].get("out", tempfile.gettempdir()))))
+        kind = type(full).__name__ if full else ""
+        answer = {"error": kind, "message": str(full or one_line(error))}
     with os.fdopen(task["answer"], "wb") as file:
         file.write(json.dumps(answer).encode())
     sys.stdout.flush()
@@ -136,11 +142,12 @@ def _end(code: int) -> str:
     return f"died ({name})"
 
 
-def _environment() -> dict[str, str]:
+def _environment(scratch: Path | None) -> dict[str, str]:
     """That of this process, in which this package is found from every folder."""
     folders = [str(Path(ssae_tf.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     return {
         "TF_CPP_MIN_LOG_LEVEL": "3",
         **os.environ,
         "PYTHONPATH": os.pathsep.join(folder for folder in folders if folder),
+        **({} if scratch is None else {"TMPDIR": str(scratch.resolve())}),
     }

@@ -221,6 +221,7 @@ class Maker:
             f"ssae_tf.export.{module}:{name}",
             time_limit=self.request.time_limit,
             what="The converter",
+            scratch=self.scratch,
             **{
                 key: str(value.resolve()) if isinstance(value, Path) else value
                 for key, value in arguments.items()

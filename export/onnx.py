@@ -13,6 +13,7 @@ import numpy as np
 
 from ssae_tf.errors import RunError
 from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, PICTURE, PIXELS, WITH_THRESHOLD
+from ssae_tf.files import atomic
 from ssae_tf.runtime.machine import usable_cpus
 
 OPSET = 17
@@ -58,7 +59,8 @@ def _save(model: Any, folder: Path) -> None:
             onnx.checker.check_model(content, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise RunError(f"The ONNX graph is not valid ({_first_line(error)}).") from None
-        onnx.save(content, str(folder / FILES[name]))
+        with atomic(folder / FILES[name]) as temporary:
+            onnx.save(content, str(temporary))
 
 
 def _converted(saved_model: str, signature: str) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ssae_tf.detector import Detector
-from ssae_tf.errors import RunError
+from ssae_tf.errors import RunError, WriteError
 from ssae_tf.export.artefact import versions_in
 from ssae_tf.export.formats import FORMATS
 from ssae_tf.files import (
@@ -21,6 +21,7 @@ from ssae_tf.files import (
     open_to_others,
     put_in_place,
     remove_files,
+    write_error,
 )
 from ssae_tf.run_folder import (
     MARK_FILE,
@@ -172,6 +173,20 @@ def _tidy(working: Path) -> None:
         if old.is_dir() and not place.exists():
             old.rename(place)
         _remove(working)
+
+
+@contextlib.contextmanager
+def told_what_is_kept(place: Path, working: Path) -> Iterator[None]:
+    """Says so where the disk is full, whoever has found it out."""
+    is_there = place.is_dir() and any(place.iterdir())
+    kept = f"{place} is as it was" if is_there else "nothing of the export is kept"
+    try:
+        yield
+    except Exception as error:
+        found = write_error(error, working)
+        if found is None:
+            raise
+        raise WriteError(f"{str(found).rstrip('.')}; {kept}.") from error
 
 
 def put(result: Path, place: Path) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from ssae_tf.errors import RunError
 from ssae_tf.export import child
 from ssae_tf.export.names import FLOAT, PICTURE
+from ssae_tf.files import atomic
 
 ENGINE = "model.engine"
 # The last TensorFlow with TF-TRT.
@@ -218,7 +219,8 @@ def build_engine(
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise RunError("TensorRT built no engine.")
-    Path(out).write_bytes(bytes(engine))
+    with atomic(Path(out)) as temporary:
+        temporary.write_bytes(bytes(engine))
 
 
 def gpu_that_runs(module: str, engine: str) -> str:

@@ -18,6 +18,7 @@ from ssae_tf.export.names import (
     PIXELS,
     WITH_THRESHOLD,
 )
+from ssae_tf.files import atomic
 from ssae_tf.runtime.streams import stderr_held_back
 
 FILE = "model.tflite"
@@ -48,7 +49,8 @@ def convert(saved_model: str, out: str, precision: str, images: Sequence[str] = 
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     content = _in_int8(converter, images) if precision == "int8" else converter.convert()
-    (Path(out) / FILE).write_bytes(content)
+    with atomic(Path(out) / FILE) as temporary:
+        temporary.write_bytes(content)
 
 
 def _in_int8(converter: Any, images: Sequence[str]) -> bytes:

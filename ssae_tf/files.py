@@ -17,6 +17,8 @@ from ssae_tf.errors import RunError, WriteError
 
 # Of Linux: <fcntl.h> and <linux/fs.h>.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+# A disk that takes no more.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # What `tempfile` puts into a name.
 _RANDOM = "[a-z0-9_]{8}"
 
@@ -55,9 +57,33 @@ def not_written(path: Path, error: OSError) -> WriteError:
     return WriteError(f"{path}: can't be written ({error.strerror or error}).")
 
 
+def write_error(error: Exception, folder: Path) -> WriteError | None:
+    """What to raise for an error of somebody else's writer, where the disk is to blame for it.
+
+    Args:
+        error: an OSError, or one of native code, whose text has the system's words.
+        folder: that was written to.
+    """
+    if isinstance(error, WriteError):
+        return error
+    text = str(error)
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return not_written(Path(error.filename or folder), error)
+    reason = next((os.strerror(code) for code in _DISK if os.strerror(code) in text), None)
+    if reason is None:
+        return None
+    named = re.search(rf"{re.escape(str(folder))}[^\s;:'\"]*", text)
+    return WriteError(f"{named[0] if named else folder}: can't be written ({reason}).")
+
+
 def is_temporary_of(name: str, path: Path) -> bool:
     """Whether a file name is one that `atomic(path)` may have left when its process died."""
     return bool(re.fullmatch(rf"\.{re.escape(path.stem)}\.{_RANDOM}{re.escape(path.suffix)}", name))
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is one that `atomic` may have left, of whatever file."""
+    return bool(re.fullmatch(rf"\..+\.{_RANDOM}(\.\w+)?", name))
 
 
 def flush(path: Path) -> None:

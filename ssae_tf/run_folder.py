@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from ssae_tf.errors import RunError, SsaeError, WriteError
 from ssae_tf.files import (
     flush,
+    is_temporary,
     is_temporary_of,
     not_written,
     put_in_place,
@@ -221,6 +222,8 @@ def _is_known(name: str) -> bool:
 def _is_temporary(name: str) -> bool:
     """Whether a file is there only while a process writes."""
     above, _, last = name.rpartition("/")
+    if above.split("/")[0] == SHEETS_FOLDER and is_temporary(last):
+        return True
     known = (Path(one) for one in _FILES if one.rpartition("/")[0] == above)
     return above == _HALF_FOLDER or any(is_temporary_of(last, path) for path in known)
 
@@ -281,6 +284,18 @@ def writing(folder: Path, doing: str) -> Iterator[None]:
         left = [name for name in contents(folder)[0] if _is_temporary(name)]
         remove_files(folder, left, itself=False)
         yield
+
+
+def evaluating(folder: Path, out: Path | None) -> contextlib.AbstractContextManager[None]:
+    """`writing` where figures go into the run itself; who writes them elsewhere keeps nobody out.
+
+    Args:
+        folder: of the run.
+        out: where they go; None for nowhere.
+    """
+    if out is None or os.path.realpath(out) != os.path.realpath(folder):
+        return contextlib.nullcontext()
+    return writing(folder, "ssae-tf evaluate")
 
 
 def repair(folder: Path) -> None:

@@ -114,7 +114,7 @@ def taken_up(folder: Path) -> Iterator[Begun]:
             repair(folder)
         if folder.exists():
             stack.enter_context(writing(folder, "ssae-tf fit --resume"))
-        place = new if _is_to_become(new, folder) else folder
+        place = new if is_to_become(new, folder) else folder
         if place == new:
             stack.enter_context(writing(new, "ssae-tf fit --resume"))
         mark = read_mark(place)
@@ -124,7 +124,7 @@ def taken_up(folder: Path) -> Iterator[Begun]:
         yield Begun(folder, place, kept=True)
 
 
-def _is_to_become(new: Path, folder: Path) -> bool:
+def is_to_become(new: Path, folder: Path) -> bool:
     """Whether the folder beside a run is a newer run, and not what is left of the one before."""
     mark = read_mark(new)
     if mark is None or mark.request is None:
@@ -136,14 +136,20 @@ def finish(one: Begun) -> None:
     """Gives a complete run its name.
 
     Raises:
-        RunError: something foreign has come into the run that is to be replaced; nothing is lost.
+        RunError: something foreign has come into the run that is to be replaced, or it is exported
+            from; nothing is lost.
     """
     if one.place != one.folder:
-        others = contents(one.folder)[1] if one.folder.exists() else []
+        replaces = f"`ssae-tf fit --resume {one.folder}` replaces it"
+        try:
+            others = contents(one.folder)[1] if one.folder.exists() else []
+        except RunError as error:
+            # An export from it.
+            raise RunError(f"{str(error).rstrip('.')}, and {replaces}.") from None
         if others:
             raise RunError(
                 f"{one.folder / others[0]}: came meanwhile into the run that is to be replaced; "
-                f"move it away, and `ssae-tf fit --resume {one.folder}` replaces it."
+                f"move it away, and {replaces}."
             )
         replaced = put_in_place(one.place, one.folder, beside(one.folder)[1])
         try:

@@ -42,9 +42,11 @@ from ssae_tf.run_folder import (
     SPLIT_FILE,
     WEIGHTS_FILE,
     beside,
+    evaluating,
     has_checkpoint,
     is_finished,
     read_mark,
+    read_whole,
     writing,
 )
 from ssae_tf.run_making import Begun, begun, finish, taken_up
@@ -265,17 +267,33 @@ def evaluate(
         RunError, DataError: the run or the images can't be used, or there are no test images.
     """
     reporter = reporter or Reporter()
+    out = None if out is None else Path(out)
     if isinstance(run, Detector):
-        detector = run
         if data is None:
             raise InputError("Expected `data` beside a detector. Received: data=None.")
-        found = load_category(data, category or detector.config.category or None)
-    else:
-        detector = Detector.load(run)
-        found = tested_category(Path(run), detector.config, data, category)
+        found = load_category(data, category or run.config.category or None)
+        return _measure(run, found, out, reporter, None)
+    folder = Path(run)
+
+    def read() -> tuple[Detector, Category]:
+        detector = Detector.load(folder)
+        return detector, tested_category(folder, detector.config, data, category)
+
+    # Says what is wrong with a folder before a lock is put into it.
+    run_config(folder)
+    with evaluating(folder, out):
+        detector, found = read_whole(folder, read)
+        return _measure(detector, found, out, reporter, folder)
+
+
+def _measure(
+    detector: Detector, found: Category, out: Path | None, reporter: Reporter, run: Path | None
+) -> dict[str, Any]:
     check_test_set(found, reporter)
-    folder = None if isinstance(run, Detector) else Path(run)
-    return evaluate_detector(detector, found, None if out is None else Path(out), reporter, folder)
+    try:
+        return evaluate_detector(detector, found, out, reporter, run)
+    except WriteError as error:
+        raise WriteError(f"{str(error).rstrip('.')}; the other files of {out} are whole.") from None
 
 
 def _train(
@@ -326,10 +344,9 @@ def _told_how_to_go_on(one: Begun, reporter: Reporter) -> Iterator[None]:
         yield
     except TrainingInterrupted as error:
         # A run that replaces another is not known by the name of the folder it is made in.
-        text = str(error).replace(f"ssae-tf fit --resume {one.place}", go_on)
-        if one.place != one.folder:
-            text = text.replace(f"{one.place}.", f"{one.place}, and {one.folder} is as it was.")
-        raise TrainingInterrupted(text, error.number) from None
+        raise TrainingInterrupted(
+            error.step, error.of, error.place, error.number, str(one.folder)
+        ) from None
     except KeyboardInterrupt:
         reporter.warn(f"Stopped before the end; {one.place} is kept. Go on with: {go_on}")
         raise

@@ -98,6 +98,8 @@ RULES = {
             "data.mvtec",
             "data.split",
             "training.loop",
+            "run_making",
+            "runtime.lock",
             "runtime.threads",
             "workflow",
             "evaluation",

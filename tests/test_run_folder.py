@@ -17,6 +17,7 @@ from ssae_tf.run_folder import (
     beside,
     contents,
     current,
+    evaluating,
     is_finished,
     is_run,
     read_mark,
@@ -251,6 +252,34 @@ def test_what_came_meanwhile_is_not_deleted(run: Path) -> None:
     assert (one.place / "weights.npz").read_text() == "new"
 
 
+def test_an_export_that_came_meanwhile_is_not_disturbed(run: Path) -> None:
+    one = begin(run, overwrite=True)
+    make(one.place, "new")
+    working = run / "export" / ".onnx.new"
+    write_mark(working, Mark("export"))
+    with locked(working, "ssae-tf export"):
+        with pytest.raises(RunError) as caught:
+            finish(one)
+        assert "`ssae-tf export` (process " in str(caught.value)
+        assert str(caught.value).endswith(f", and `ssae-tf fit --resume {run}` replaces it.")
+        assert (run / "weights.npz").read_text() == "old"
+    finish(one)
+    assert (run / "weights.npz").read_text() == "new"
+
+
+def test_who_evaluates_into_a_run_is_alone_in_it(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(run)
+    with writing(run, "ssae-tf calibrate"):
+        for out in (run, tmp_path / "link"):
+            with pytest.raises(RunError, match="`ssae-tf calibrate`"), evaluating(run, out):
+                pass
+        for elsewhere in (None, tmp_path / "out"):
+            with evaluating(run, elsewhere):
+                pass
+    with evaluating(run, run), pytest.raises(RunError, match="`ssae-tf evaluate`"):
+        begin(run, overwrite=True)
+
+
 @pytest.mark.parametrize("can_exchange", [True, False])
 @pytest.mark.parametrize("deleted", [0, 5])
 def test_a_swap_that_was_broken_off_is_finished(
@@ -288,6 +317,7 @@ def test_temporary_files_of_the_dead_are_swept(run: Path) -> None:
     (run / "mine").mkdir()
     for name in (".metrics.abcdefgh.json", "checkpoints/.best.a_b_c_d_.npz", ".recalibrated/x"):
         write_text(run / name, "half")
+    write_text(run / "sheets" / ".crack.ab_d3fgh.png", "half")
     write_text(run / ".mine.abcdefgh.json", "mine")
     with writing(run, "ssae-tf calibrate"):
         pass

@@ -431,11 +431,7 @@ def test_the_old_run_stays_until_the_new_one_is_complete(
         assert folder == new
         (folder / "checkpoints").mkdir()
         (folder / "checkpoints" / "state.npz").write_bytes(b"")
-        raise TrainingInterrupted(
-            f"Interrupted; everything is saved in {folder}. Go on with: "
-            f"ssae-tf fit --resume {folder}",
-            15,
-        )
+        raise TrainingInterrupted(3, 9, str(folder), 15)
 
     changed = config_module.override(config, {"training.seed": 5})
     with monkeypatch.context() as patch:
@@ -444,8 +440,8 @@ def test_the_old_run_stays_until_the_new_one_is_complete(
             fit(config=changed, overwrite=True)
     assert caught.value.number == 15
     assert str(caught.value) == (
-        f"Interrupted; everything is saved in {new}, and {run} is as it was. Go on with: "
-        f"ssae-tf fit --resume {run}"
+        f"Interrupted after step 3 of 9; everything is saved in {new}, and {run} is as it was. "
+        f"Go on with: ssae-tf fit --resume {run}"
     )
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     with pytest.raises(RunError, match=f"`ssae-tf fit --resume {run}` goes on with it"):

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ssae_tf.config.schema import RunConfig
+from ssae_tf.config.sentences import sentence
 from ssae_tf.errors import ConfigError
 
 _ADAPTER = TypeAdapter(RunConfig)
@@ -29,9 +30,14 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
             run that can't be made any more.
     """
     try:
-        return _ADAPTER.validate_python(_without_retired(values))
+        text = json.dumps(_without_retired(values))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"Settings that JSON can't hold ({error}).") from None
+    try:
+        # Strict: a text is no number. In Python values a list would be no tuple either.
+        return _ADAPTER.validate_json(text, strict=True)
     except ValidationError as error:
-        raise ConfigError(_sentence(error)) from None
+        raise ConfigError(sentence(error)) from None
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -143,19 +149,3 @@ def _without_retired(values: Any) -> Any:
             )
         values = {**values, group: {key: inner[key] for key in inner if key != name}}
     return values
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"Unknown setting `{where}`."
-    if first["type"] == "missing":
-        return f"Missing setting `{where}`."
-    if first["type"] == "value_error":
-        # One of this file's own, which says what came.
-        of = f"Invalid value for `{where}`" if where else "Settings that do not fit together"
-        return f"{of}: {first['msg'].removeprefix('Value error, ')}."
-    if not where:
-        return f"Expected settings by name. Received: {first['input']!r}."
-    return f"Invalid value for `{where}`: {first['msg']}. Received: {first['input']!r}."

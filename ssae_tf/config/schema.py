@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from ssae_tf.config.sentences import one_sentence
 from ssae_tf.errors import ConfigError
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -37,7 +38,8 @@ Size = Annotated[int, Field(ge=16, multiple_of=DOWNSAMPLING)]
 def _one_sentence(value: Any, accept: ValidatorFunctionWrapHandler) -> Any:
     # Pydantic would answer with one complaint for each type of the union.
     try:
-        return accept(value)
+        # What has been through here is Python's, where a strict reader takes no list for a pair.
+        return accept(tuple(value) if isinstance(value, list) else value)
     except ValidationError:
         raise ValueError(
             'expected "native" or [height, width], multiples of 8 that are at least 16; '
@@ -63,6 +65,7 @@ def _with_one_group(value: str | None) -> str | None:
     return value
 
 
+@one_sentence
 @dataclass(frozen=True, config=_STRICT)
 class DataConfig:
     """How images are read, split and augmented (section 4.1).
@@ -91,6 +94,7 @@ class DataConfig:
     cache: Literal["auto", "memory", "disk"] = "auto"
 
 
+@one_sentence
 @dataclass(frozen=True, config=_STRICT)
 class CorruptionConfig:
     """X -> (X̂, M), section 3.2.
@@ -152,6 +156,7 @@ class CorruptionConfig:
                 raise ValueError(f"{name} must be (smallest, largest), received ({low}, {high})")
 
 
+@one_sentence
 @dataclass(frozen=True, config=_STRICT)
 class ModelConfig:
     """Table 1.
@@ -191,6 +196,7 @@ class ModelConfig:
         return DOWNSAMPLING if self.answer == "plain" else GATED_DOWNSAMPLING
 
 
+@one_sentence
 @dataclass(frozen=True, config=_STRICT)
 class ObjectiveConfig:
     """Equations (1), (2) and (3).
@@ -207,6 +213,7 @@ class ObjectiveConfig:
     norm: Literal["l2", "l2_squared", "l1", "ssim"] = "l2"
 
 
+@one_sentence
 @dataclass(frozen=True, config=_STRICT)
 class Stage:
     """One size of the progressive training scheme (section 3.2).
@@ -222,6 +229,7 @@ class Stage:
     steps: Count
 
 
+@one_sentence
 @dataclass(frozen=True, config=_STRICT)
 class TrainingConfig:
     """The optimiser, its schedule and the stages.
@@ -254,6 +262,7 @@ class TrainingConfig:
         return sum(stage.steps for stage in self.stages)
 
 
+@one_sentence
 @dataclass(frozen=True, config=_STRICT)
 class ScoringConfig:
     """The anomaly map (sections 3.1, 4.2).
@@ -301,6 +310,7 @@ class ScoringConfig:
         return self.smoothing_sigma
 
 
+@one_sentence
 @dataclass(frozen=True, config=_STRICT)
 class RunConfig:
     """Everything that decides the outcome of `fit`, saved beside the weights as config.json.

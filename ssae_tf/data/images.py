@@ -24,7 +24,7 @@ from PIL import WebPImagePlugin
 from ssae_tf.data.codec import decode
 from ssae_tf.data.headers import READERS, DamagedError, exif_orientation, format_of, read_header
 from ssae_tf.data.masks import defective
-from ssae_tf.errors import DataError, ImageTooLargeError, one_line
+from ssae_tf.errors import DataError, ImageTooLargeError, InputError, one_line
 
 HAS_HEIC = importlib.util.find_spec("pillow_heif") is not None
 HEIC_PIP = "pip install 'ssae-tf[heic]'"
@@ -102,15 +102,15 @@ def to_unit(pixels: np.ndarray, white_level: int = 65535) -> np.ndarray:
         float32 in [0, 1], the shape of `pixels`.
 
     Raises:
-        ValueError: another dtype, or a white level out of range.
+        InputError: another dtype, or a white level out of range.
     """
     if not 1 <= white_level <= 65535:
-        raise ValueError(f"Expected a white_level of 1 to 65535. Received: {white_level}.")
+        raise InputError(f"Expected a white_level of 1 to 65535. Received: {white_level}.")
     if pixels.dtype == np.uint8:
         return pixels.astype(np.float32) / np.float32(255)
     if pixels.dtype == np.uint16:
         return np.minimum(pixels.astype(np.float32) / np.float32(white_level), np.float32(1))
-    raise ValueError(f"Expected uint8 or uint16 pixels. Received: {pixels.dtype}.")
+    raise InputError(f"Expected uint8 or uint16 pixels. Received: {pixels.dtype}.")
 
 
 def read_image(
@@ -161,7 +161,7 @@ def write_png(path: Path, array: np.ndarray) -> None:
         array: (H, W, 3) uint8 RGB, (H, W) uint8 grey, or (H, W) bool, written as 0 and 255.
 
     Raises:
-        ValueError: an array of another shape or dtype, or without pixels.
+        InputError: an array of another shape or dtype, or without pixels.
         DataError: the file can't be written.
     """
     encoded = encode_png(array)
@@ -183,13 +183,13 @@ def encode_png(array: np.ndarray) -> bytes:
         array: as in `write_png`.
 
     Raises:
-        ValueError: as in `write_png`.
+        InputError: as in `write_png`.
     """
     grey = array.ndim == 2
     if array.dtype == np.bool_ and grey:
         array = array.astype(np.uint8) * 255
     if array.dtype != np.uint8 or not (grey or array.shape[2:] == (3,)) or not array.size:
-        raise ValueError(
+        raise InputError(
             "Expected a (H, W, 3) uint8, (H, W) uint8 or (H, W) bool array with pixels. "
             f"Received: {array.shape} {array.dtype}."
         )
@@ -281,11 +281,15 @@ def _heic(data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray, b
         raise DataError(f"{path}: an image in HEIC needs pillow-heif: {HEIC_PIP}.")
     import pillow_heif
 
-    # More than 8 bits become 16. It turns images upright itself.
+    # Images are turned upright as the container says; of HEIC's EXIF orientation the standard says
+    # that it is to be ignored.
     image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
     width, height = image.size
     _check_size(path, height, width, max_pixels)
     pixels = np.asarray(image)
+    if pixels.dtype == np.uint16:
+        # 10 and 12 bits come as the upper ones of 16; repeated below, their white is 65535.
+        pixels = pixels | pixels >> image.info["bit_depth"]
     if pixels.ndim == 2 or pixels.shape[2] < 3:
         pixels = np.repeat(pixels.reshape(height, width, -1)[..., :1], 3, axis=-1)
     return np.ascontiguousarray(pixels[..., :3]), bool(image.has_alpha)

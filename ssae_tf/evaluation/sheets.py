@@ -24,6 +24,7 @@ from matplotlib.style import context as in_style
 
 from ssae_tf.errors import InputError, printable
 from ssae_tf.evaluation.protocol import ImageResult, Verdict
+from ssae_tf.files import atomic
 
 OUTLINE = (0, 255, 80)
 """RGB colour of mask outlines: a green that neither surfaces nor the colour map contain."""
@@ -345,7 +346,7 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 from colour or grey, float in [0, 1], uint8 or bool.
 
     Raises:
-        ValueError: another shape.
+        InputError: another shape.
     """
     array = np.asarray(image)
     if array.dtype == bool:
@@ -371,17 +372,10 @@ def _drawable(column: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
 
 
 def _write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Writes an RGB image under a temporary name and renames it, so that no reader sees half."""
+    """Writes an RGB image; complete or not at all."""
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise InputError(f"Expected a file name ending in .png. Received: {path}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done, encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
-    if not done:
-        raise OSError(f"The image for {path} could not be encoded as PNG.")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    try:
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+    with atomic(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -6,12 +6,10 @@ index.html, and benchmark.json, which also marks the folder as a benchmark's.
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Any
 
 from ssae_tf import config as config_module
-from ssae_tf import run_folder as run_folder_module
 from ssae_tf.config import RunConfig, Stage
 from ssae_tf.data.mvtec import Category
 from ssae_tf.data.split import data_hash
@@ -24,18 +22,16 @@ from ssae_tf.run_folder import (
     ENVIRONMENT_FILE,
     METRICS_FILE,
     SPLIT_FILE,
+    beside,
+    contents,
     has_checkpoint,
+    is_finished,
+    read_mark,
 )
+from ssae_tf.run_making import is_to_become
+from ssae_tf.runtime.lock import LOCK_FILE
 
 RECORD_FILE = "benchmark.json"
-
-
-class State(enum.Enum):
-    """How far a run has come in a session before."""
-
-    NEW = enum.auto()
-    UNFINISHED = enum.auto()
-    DONE = enum.auto()
 
 
 def run_folder(out: Path, method: Method, category: str) -> Path:
@@ -55,7 +51,8 @@ def recorded_budgets(out: Path, study: str | None) -> dict[str, Budget]:
     """
     path = out / RECORD_FILE
     try:
-        is_empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+        names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+        is_empty = not out.exists() or (out.is_dir() and names <= {LOCK_FILE})
     except OSError as error:
         raise RunError(f"{out}: can't be read ({error.strerror}).") from None
     if is_empty:
@@ -81,12 +78,33 @@ def _stages(values: list[dict[str, int]] | None) -> tuple[Stage, ...] | None:
     return None if values is None else tuple(Stage(**value) for value in values)
 
 
-def timed_stages(out: Path, method: str, category: str) -> tuple[Stage, ...] | None:
+def timed_stages(folder: Path) -> tuple[Stage, ...] | None:
     """The stages of a run that has been timed, or None when it has not come so far."""
     try:
-        return config_module.load(out / method / category / CONFIG_FILE).training.stages
+        return config_module.load(folder / CONFIG_FILE).training.stages
     except SsaeError:
         return None
+
+
+def timed_aside(folder: Path, wanted: RunConfig, minutes: float) -> tuple[Stage, ...] | None:
+    """The stages of a run that was timed to replace another, and was broken off.
+
+    Args:
+        folder: of the run to be replaced.
+        wanted: the settings it was begun with, before they had their steps.
+        minutes: that it was to take.
+    """
+    place = newer(folder)
+    request = None if place is None else read_mark(place).request  # type: ignore[union-attr]
+    if place is None or request is None or request["minutes"] != minutes:
+        return None
+    return timed_stages(place) if request["config"] == config_module.to_dict(wanted) else None
+
+
+def newer(folder: Path) -> Path | None:
+    """The folder in which a run was being made that is to replace another."""
+    new = beside(folder)[0]
+    return new if is_to_become(new, folder) else None
 
 
 def difference(
@@ -153,32 +171,31 @@ def _shown(value: object) -> str:
     return str(value)
 
 
-def state(folder: Path, data: Path) -> State:
-    """How far a run that fits has come.
+def is_done(folder: Path) -> bool:
+    """Whether a run is complete, its figures too."""
+    return (folder / METRICS_FILE).is_file() and is_finished(folder)
+
+
+def can_go_on(folder: Path, data: Path) -> bool:
+    """Whether a run that was interrupted can be gone on with.
 
     Args:
         folder: of the run.
-        data: the root of the categories.
+        data: the root of the categories: a run looks for its images where they were; when they
+            have moved it begins anew.
     """
-    if (folder / METRICS_FILE).is_file():
-        return State.DONE
-    if not has_checkpoint(folder):
-        return State.NEW
-    # A run looks for its images where they were; when they have moved it begins anew.
-    is_here = _environment(folder).get("data") == str(data.resolve())
-    return State.UNFINISHED if is_here else State.NEW
+    return has_checkpoint(folder) and _environment(folder).get("data") == str(data.resolve())
 
 
-def remove(folder: Path) -> None:
-    """Deletes a run.
+def check_can_be_replaced(folder: Path) -> None:
+    """Refuses a run that holds what is not of a run.
 
     Raises:
-        RunError: it can't be deleted, or holds what is not of a run.
+        RunError: it does.
     """
-    others = run_folder_module.contents(folder)[1]
+    others = contents(folder)[1]
     if others:
         raise RunError(
-            f"{folder / others[0]}: is none of the files of a run, so {folder} is not deleted; "
+            f"{folder / others[0]}: is none of the files of a run, so {folder} is not replaced; "
             "move it away, or choose another --out."
         )
-    run_folder_module.remove(folder)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
 from ssae_tf.errors import SsaeError, one_line
 from ssae_tf.progress import Reporter
-from ssae_tf.runtime.signals import noticed
+from ssae_tf.runtime.signals import Stopped, noticed
 from ssae_tf.runtime.streams import stderr_held_back
 
 _CODE = (
@@ -92,7 +93,8 @@ def do(job: Job, reporter: Reporter) -> dict[str, Any]:
 
     Raises:
         SsaeError: it can't be trained or measured.
-        TrainingInterrupted: Ctrl-C; `config=None` goes on.
+        TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP; `config=None` goes on.
+        KeyboardInterrupt: the same before there is anything to go on with.
         UnforeseenError: anything else.
     """
     from ssae_tf import workflow
@@ -107,6 +109,8 @@ def do(job: Job, reporter: Reporter) -> dict[str, Any]:
                 out=job.folder,
                 config=job.config,
                 minutes=job.minutes,
+                # What is there stays until the new run is complete.
+                overwrite=True,
                 reporter=reporter,
             )
     except SsaeError:
@@ -136,7 +140,7 @@ def do_apart(job: Job, reporter: Reporter) -> dict[str, Any]:
         code = process.wait()
     if code or not lines:
         if interrupted.number:
-            raise TrainingInterrupted("Interrupted.", interrupted.number)
+            raise Stopped(interrupted.number)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         raise UnforeseenError(
             f"Its process {how}" + (", perhaps for want of memory." if code == -9 else ".")
@@ -145,7 +149,9 @@ def do_apart(job: Job, reporter: Reporter) -> dict[str, Any]:
     if answer["kind"] == "metrics":
         return answer["metrics"]
     if answer["kind"] == "interrupted":
-        raise TrainingInterrupted(answer["message"], interrupted.number)
+        raise TrainingInterrupted(*answer["facts"])
+    if answer["kind"] == "stopped":
+        raise Stopped(interrupted.number or signal.SIGINT)
     if answer["kind"] == "expected":
         raise SsaeError(answer["message"])
     raise UnforeseenError(answer["message"], answer["details"])
@@ -169,8 +175,8 @@ def answer_to(text: str, *, quiet: bool) -> dict[str, Any]:
         quiet: no progress.
 
     Returns:
-        `kind` "metrics" with `metrics`, or "interrupted", "expected" or "unforeseen" with
-        `message`, the last with `details` as well.
+        `kind` "metrics" with `metrics`, "interrupted" with the `facts` of `TrainingInterrupted`,
+        "stopped", or "expected" or "unforeseen" with `message`, the last with `details` as well.
     """
     try:
         # TensorFlow's start-up messages would come once for each run.
@@ -187,9 +193,9 @@ def answer_to(text: str, *, quiet: bool) -> dict[str, Any]:
         try:
             return {"kind": "metrics", "metrics": do(job, Reporter(quiet=quiet))}
         except TrainingInterrupted as error:
-            return {"kind": "interrupted", "message": str(error)}
+            return {"kind": "interrupted", "facts": error.args}
     except KeyboardInterrupt:
-        return {"kind": "interrupted", "message": "Interrupted."}
+        return {"kind": "stopped"}
     except SsaeError as error:
         return {"kind": "expected", "message": str(error)}
     except UnforeseenError as error:

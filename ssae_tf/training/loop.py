@@ -60,12 +60,24 @@ class TrainingInterrupted(SsaeError):
     """Ctrl-C, SIGTERM or SIGHUP, after everything was saved.
 
     Attributes:
-        number: of the signal; 0 where it is not known.
+        step: how many are finished.
+        of: how many there are.
+        place: the folder that everything is saved in.
+        number: of the signal.
+        run: what `--resume` takes: another folder than `place` where this is to replace a run.
     """
 
-    def __init__(self, message: str, number: int = 0) -> None:
-        super().__init__(message)
-        self.number = number
+    def __init__(self, step: int, of: int, place: str, number: int, run: str | None = None) -> None:
+        self.step, self.of, self.place, self.number = step, of, place, number
+        self.run = run or place
+        super().__init__(step, of, place, number, self.run)
+
+    def __str__(self) -> str:
+        kept = "" if self.run == self.place else f", and {self.run} is as it was"
+        return (
+            f"Interrupted after step {self.step} of {self.of}; everything is saved in "
+            f"{self.place}{kept}. Go on with: ssae-tf fit --resume {self.run}"
+        )
 
 
 class TrainingDiverged(SsaeError):
@@ -179,11 +191,7 @@ class Trainer:
                 if done.step in judged_at:
                     self.reporter.say(_line(history[-1], total))
                 if interrupted.number:
-                    raise TrainingInterrupted(
-                        f"Interrupted after step {done.step} of {total}; everything is saved in "
-                        f"{folder}. Go on with: ssae-tf fit --resume {folder}",
-                        interrupted.number,
-                    )
+                    raise TrainingInterrupted(done.step, total, str(folder), interrupted.number)
                 if done.step in judged_at and self._gets_worse(history):
                     self.reporter.say(_ended_early(history, total))
                     break

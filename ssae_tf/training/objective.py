@@ -10,6 +10,7 @@ from typing import Literal
 
 import tensorflow as tf
 
+from ssae_tf.errors import InputError
 from ssae_tf.ops.gaussian import gaussian_filter
 
 # As its authors have them, for values in [0, 1].
@@ -51,15 +52,15 @@ def objective(
         (B,) float32. A region without pixels adds nothing, to value and gradient.
 
     Raises:
-        ValueError: `equation` or `norm` is none of the above.
+        InputError: `equation` or `norm` is none of the above.
     """
     if equation not in DEFAULT_WEIGHT:
-        raise ValueError(
+        raise InputError(
             "Invalid value for argument `equation`. Expected 1, 2 or 3. "
             f"Received: equation={equation!r}"
         )
     if norm not in ("l2", "l2_squared", "l1", "ssim"):
-        raise ValueError(
+        raise InputError(
             "Invalid value for argument `norm`. Expected 'l2', 'l2_squared', 'l1' or 'ssim'. "
             f"Received: norm={norm!r}"
         )

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from ssae_tf.config import Stage, TrainingConfig
+from ssae_tf.errors import InputError
 
 # The cosine ends at this share of the learning rate.
 _FINAL_SHARE = 0.01
@@ -39,14 +40,14 @@ def stage_of(step: int, stages: Sequence[Stage]) -> tuple[int, int]:
         Index of the stage, and its first step.
 
     Raises:
-        ValueError: `step` lies behind the last stage.
+        InputError: `step` lies behind the last stage.
     """
     first = 0
     for index, stage in enumerate(stages):
         if step < first + stage.steps:
             return index, first
         first += stage.steps
-    raise ValueError(f"Expected a step below {first}. Received: {step}.")
+    raise InputError(f"Expected a step below {first}. Received: {step}.")
 
 
 def evaluation_steps(config: TrainingConfig) -> list[int]:

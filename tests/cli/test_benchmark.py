@@ -211,7 +211,7 @@ def test_out_is_needed(invoke: Invoke, root: Path) -> None:
     assert "Missing option '--out'" in done.error
 
 
-@pytest.mark.parametrize("error", [TrainingInterrupted("Go on with fit."), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [TrainingInterrupted(3, 9, "here", 2), KeyboardInterrupt()])
 def test_an_interruption(
     error: BaseException,
     invoke: Invoke,

@@ -24,8 +24,8 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Has nothing exported; gives what would be."""
     calls: list[dict[str, Any]] = []
 
-    def export(run: Path, request: make.Request, images: Any, **rest: Any) -> build.Exported:
-        calls.append({"run": run, "request": request, "images": images, **rest})
+    def export(run: Path, request: make.Request, **rest: Any) -> build.Exported:
+        calls.append({"run": run, "request": request, **rest})
         return build.Exported(Path("made/here"), Parity(1.0, passed=True), "", 1.0)
 
     monkeypatch.setattr(build, "export", export)
@@ -119,7 +119,7 @@ def test_options_arrive(
         seed=5,
         time_limit=60.0,
     )
-    assert len(call["images"]) == 12
+    assert call["data"] == sample_root / "tile" / "train" / "good"
     assert (call["out"], call["overwrite"], call["keep_failed"]) == (Path("there"), True, True)
 
 
@@ -127,9 +127,7 @@ def test_defaults(invoke: Invoke, run_folder: Path, requests: list[dict[str, Any
     assert invoke("export", run_folder, "--format", "tflite").code == 0
     (call,) = requests
     assert call["request"] == make.Request("tflite")
-    split = json.loads((run_folder / "split.json").read_text())
-    names = [path.as_posix() for path in call["images"]]
-    assert all(name.endswith(one) for name, one in zip(names, split["calibrate"], strict=True))
+    assert call["data"] is None
     assert (call["out"], call["overwrite"], call["keep_failed"]) == (None, False, False)
 
 

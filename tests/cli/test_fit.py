@@ -161,14 +161,17 @@ def test_an_interruption_is_no_error(
     invoke: Invoke, sample_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object, **__: object) -> None:
-        raise TrainingInterrupted("Interrupted after step 3 of 9. Go on with: this")
+        raise TrainingInterrupted(3, 9, "here", signal.SIGTERM)
 
     monkeypatch.setattr(workflow, "fit", stop)
     monkeypatch.setattr(workflow, "resume", stop)
     for arguments in (["--data", sample_root, "--preset", "quick"], ["--resume", tmp_path]):
         done = invoke("fit", *arguments)
-        assert (done.code, done.out) == (130, [])
-        assert done.err == ["Interrupted after step 3 of 9. Go on with: this"]
+        assert (done.code, done.out) == (143, [])
+        assert done.err == [
+            "Interrupted after step 3 of 9; everything is saved in here. Go on with: ssae-tf fit "
+            "--resume here"
+        ]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signals on Windows")

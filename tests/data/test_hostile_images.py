@@ -378,25 +378,3 @@ class TestWebp:
         path = tmp_path / "a.webp"
         path.write_bytes(encoded(pixels, "WEBP", lossless=True, exif=b"Exif\0\0II*\0\xff\xff"))
         np.testing.assert_array_equal(images.read_pixels(path), pixels)
-
-
-class TestHeic:
-    @pytest.mark.skipif(images.HAS_HEIC, reason="pillow-heif is installed")
-    def test_without_its_reader_says_what_to_install(self, tmp_path: Path) -> None:
-        path = tmp_path / "a.heic"
-        path.write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 12)
-        assert refusal(path) == (
-            f"{path}: an image in HEIC needs pillow-heif: pip install 'ssae-tf[heic]'."
-        )
-        assert not images.is_image_name(path)
-
-    @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
-    def test_is_read(self, tmp_path: Path, pixels: np.ndarray, mode: str) -> None:
-        pillow_heif = pytest.importorskip("pillow_heif")
-        image = Image.fromarray(pixels).convert(mode)
-        path = tmp_path / "a.heic"
-        pillow_heif.from_pillow(image).save(path, quality=100, chroma=444)
-        read = images.read_pixels(path)
-        assert images.is_image_name(path)
-        assert np.abs(read - np.asarray(image.convert("RGB"), int)).mean() < 3
-        assert "the limit is 100." in refusal(path, max_pixels=100)

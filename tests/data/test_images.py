@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from ssae_tf.data import images
-from ssae_tf.errors import DataError
+from ssae_tf.errors import DataError, InputError
 
 HEIGHT, WIDTH = 12, 20
 LOSSLESS = ["png", "bmp", "tif", "webp"]
@@ -435,13 +435,13 @@ def test_twelve_bit_camera(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("white_level", [0, -1, 65536])
 def test_white_level_out_of_range(white_level: int) -> None:
-    with pytest.raises(ValueError, match=r"white_level of 1 to 65535.*Received"):
+    with pytest.raises(InputError, match=r"white_level of 1 to 65535.*Received"):
         images.to_unit(np.zeros((1, 1, 3), np.uint16), white_level)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
 def test_only_pixels_are_scaled(dtype: type) -> None:
-    with pytest.raises(ValueError, match="Expected uint8 or uint16"):
+    with pytest.raises(InputError, match="Expected uint8 or uint16"):
         images.to_unit(np.zeros((1, 1, 3), dtype))
 
 
@@ -500,7 +500,7 @@ def test_failing_to_write_leaves_nothing_behind(tmp_path: Path) -> None:
     ],
 )
 def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"Expected .* Received"):
+    with pytest.raises(InputError, match=r"Expected .* Received"):
         images.write_png(tmp_path / "a.png", array)
     assert not list(tmp_path.iterdir())
 

@@ -32,6 +32,14 @@ def deep_png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def heic(image: Image.Image) -> bytes:
+    import pillow_heif
+
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer)
+    return buffer.getvalue()
+
+
 def originals() -> dict[str, bytes]:
     rows, columns = np.indices((48, 40))
     pixels = np.stack([rows * 5, columns * 6, rows + columns], -1).astype(np.uint8)
@@ -65,6 +73,8 @@ def originals() -> dict[str, bytes]:
         source = image.convert("I") if mode == "I;16" else image
         source.convert(mode).save(buffer, form, **options)
         found[name] = buffer.getvalue()
+    if images.HAS_HEIC:
+        found["heic"] = heic(image)
     return found
 
 

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from ssae_tf.errors import WriteError
 from ssae_tf.evaluation import sheets
 from ssae_tf.evaluation.protocol import ImageResult
 from ssae_tf.evaluation.sheets import (
@@ -201,10 +202,10 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path.write_bytes(b"old")
 
     def fail(_self, _target):
-        raise OSError("disk full")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sheets.Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WriteError, match=r"s\.png: can't be written \(No space left on device\)"):
         write_grid(path, {"X": [np.zeros((4, 4, 3))]})
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 

@@ -37,6 +37,7 @@ def _functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "    time.sleep(300)\n"
         "def refuse(): raise DataError('no such image.')\n"
         "def fail(): raise ValueError('many\\nlines')\n"
+        "def temporary(): import tempfile; return tempfile.mkdtemp()\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
@@ -46,6 +47,11 @@ def test_what_the_function_returns(tmp_path: Path) -> None:
     assert value == 3
     assert folder != os.getcwd()
     assert child.call(f"{HERE}:add", one="a", other=str(tmp_path))[0] == f"a{tmp_path}"
+
+
+def test_temporary_files_are_where_the_caller_sweeps(tmp_path: Path) -> None:
+    made = child.call(f"{HERE}:temporary", scratch=tmp_path)
+    assert Path(made).parent == tmp_path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals")

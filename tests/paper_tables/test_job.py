@@ -20,6 +20,7 @@ from ssae_tf.errors import SsaeError
 from ssae_tf.paper_tables import job as job_module
 from ssae_tf.paper_tables.job import Job, UnforeseenError, answer_to, do_apart
 from ssae_tf.progress import Reporter
+from ssae_tf.runtime.signals import Stopped, exit_code
 from ssae_tf.training.loop import TrainingInterrupted
 
 Child = Callable[[str], None]
@@ -54,15 +55,18 @@ def test_a_job_as_text(job: Job) -> None:
     ("error", "expected"),
     [
         (SsaeError("No such folder."), {"kind": "expected", "message": "No such folder."}),
-        (TrainingInterrupted("After 3."), {"kind": "interrupted", "message": "After 3."}),
-        (KeyboardInterrupt(), {"kind": "interrupted", "message": "Interrupted."}),
+        (
+            TrainingInterrupted(3, 9, ".run.new", 15, "run"),
+            {"kind": "interrupted", "facts": (3, 9, ".run.new", 15, "run")},
+        ),
+        (KeyboardInterrupt(), {"kind": "stopped"}),
         (ValueError("bad\nop"), {"kind": "unforeseen", "message": "ValueError: bad"}),
         (MemoryError(), {"kind": "unforeseen", "message": "MemoryError"}),
         (ValueError("x" * 400), {"kind": "unforeseen", "message": f"ValueError: {'x' * 299}…"}),
     ],
 )
 def test_what_goes_wrong_is_told(
-    error: BaseException, expected: dict[str, str], job: Job, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, expected: dict[str, Any], job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fit(*_: object, **__: object) -> None:
         raise error
@@ -88,7 +92,7 @@ def test_arguments_arrive(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["-c"])
     expected = {"kind": "metrics", "metrics": {"n_test": 3}}
     assert answer_to(job.to_json(), quiet=False) == expected
-    settings = {"out": job.folder, "config": job.config, "minutes": 2.5}
+    settings = {"out": job.folder, "config": job.config, "minutes": 2.5, "overwrite": True}
     assert calls.pop() == (job.data, "tile", settings, False)
     assert answer_to(Job(job.folder, job.data, "tile", None).to_json(), quiet=True) == expected
     assert calls.pop() == (job.folder, {}, True)
@@ -109,7 +113,6 @@ def test_the_job_and_the_path_arrive(child: Child, job: Job) -> None:
     ("kind", "error"),
     [
         ("expected", SsaeError),
-        ("interrupted", TrainingInterrupted),
         ("unforeseen", UnforeseenError),
     ],
 )
@@ -144,13 +147,19 @@ def test_a_process_that_dies(code: str, message: str, child: Child, job: Job) ->
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signals on Windows")
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("answer", "error", "facts"),
     [
-        ("print(json.dumps({'kind': 'interrupted', 'message': 'Saved.'}))", "Saved."),
-        ("os._exit(1)", "Interrupted."),
+        (
+            "print(json.dumps({'kind': 'interrupted', 'facts': [3, 9, 'x', 2, 'x']}))",
+            *(TrainingInterrupted, (3, 9, "x", 2, "x")),
+        ),
+        ("print(json.dumps({'kind': 'stopped'}))", Stopped, ()),
+        ("os._exit(1)", Stopped, ()),
     ],
 )
-def test_ctrl_c_is_passed_on(answer: str, message: str, child: Child, job: Job) -> None:
+def test_ctrl_c_is_passed_on(
+    answer: str, error: type[BaseException], facts: tuple[Any, ...], child: Child, job: Job
+) -> None:
     # It tells this process itself when it is ready to be interrupted.
     child(
         "try:\n"
@@ -160,8 +169,9 @@ def test_ctrl_c_is_passed_on(answer: str, message: str, child: Child, job: Job) 
         f"    {answer}"
     )
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(TrainingInterrupted, match=message):
+    with pytest.raises(error) as caught:
         _run(job)
+    assert (exit_code(caught.value), caught.value.args) == (130, facts)
     assert signal.getsignal(signal.SIGINT) is before
 
 

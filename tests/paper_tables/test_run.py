@@ -13,112 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tensorflow as tf
 
 from ssae_tf import config as config_module
-from ssae_tf import detector as detector_module
 from ssae_tf.config import RunConfig
-from ssae_tf.data.cache import ImageCache
 from ssae_tf.errors import ConfigError, RunError
-from ssae_tf.evaluation import run as evaluation_run
 from ssae_tf.paper_tables.methods import METHODS, corruption_study
 from ssae_tf.paper_tables.plan import Plan
 from ssae_tf.paper_tables.results import Results
 from ssae_tf.paper_tables.run import run
-from ssae_tf.progress import Reporter
 from ssae_tf.training.loop import TrainingDiverged, TrainingInterrupted
-from ssae_tf.training.schedule import with_steps
-from stand_ins import Listener, put_grey_network
+from stand_ins import Listener
 
 MakePlan = Callable[..., Plan]
 
 
-@dataclasses.dataclass
-class Machine:
-    """What the stand-in does and did.
-
-    Attributes:
-        pace: steps that a minute of training is; doubled after each timing.
-        raises: METHOD/CATEGORY -> what its training raises.
-        trained: METHOD/CATEGORY, steps, and whether it was gone on with, for each training.
-        timed: how often the pace was asked for.
-        seen: what tables.md says whenever a training begins.
-    """
-
-    pace: int = 10
-    raises: dict[str, BaseException] = dataclasses.field(default_factory=dict)
-    trained: list[tuple[str, int, bool]] = dataclasses.field(default_factory=list)
-    timed: int = 0
-    seen: list[str] = dataclasses.field(default_factory=list)
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """F(X) = 0.5 wherever a network would be trained or loaded; sheets are empty files."""
-    machine = Machine()
-
-    class Trainer:
-        def __init__(
-            self, train: ImageCache, select: ImageCache, config: RunConfig, reporter: Reporter
-        ) -> None:
-            self.config = config
-
-        def fit_to_time(self, seconds: float | None) -> float:
-            if seconds is not None:
-                machine.timed += 1
-                steps = machine.pace * seconds / 60 / self.config.training.steps
-                training = with_steps(self.config.training, steps)
-                self.config = dataclasses.replace(self.config, training=training)
-                machine.pace *= 2
-            return 1.0
-
-        def train(self, folder: Path, *, resume: bool = False) -> tf.keras.Model:
-            name = f"{folder.parts[-2]}/{folder.name}"
-            machine.trained.append((name, self.config.training.steps, resume))
-            tables = folder.parents[1] / "tables.md"
-            machine.seen.append(tables.read_text(encoding="utf-8") if tables.exists() else "")
-            error = machine.raises.get(name)
-            if isinstance(error, TrainingInterrupted):
-                (folder / "checkpoints").mkdir()
-                (folder / "checkpoints" / "state.npz").write_bytes(b"")
-            if error is not None:
-                raise error
-            return model
-
-    model = put_grey_network(monkeypatch, Trainer)
-    # As many maps are traced as there are detectors.
-    traced: dict[Any, Any] = {}
-
-    def compiled(model: Any, config: Any, weights: Any) -> Any:
-        known = None if weights is None else weights.tobytes()
-        key = (config.scoring, known)
-        if key not in traced:
-            traced[key] = compile_(model, config, weights)
-        return traced[key]
-
-    compile_ = detector_module._compiled
-    monkeypatch.setattr(detector_module, "_compiled", compiled)
-    # A third of a run's time, which no benchmark looks at; the real training has it.
-    monkeypatch.setattr(evaluation_run, "_projection", lambda *_: {})
-    return machine
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def go(out: Path, listener: Listener) -> Callable[..., Results]:
-    """Runs a plan into `out`."""
-
-    def call(plan: Plan, **arguments: Any) -> Results:
-        return run(plan, out, isolated=False, reporter=listener, **arguments)
-
-    return call
-
-
 Go = Callable[..., Results]
+# Of conftest.py.
+Machine = Any
 ALL = ["ssae/tile", "ae-l2/tile", "ssae/slate", "ae-l2/slate"]
 
 
@@ -353,7 +264,7 @@ def test_an_image_that_can_not_be_read(
 def test_an_interruption_is_taken_up(
     minutes: float | None, go: Go, make_plan: MakePlan, machine: Machine, out: Path
 ) -> None:
-    machine.raises = {"ssae/tile": TrainingInterrupted("Interrupted after step 2.")}
+    machine.raises = {"ssae/tile": TrainingInterrupted(2, 4, "run", 2)}
     with pytest.raises(TrainingInterrupted):
         go(make_plan(minutes=minutes))
     assert _trained(machine) == ["ssae/tile"]
@@ -370,7 +281,7 @@ def test_an_interruption_is_taken_up(
 def test_an_interrupted_run_with_other_settings_is_kept(
     go: Go, make_plan: MakePlan, machine: Machine, out: Path, config: RunConfig
 ) -> None:
-    machine.raises = {"ssae/tile": TrainingInterrupted("Interrupted after step 2.")}
+    machine.raises = {"ssae/tile": TrainingInterrupted(2, 4, "run", 2)}
     with pytest.raises(TrainingInterrupted):
         go(make_plan())
     with pytest.raises(RunError, match="was made with other settings"):
@@ -381,7 +292,7 @@ def test_an_interrupted_run_with_other_settings_is_kept(
 def test_images_that_have_moved_or_changed(
     go: Go, make_plan: MakePlan, machine: Machine, root: Path, tmp_path: Path
 ) -> None:
-    machine.raises = {"ae-l2/tile": TrainingInterrupted("Interrupted after step 2.")}
+    machine.raises = {"ae-l2/tile": TrainingInterrupted(2, 4, "run", 2)}
     with pytest.raises(TrainingInterrupted):
         go(make_plan())
     machine.raises.clear()

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
+from ssae_tf.errors import InputError
 from ssae_tf.training.objective import (
     DEFAULT_WEIGHT,
     gate_error,
@@ -219,11 +220,11 @@ class TestNotANumber:
 class TestArguments:
     @pytest.mark.parametrize("equation", [0, 4, "1", None])
     def test_unknown_equation(self, rng, equation):
-        with pytest.raises(ValueError, match=rf"Expected 1, 2 or 3\. Received: .*{equation!r}"):
+        with pytest.raises(InputError, match=rf"Expected 1, 2 or 3\. Received: .*{equation!r}"):
             objective(*random_batch(rng), equation=equation)
 
     def test_unknown_norm(self, rng):
-        with pytest.raises(ValueError, match=r"Expected 'l2', .* or 'ssim'\. Received: .*'l3'"):
+        with pytest.raises(InputError, match=r"Expected 'l2', .* or 'ssim'\. Received: .*'l3'"):
             objective(*random_batch(rng), norm="l3")
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from ssae_tf.config import Stage, TrainingConfig
+from ssae_tf.errors import InputError
 from ssae_tf.training.schedule import (
     estimated_seconds,
     evaluation_steps,
@@ -66,7 +67,7 @@ class TestStages:
         assert found == [*4 * [(0, 0)], (1, 4), *3 * [(2, 5)]]
 
     def test_behind_the_last(self):
-        with pytest.raises(ValueError, match=r"Expected a step below 8\. Received: 8\."):
+        with pytest.raises(InputError, match=r"Expected a step below 8\. Received: 8\."):
             stage_of(8, STAGES)
 
 
