@@ -97,7 +97,7 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
     from ssae_tf.export.build import export
     from ssae_tf.export.make import Request
     from ssae_tf.export.tensorrt import Profile
-    from ssae_tf.run_data import calibration_samples
+    from ssae_tf.run_data import calibration_images
 
     shapes = [values[name] for name in ("min_shape", "opt_shape", "max_shape")]
     request = Request(
@@ -110,11 +110,11 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
         seed=values["seed"],
         time_limit=values["time_limit"],
     )
-    samples, _ = calibration_samples(folder, run_config(folder), values["data"], report)
+    images = calibration_images(folder, run_config(folder), values["data"], report)
     made = export(
         folder,
         request,
-        [sample.path for sample in samples],
+        [sample.path for sample in images.samples],
         out=values["out"],
         overwrite=values["overwrite"],
         keep_failed=values["keep_failed"],

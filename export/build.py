@@ -127,6 +127,7 @@ def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float)
     """The content of metadata.json, the comparison aside."""
     config, calibration = maker.detector.config, maker.detector.calibration
     assert calibration is not None
+    reviewed = calibration.review_false_alarms
     size, inspected = maker.request.image_size, maker.detector.inspection_size
     names = [CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE]
     if maker.detector.weights is not None:
@@ -147,9 +148,12 @@ def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float)
         },
         "outputs": list(maker.serving().outputs),
         "threshold": calibration.threshold,
+        "review_threshold": calibration.review_threshold,
         "min_area": calibration.min_area,
         "outline": config.scoring.outline,
         "false_alarms": calibration.false_alarms and calibration.false_alarms.to_dict(),
+        "review_false_alarms": reviewed and reviewed.to_dict(),
+        "good_scores": sorted(calibration.unseen_scores),
         "category": config.category,
         "run_hash": run_hash(run, names),
         "files": file_hashes(folder),
