@@ -167,5 +167,7 @@ def _images(count: int) -> str:
 
 
 def _one_in(rate: float) -> str:
-    """A share as people say it, to two figures."""
-    return f"1 in {float(f'{1.0 / rate:.2g}'):.0f}" if rate <= 0.5 else f"{100 * rate:.0f} in 100"
+    """A share as people say it, to two figures; out of a hundred where that would be far off."""
+    parts = round(float(f"{1.0 / rate:.2g}"))
+    is_near = rate <= 0.5 and abs(parts * rate - 1.0) < 0.1
+    return f"1 in {parts}" if is_near else f"{100 * rate:.0f} in 100"
