@@ -211,6 +211,8 @@ class Client:
         outline, review = (
             float(found[name][0]) if name in found else None for name in (OUTLINE, REVIEW_THRESHOLD)
         )
+        # It belongs to the model's own threshold, which a given one takes the place of.
+        review = review if threshold is None else None
         scores = found[GOOD_SCORES][0] if GOOD_SCORES in found else np.empty(0)
         if not np.isfinite(scores).all():
             raise RunError(f"{source}: answers with {GOOD_SCORES} that are not finite.")
@@ -230,7 +232,7 @@ class Client:
             own if threshold is None else threshold,
             min_area,
             outline,
-            review_threshold=review if threshold is None else None,
+            review_threshold=review,
             good_scores=scores.tolist(),
             source=source,
         )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ssae_tf import workflow
+from ssae_tf.ablation import Source
 from ssae_tf.calibration_file import Calibration
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.detector import Detector
@@ -125,6 +126,12 @@ def test_a_name_of_several_is_refused_with_those_that_tell_them_apart() -> None:
     assert ([one.path for one in kept], out) == (paths[1:], ("one/0.png",))
     with pytest.raises(DataError, match="All calibration images are left out"):
         chosen(images, out, without=["two/0.png"])
+
+
+def test_an_ablation_leaves_the_same_images_out(run: Path) -> None:
+    _calibrate(run, without=["019.png"])
+    names = [sample.path.name for sample in Source(run, Listener()).split.calibrate]
+    assert names == [f"{number:03}.png" for number in range(19)]
 
 
 def test_two_levels_are_the_scores_of_their_ranks(run: Path) -> None:
