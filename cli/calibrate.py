@@ -37,6 +37,18 @@ def _share(_: click.Context, __: click.Parameter, value: str | None) -> float | 
     "calibration images can't promise it. [default: the least that they can]",
 )
 @click.option(
+    "--reject",
+    callback=_share,
+    metavar="RATE",
+    help="With --review, in place of --max-false-alarms. [default: the least that the images can]",
+)
+@click.option(
+    "--review",
+    callback=_share,
+    metavar="RATE",
+    help="Sets a second, lower level: the accepted share of good parts reviewed or rejected.",
+)
+@click.option(
     "--data",
     type=click.Path(path_type=Path),
     help="Folder of good images, all of which are taken; or where the run's own data, with the "
@@ -46,15 +58,26 @@ def _share(_: click.Context, __: click.Parameter, value: str | None) -> float | 
     "--without",
     multiple=True,
     metavar="NAME",
-    help="File name of an image to leave out, because it is no good one; may be repeated.",
+    help="File name of an image to leave out, from now on, because it is no good one; may be "
+    "repeated.",
+)
+@click.option(
+    "--with",
+    "take_back",
+    multiple=True,
+    metavar="NAME",
+    help="File name of an image to leave out no longer; may be repeated.",
 )
 @options.quiet
 def command(
     run: Path | None,
     min_area: int | None,
     max_false_alarms: float | None,
+    reject: float | None,
+    review: float | None,
     data: Path | None,
     without: tuple[str, ...],
+    take_back: tuple[str, ...],
     quiet: bool,
 ) -> None:
     """Set a run's threshold anew, without training.
@@ -62,7 +85,11 @@ def command(
     RUN is a run folder, by default the newest under runs/. The threshold is the highest score of
     normal images, or with --max-false-alarms the one that promises this rate; no defect is needed.
     Those that it comes from are named: look at them.
+
+    --review 5% --reject 0.5% sets two levels: images between them are to be reviewed by a person.
+    Without these options a run has one level again.
     """
+    _check_rates(max_false_alarms, reject, review)
     report = options.reporter(quiet)
     folder = options.resolve_run(run, report)
 
@@ -74,10 +101,28 @@ def command(
         folder,
         data=data,
         min_area=min_area,
-        max_false_alarms=max_false_alarms,
+        max_false_alarms=max_false_alarms if reject is None else reject,
+        review=review,
         without=without,
+        take_back=take_back,
         reporter=report,
     )
     assert detector.calibration is not None
     click.echo(f"threshold {detector.calibration.threshold!r}")
+    if detector.calibration.review_threshold is not None:
+        click.echo(f"review_threshold {detector.calibration.review_threshold!r}")
     click.echo(f"min_area {detector.calibration.min_area}")
+
+
+def _check_rates(
+    max_false_alarms: float | None, reject: float | None, review: float | None
+) -> None:
+    """Refuses rates that don't belong together."""
+    if reject is not None and review is None:
+        raise click.UsageError("--reject needs --review; --max-false-alarms sets one level alone.")
+    if review is not None and max_false_alarms is not None:
+        raise click.UsageError("--review goes with --reject, not with --max-false-alarms.")
+    if reject is not None and review is not None and reject > review:
+        raise click.UsageError(
+            f"--reject {reject:.3g} is more than --review {review:.3g}, which includes it."
+        )

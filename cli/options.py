@@ -102,9 +102,12 @@ def resolve_run(run: Path | None, report: Reporter) -> Path:
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """The table of metrics.json, and what the network repairs, on stdout."""
+    from ssae_tf.evaluation.levels import levels_line
     from ssae_tf.evaluation.tables import metrics_table, projection_line
 
     print_table(metrics_table(metrics))
+    if "levels" in metrics:
+        click.echo(levels_line(metrics["levels"]))
     click.echo(projection_line(metrics["projection"]))
 
 

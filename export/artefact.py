@@ -47,6 +47,8 @@ class Artefact:
         threshold: the score above which an image is anomalous.
         min_area: pixels that a defect must have.
         outline: the level of the map at which defects end; None is the threshold.
+        review_threshold: the score above which an image is to be reviewed; None for no such level.
+        good_scores: what p-values come from; none for none.
     """
 
     def __init__(self, folder: Path, metadata: dict[str, Any]) -> None:
@@ -67,6 +69,8 @@ class Artefact:
         self.threshold = checked.threshold
         self.min_area = checked.min_area
         self.outline = checked.outline
+        self.review_threshold = checked.review_threshold
+        self.good_scores = checked.good_scores
         self.format.check()
         try:
             self._runtime = _runtime(metadata["runtime"], folder)
@@ -115,7 +119,7 @@ class Artefact:
 
         Args:
             image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
-            threshold: None for the artefact's own.
+            threshold: in place of the artefact's own and of its level of review; None for these.
 
         Raises:
             DataError: the file can't be read, the array is none of the above, or the artefact
@@ -142,6 +146,8 @@ class Artefact:
             self.threshold if threshold is None else threshold,
             self.min_area,
             self.outline,
+            review_threshold=self.review_threshold if threshold is None else None,
+            good_scores=self.good_scores,
             source=str(self.folder),
         )
 

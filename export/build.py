@@ -27,7 +27,7 @@ from ssae_tf.export.parity import Parity, cases, compare
 from ssae_tf.export.place import choose_place, put, told_what_is_kept, working_folder
 from ssae_tf.files import write_json
 from ssae_tf.progress import Reporter, duration
-from ssae_tf.run_data import calibration_samples
+from ssae_tf.run_data import calibration_images
 from ssae_tf.run_folder import (
     ARTEFACT_KIND,
     CALIBRATION_FILE,
@@ -149,8 +149,8 @@ def _read(
     run: Path, images: Sequence[Path] | None, data: str | Path | None, reporter: Reporter
 ) -> _Source:
     if images is None:
-        samples, _ = calibration_samples(run, run_config(run), data, reporter)
-        images = [sample.path for sample in samples]
+        good = calibration_images(run, run_config(run), data, reporter)
+        images = [sample.path for sample in good.samples]
     detector = Detector.load(run)
     names = [CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE]
     if detector.weights is not None:
@@ -164,6 +164,7 @@ def _metadata(
     """The content of metadata.json, the comparison aside."""
     config, calibration = maker.detector.config, maker.detector.calibration
     assert calibration is not None
+    reviewed = calibration.review_false_alarms
     size, inspected = maker.request.image_size, maker.detector.inspection_size
     return {
         "kind": ARTEFACT_KIND,
@@ -181,9 +182,12 @@ def _metadata(
         },
         "outputs": list(maker.serving().outputs),
         "threshold": calibration.threshold,
+        "review_threshold": calibration.review_threshold,
         "min_area": calibration.min_area,
         "outline": config.scoring.outline,
         "false_alarms": calibration.false_alarms and calibration.false_alarms.to_dict(),
+        "review_false_alarms": reviewed and reviewed.to_dict(),
+        "good_scores": sorted(calibration.unseen_scores),
         "category": config.category,
         "run_hash": source.hash,
         "files": file_hashes(folder),

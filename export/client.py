@@ -27,11 +27,14 @@ from ssae_tf.export.names import (
     ENCODED,
     FLOAT,
     GIVEN_THRESHOLD,
+    GOOD_SCORES,
+    MAX_SCORES,
     MIN_AREA,
     OUTLINE,
     PICTURE,
     PIXELS,
     RECONSTRUCTION,
+    REVIEW_THRESHOLD,
     THRESHOLD,
     WITH_THRESHOLD,
 )
@@ -61,6 +64,8 @@ class _Outputs(BaseModel):
     threshold: Annotated[list[Level], _ONE]
     min_area: Annotated[list[Area], _ONE]
     outline: Annotated[list[Level], _ONE] | None = None
+    review_threshold: Annotated[list[Level], _ONE] | None = None
+    good_scores: Annotated[list[_Row], _ONE] | None = None
     reconstruction: Annotated[list[_Image], _ONE] | None = None
 
 
@@ -153,7 +158,7 @@ class Client:
 
         Args:
             image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
-            threshold: None for the model's own.
+            threshold: in place of the model's own and of its level of review; None for these.
             as_file: send the file as it is, PNG, JPEG or 24-bit BMP, which takes fewer bytes; the
                 server decodes it.
 
@@ -192,7 +197,7 @@ class Client:
     ) -> Result:
         """The verdict on an answer that is as it must be."""
         source = self._source
-        for name in _shapes(x.shape[:2]):
+        for name in (*_shapes(x.shape[:2]), GOOD_SCORES):
             if name not in found and name in (ANOMALY_MAP, THRESHOLD, MIN_AREA):
                 raise RunError(f"{source}: answers without {name}.")
             if name in found and found[name].dtype.kind not in "fiu":
@@ -202,11 +207,17 @@ class Client:
         if found[MIN_AREA][0] > x.shape[0] * x.shape[1]:
             raise RunError(f"{source}: answers with a min_area larger than the image.")
         own = float(found[THRESHOLD][0])
-        min_area, outline = found[MIN_AREA][0].item(), found.get(OUTLINE)
-        reconstruction = found.get(RECONSTRUCTION)
-        level = None if outline is None else float(outline[0])
+        min_area, reconstruction = found[MIN_AREA][0].item(), found.get(RECONSTRUCTION)
+        outline, review = (
+            float(found[name][0]) if name in found else None for name in (OUTLINE, REVIEW_THRESHOLD)
+        )
+        # It belongs to the model's own threshold, which a given one takes the place of.
+        review = review if threshold is None else None
+        scores = found[GOOD_SCORES][0] if GOOD_SCORES in found else np.empty(0)
+        if not np.isfinite(scores).all():
+            raise RunError(f"{source}: answers with {GOOD_SCORES} that are not finite.")
         try:
-            check_rule(own, min_area, level)
+            check_rule(own, min_area, outline, review)
         except InputError as error:
             raise RunError(f"{source}: {error}") from None
         # What becomes infinity is refused.
@@ -220,7 +231,9 @@ class Client:
             map_,
             own if threshold is None else threshold,
             min_area,
-            level,
+            outline,
+            review_threshold=review,
+            good_scores=scores.tolist(),
             source=source,
         )
 
@@ -229,7 +242,9 @@ class Client:
         return f"{self.address}: model {self.name!r}"
 
     def _check_shape(self, name: str, shape: tuple[int, ...], size: tuple[int, int]) -> None:
-        expected = _shapes(size)[name]
+        # Of the scores, any number that is no more than a model answers with.
+        count = min(shape[-1], MAX_SCORES) if shape else 0
+        expected = {**_shapes(size), GOOD_SCORES: (1, count)}[name]
         if shape != expected:
             raise RunError(
                 f"{self._source}: answers with {name} of shape {shape}. Expected: {expected}."
@@ -256,7 +271,7 @@ class Client:
                 f"{self.address}: {error.code().name}, {_line(error.details())}."
             ) from None
         found = {}
-        for name in _shapes(size):
+        for name in (*_shapes(size), GOOD_SCORES):
             if name not in answer.outputs:
                 continue
             value = answer.outputs[name]
@@ -331,6 +346,7 @@ def _shapes(size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
         THRESHOLD: one,
         MIN_AREA: one,
         OUTLINE: one,
+        REVIEW_THRESHOLD: one,
         RECONSTRUCTION: (1, *size, 3),
     }
 

@@ -201,6 +201,7 @@ class Maker:
             self.detector,
             has_reconstruction=self.request.has_reconstruction,
             has_verdict=self.format.has_verdict,
+            is_served=self.format.name == "savedmodel",
         )
 
     def _saved_model(self, folder: Path, signatures: Sequence[str]) -> None:

@@ -9,9 +9,11 @@ from pydantic import BaseModel, Field, model_validator
 from ssae_tf.export.formats import FORMATS
 from ssae_tf.export.names import SIGNATURES
 from ssae_tf.export.tensorrt import MODULES
-from ssae_tf.schemas import STRICT, Area, Count, FalseAlarms, Level, Sha256
+from ssae_tf.schemas import STRICT, Area, Count, FalseAlarms, Level, Levels, Sha256
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+# Without a level of review and what p-values come from.
+_OLDEST_VERSION = 2
 
 _Size = Annotated[list[Area], Field(min_length=2, max_length=2)]
 _Shape = Annotated[list[Area], Field(min_length=3, max_length=3)]
@@ -77,12 +79,10 @@ class Comparison(BaseModel):
     failures: list[str]
 
 
-class Metadata(BaseModel):
+class Metadata(Levels):
     """The content of metadata.json; docs/serving.md."""
 
-    model_config = STRICT
-
-    schema_version: Annotated[int, Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
+    schema_version: Annotated[int, Field(ge=_OLDEST_VERSION, le=SCHEMA_VERSION)]
     kind: Literal["ssae_tf artefact"] = "ssae_tf artefact"
     format: str
     precision: str
@@ -90,10 +90,10 @@ class Metadata(BaseModel):
     signatures: list[str]
     inputs: Inputs
     outputs: list[str]
-    threshold: Level
-    min_area: Area
     outline: Level | None
     false_alarms: FalseAlarms | None = None
+    review_false_alarms: FalseAlarms | None = None
+    good_scores: list[float] = Field(default_factory=list)
     category: str
     run_hash: Sha256
     files: dict[str, Sha256]
@@ -115,6 +115,12 @@ class Metadata(BaseModel):
             raise ValueError(f"expected a runtime of the format {self.format}")
         if not set(self.signatures) <= set(SIGNATURES):
             raise ValueError(f"expected signatures of {', '.join(SIGNATURES)}")
+        promised = 0 if self.false_alarms is None else self.false_alarms.images
+        if len(self.good_scores) not in (0, promised):
+            raise ValueError(
+                f"expected as many `good_scores` as images of the promise, {promised}, or none. "
+                f"Received: {len(self.good_scores)}"
+            )
         # It is imported.
         if self.runtime == "tensorrt" and (
             self.builder is None or self.builder.module not in MODULES[self.format]

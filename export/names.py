@@ -16,3 +16,7 @@ NETWORK = "network"
 ANOMALY_MAP, SCORE_BOUND = "anomaly_map", "score_bound"
 THRESHOLD, MIN_AREA, OUTLINE = "threshold", "min_area", "outline"
 IS_ANOMALOUS, RECONSTRUCTION = "is_anomalous", "reconstruction"
+# Of graphs that are served to clients, who have no metadata.json.
+REVIEW_THRESHOLD, GOOD_SCORES = "review_threshold", "good_scores"
+# In an answer; of more calibration images, clients get none, and no p-value.
+MAX_SCORES = 1 << 14

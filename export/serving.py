@@ -18,13 +18,16 @@ from ssae_tf.export.names import (
     ENCODED,
     FLOAT,
     GIVEN_THRESHOLD,
+    GOOD_SCORES,
     IS_ANOMALOUS,
+    MAX_SCORES,
     MIN_AREA,
     NETWORK,
     OUTLINE,
     PICTURE,
     PIXELS,
     RECONSTRUCTION,
+    REVIEW_THRESHOLD,
     SCORE_BOUND,
     THRESHOLD,
     WITH_THRESHOLD,
@@ -50,6 +53,8 @@ class Serving:
         has_reconstruction: whether F(X) is an output.
         has_verdict: whether `is_anomalous` is an output; the area rule needs a loop, which not
             every format has.
+        review_threshold: of an output of that name; None for none.
+        good_scores: what p-values come from, an output of that name; none for none.
     """
 
     config: RunConfig
@@ -58,12 +63,24 @@ class Serving:
     weights: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
     has_reconstruction: bool = True
     has_verdict: bool = True
+    review_threshold: float | None = None
+    good_scores: tuple[float, ...] = ()
 
     @classmethod
     def of(
-        cls, detector: Detector, *, has_reconstruction: bool = True, has_verdict: bool = True
+        cls,
+        detector: Detector,
+        *,
+        has_reconstruction: bool = True,
+        has_verdict: bool = True,
+        is_served: bool = False,
     ) -> Serving:
         """What a detector computes.
+
+        Args:
+            detector: calibrated.
+            has_reconstruction, has_verdict: as the attributes.
+            is_served: whether what clients need beside the map is an output as well.
 
         Raises:
             RunError: the detector has no threshold.
@@ -71,6 +88,7 @@ class Serving:
         calibration = detector.calibration
         if calibration is None:
             raise RunError("This detector has no threshold yet: calibrate it first.")
+        scores = calibration.unseen_scores if is_served else ()
         return cls(
             detector.config,
             calibration.threshold,
@@ -78,6 +96,8 @@ class Serving:
             detector.weights,
             has_reconstruction,
             has_verdict,
+            calibration.review_threshold if is_served else None,
+            scores if len(scores) <= MAX_SCORES else (),
         )
 
     @property
@@ -85,6 +105,8 @@ class Serving:
         """Names of the outputs."""
         names = [ANOMALY_MAP, SCORE_BOUND, THRESHOLD, MIN_AREA]
         names += [OUTLINE] if self.config.scoring.outline is not None else []
+        names += [REVIEW_THRESHOLD] if self.review_threshold is not None else []
+        names += [GOOD_SCORES] if self.good_scores else []
         names += [IS_ANOMALOUS] if self.has_verdict else []
         return (*names, RECONSTRUCTION) if self.has_reconstruction else tuple(names)
 
@@ -106,6 +128,8 @@ class Serving:
             min_area: (B,) int32.
             outline: (B,) float32, the level at which defects end; not of residuals, whose defects
                 end at the threshold.
+            review_threshold: (B,) float32, the level of review.
+            good_scores: (B, n) float32, what p-values come from, the same for each image.
             is_anomalous: (B,) bool, whether {map > threshold} has a component of min_area pixels.
             reconstruction: F(X), (B, H, W, 3) float32.
         """
@@ -130,6 +154,12 @@ class Serving:
         if self.config.scoring.outline is not None:
             outline = tf.constant(float32_below(self.config.scoring.outline))
             found[OUTLINE] = tf.broadcast_to(outline, tf.reshape(batch, (1,)))
+        if self.review_threshold is not None:
+            review = tf.constant(float32_below(self.review_threshold))
+            found[REVIEW_THRESHOLD] = tf.broadcast_to(review, tf.reshape(batch, (1,)))
+        if self.good_scores:
+            scores = tf.constant(sorted(self.good_scores), tf.float32)
+            found[GOOD_SCORES] = tf.broadcast_to(scores, tf.stack([batch, len(self.good_scores)]))
         if self.has_verdict:
             mask = map_ > threshold[:, None, None]
             found[IS_ANOMALOUS] = reaches_area(mask, min_area)

@@ -8,6 +8,7 @@ calibration images; no row sees more of the test set than the run did.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import tempfile
@@ -29,7 +30,8 @@ from ssae_tf.models.keras_defaults import keras_defaults
 from ssae_tf.models.weights import save_weights
 from ssae_tf.preparation import decoded
 from ssae_tf.progress import Reporter
-from ssae_tf.run_data import run_split, tested_category
+from ssae_tf.recalibration import chosen
+from ssae_tf.run_data import CalibrationImages, run_split, tested_category
 from ssae_tf.run_folder import WEIGHTS_FILE
 from ssae_tf.training.loop import Trainer
 
@@ -52,7 +54,7 @@ class Source:
 
     Attributes:
         detector: as it was saved.
-        split: the run's normal images.
+        split: the run's normal images, without those that its calibration leaves out.
         reporter: where progress goes.
     """
 
@@ -63,7 +65,11 @@ class Source:
             RunError, DataError: as `Detector.load` and `run_split` do.
         """
         self.detector = Detector.load(folder)
-        self.split = run_split(folder, self.detector.config, data)[1]
+        split = run_split(folder, self.detector.config, data)[1]
+        images = CalibrationImages(split.calibrate, split.train, split.root, is_own=True)
+        assert self.detector.calibration is not None
+        kept, _ = chosen(images, self.detector.calibration.left_out)
+        self.split = dataclasses.replace(split, calibrate=tuple(kept))
         self.reporter = reporter
 
     @functools.cached_property

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from ssae_tf.calibration_file import Calibration
 from ssae_tf.config import RunConfig
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.data.per_image import of_images, warn_of_skipped
-from ssae_tf.data.split import Split
-from ssae_tf.detector import Calibration, Detector
+from ssae_tf.data.split import Split, name_in
+from ssae_tf.detector import Detector
 from ssae_tf.errors import ConfigError, DataError
 from ssae_tf.progress import Reporter
-from ssae_tf.scoring.conformal import FalseAlarmRate, no_promise, rank_for
+from ssae_tf.scoring.conformal import FalseAlarmRate, no_promise, ranks_for
 from ssae_tf.scoring.residual_normalization import location_weights
 from ssae_tf.scoring.threshold import calibrate as threshold_of
 from ssae_tf.scoring.threshold import default_min_area, image_score
@@ -49,7 +50,7 @@ def build_detector(
     detector = Detector(model, config)
     if config.scoring.normalize == "location":
         detector = normalized(detector, split, reporter)
-    return calibrated(detector, split.calibrate, reporter, seen=split.train)
+    return calibrated(detector, split.calibrate, reporter, seen=split.train, root=split.root)
 
 
 def calibrated(
@@ -58,7 +59,9 @@ def calibrated(
     reporter: Reporter,
     *,
     seen: Sequence[Sample] = (),
+    root: Path = Path(),
     max_false_alarms: float | None = None,
+    review: float | None = None,
 ) -> Detector:
     """The same detector with the threshold of some normal images.
 
@@ -69,12 +72,16 @@ def calibrated(
         seen: images of training. If some of these are among the others, which score lower for it,
             nothing is promised. Then, and from fewer than 20 images, the threshold is no lower than
             `ScoringConfig.outline`.
+        root: the folder that names of the images are recorded relative to.
         max_false_alarms: accepted share of good images rejected, on average; None for the least
             that so many images allow: the threshold is their maximum.
+        review: the same of good images that are reviewed or rejected, no less; None for no level
+            of review.
 
     Raises:
         DataError: none of the images can be read.
-        ConfigError: so few images, or images of training, can't promise `max_false_alarms`.
+        ConfigError: so few images, or images of training, can't promise such a rate; or one of
+            review is less than that of rejection.
     """
     usable, maps, skipped = of_images(
         lambda image: detector.inspect(image)[1],
@@ -94,46 +101,34 @@ def calibrated(
     min_area = detector.config.min_area or default_min_area(height, width, sigma)
     scores = tuple(image_score(map_, min(min_area, map_.size)) for map_ in maps)
     places = {sample.path.resolve() for sample in seen}
-    known = sum(sample.path.resolve() in places for sample in usable)
-    if known and max_false_alarms is not None:
+    known = [sample for sample in usable if sample.path.resolve() in places]
+    if known and (max_false_alarms is not None or review is not None):
         raise ConfigError(
-            f"Training has seen {known} of the {len(usable)} calibration images, so that they can "
-            "promise no rate of false alarms: calibrate with --data on good images it has not."
+            f"Training has seen {len(known)} of the {len(usable)} calibration images, so that they "
+            "can promise no rate of false alarms: calibrate with --data on good images it has not."
         )
-    rank = 1 if max_false_alarms is None else rank_for(len(scores), max_false_alarms)
-    is_weak = known or len(scores) < _FEWEST_TO_TRUST
-    lowest = detector.config.scoring.outline if is_weak else None
-    threshold = threshold_of(scores, lowest or 0.0, rank)
-    promised = None if known else FalseAlarmRate(len(scores), rank)
-    source = f"from {len(scores)} normal images"
-    if threshold > max(scores):
-        source = f"the lowest from so few normal images or from seen ones, {len(scores)} here"
-    reporter.say(f"Threshold {threshold:.4g}, {source}; min_area {min_area} pixels.")
+    count = len(scores)
+    rank, review_rank = ranks_for(count, max_false_alarms, review)
+    is_weak = known or count < _FEWEST_TO_TRUST
+    lowest = (detector.config.scoring.outline if is_weak else None) or 0.0
+    calibration = Calibration(
+        threshold_of(scores, lowest, rank),
+        min_area,
+        scores,
+        None if known else FalseAlarmRate(count, rank),
+        None if review_rank is None else threshold_of(scores, lowest, review_rank),
+        None if review_rank is None else FalseAlarmRate(count, review_rank),
+        names=tuple(name_in(sample.path, root) for sample in usable),
+        seen=tuple(name_in(sample.path, root) for sample in known),
+    )
+    source = f"from {count} normal images"
+    if calibration.threshold > max(scores):
+        source = f"the lowest from so few normal images or from seen ones, {count} here"
+    reporter.say(f"Threshold {calibration.threshold:.4g}, {source}; min_area {min_area} pixels.")
     reporter.say(_highest(scores, _names(usable)))
-    reporter.say(promised.sentence() if promised else no_promise(len(scores), known))
-    return detector.replace(calibration=Calibration(threshold, min_area, scores, promised))
-
-
-def left_out(samples: Sequence[Sample], without: Sequence[str]) -> Sequence[Sample]:
-    """Calibration images without some of them.
-
-    Raises:
-        DataError: a name is none of theirs or that of several, or no image is left.
-    """
-    named = set()
-    for name in without:
-        parts = Path(name).parts
-        matches = [sample for sample in samples if sample.path.parts[-len(parts) :] == parts]
-        if not matches:
-            raise DataError(f"{name}: no calibration image has this file name.")
-        if len(matches) > 1:
-            both = ", ".join(f"{sample.path.parent.name}/{name}" for sample in matches[:2])
-            raise DataError(f"{name}: expected the name of one calibration image, found {both}.")
-        named.update(matches)
-    kept = [sample for sample in samples if sample not in named]
-    if not kept:
-        raise DataError("All calibration images are left out: a threshold needs one at least.")
-    return kept
+    for sentence in calibration.promises() or [no_promise(count, len(known))]:
+        reporter.say(sentence)
+    return detector.replace(calibration=calibration)
 
 
 def _names(samples: Sequence[Sample]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf import config as config_module
+from ssae_tf.calibration_file import Calibration
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import resize
 from ssae_tf.errors import ConfigError, RunError
@@ -28,70 +28,9 @@ from ssae_tf.run_folder import (
     read_whole,
     write_together,
 )
-from ssae_tf.schemas import CalibrationFile, check_rule, read
 from ssae_tf.scoring.anomaly_map import inspect, respond
-from ssae_tf.scoring.conformal import FalseAlarmRate
 
-# Of calibration.json.
-SCHEMA_VERSION = 1
 _WEIGHTS = "weights"
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """The threshold and where it comes from (section 4.2).
-
-    Attributes:
-        threshold: in units of the anomaly map; an image is anomalous when its score is
-            strictly greater.
-        min_area: pixels of the input image that a defect must have.
-        scores: image scores of the normal images that the threshold comes from: one of the highest,
-            or `ScoringConfig.outline` where training has seen some of them and that is higher.
-        false_alarms: how many good images it rejects; None where no promise can be made, because
-            training has seen some of these images, or of runs made before there was one.
-    """
-
-    threshold: float
-    min_area: int
-    scores: tuple[float, ...]
-    false_alarms: FalseAlarmRate | None = None
-
-    def __post_init__(self) -> None:
-        check_rule(self.threshold, self.min_area)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The content of calibration.json."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "min_area": self.min_area,
-            "threshold": self.threshold,
-            "n_calibration": len(self.scores),
-            "scores": list(self.scores),
-            "false_alarms": self.false_alarms and self.false_alarms.to_dict(),
-        }
-
-    @classmethod
-    def read(cls, path: Path) -> Calibration:
-        """Reads calibration.json.
-
-        Raises:
-            RunError: no such file, or not such content.
-        """
-        found = read(path, CalibrationFile)
-        if found.n_calibration != len(found.scores):
-            raise RunError(
-                f"{path}: expected as many `scores` as `n_calibration` says, "
-                f"{found.n_calibration}. Received: {len(found.scores)}."
-            )
-        promised = None
-        if found.false_alarms is not None:
-            if found.false_alarms.images != len(found.scores):
-                raise RunError(
-                    f"{path}: expected a promise from as many images as there are scores, "
-                    f"{len(found.scores)}. Received: {found.false_alarms.images}."
-                )
-            promised = FalseAlarmRate(found.false_alarms.images, found.false_alarms.rank)
-        return cls(found.threshold, found.min_area, tuple(found.scores), promised)
 
 
 class Detector:
@@ -194,7 +133,7 @@ class Detector:
 
         Args:
             image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
-            threshold: None for the calibrated one.
+            threshold: in place of the calibrated one and of the level of review; None for these.
 
         Returns:
             The verdict with score, defects, map and mask, in pixels of the image.
@@ -207,9 +146,17 @@ class Detector:
         path = "" if isinstance(image, np.ndarray) else str(image)
         x = as_unit(image, self.config.data.white_level)
         reconstruction, map_ = self.inspect(x)
-        level = calibration.threshold if threshold is None else threshold
-        outline = self.config.scoring.outline
-        return judged(path, x, reconstruction, map_, level, calibration.min_area, outline)
+        return judged(
+            path,
+            x,
+            reconstruction,
+            map_,
+            calibration.threshold if threshold is None else threshold,
+            calibration.min_area,
+            self.config.scoring.outline,
+            review_threshold=calibration.review_threshold if threshold is None else None,
+            good_scores=calibration.unseen_scores,
+        )
 
     def inspect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """F(X) and the anomaly map, without a verdict.

@@ -6,6 +6,7 @@ TensorFlow is not imported here, so that a client of a server needs none.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,15 @@ import numpy as np
 from ssae_tf.data.images import read_image, to_unit
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.schemas import check_rule
-from ssae_tf.scoring.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
+from ssae_tf.scoring.conformal import p_value
+from ssae_tf.scoring.threshold import (
+    Defect,
+    anomaly_mask,
+    defects,
+    image_score,
+    is_anomalous,
+    verdict,
+)
 
 SCHEMA_VERSION = 1
 # How far convolutions may round a map below 0.
@@ -28,7 +37,7 @@ class Result:
     Attributes:
         path: of the image; "" for an array.
         score: highest level at which the map has a component of min_area pixels.
-        threshold: the score above which an image is anomalous.
+        threshold: the score above which an image is anomalous: the level of rejection.
         is_anomalous: the verdict.
         defects: components of the map above the threshold, as far as the outline where the run has
             one, the strongest first.
@@ -37,6 +46,9 @@ class Result:
         anomaly_map: (H, W) float32, at least 0; grey levels, or the share of each pixel that is
             repainted.
         mask: (H, W) bool, the pixels of the defects.
+        p_value: how usual the score is among good images (`ssae_tf.scoring.conformal.p_value`);
+            None where training has seen some of the calibration images.
+        review_threshold: the score above which an image is to be reviewed; None for no such level.
 
     Example:
         >>> from ssae_tf import Detector
@@ -46,7 +58,7 @@ class Result:
         >>> sum(defect.area for defect in result.defects) == int(result.mask.sum())
         True
         >>> list(result.to_dict())
-        ['schema_version', 'path', 'score', 'threshold', 'is_anomalous', 'defects']
+        ['schema_version', 'path', 'score', 'p_value', 'threshold', 'is_anomalous', 'defects']
     """
 
     path: str
@@ -58,15 +70,25 @@ class Result:
     reconstruction: np.ndarray | None = dataclasses.field(repr=False)
     anomaly_map: np.ndarray = dataclasses.field(repr=False)
     mask: np.ndarray = dataclasses.field(repr=False)
+    p_value: float | None = None
+    review_threshold: float | None = None
+
+    @property
+    def verdict(self) -> str | None:
+        """`good`, `review` or `reject`; None without a level of review."""
+        return verdict(self.score, self.threshold, self.review_threshold)
 
     def to_dict(self) -> dict[str, Any]:
         """A line of `ssae-tf predict`."""
+        levels = {"review_threshold": self.review_threshold, "verdict": self.verdict}
         return {
             "schema_version": SCHEMA_VERSION,
             "path": self.path,
             "score": self.score,
+            "p_value": self.p_value,
             "threshold": self.threshold,
             "is_anomalous": self.is_anomalous,
+            **({} if self.review_threshold is None else levels),
             "defects": [defect.to_dict() for defect in self.defects],
         }
 
@@ -111,6 +133,8 @@ def judged(
     min_area: int,
     outline: float | None = None,
     *,
+    review_threshold: float | None = None,
+    good_scores: Sequence[float] = (),
     source: str = "The detector",
 ) -> Result:
     """The verdict on a map, wherever the map was computed.
@@ -125,13 +149,16 @@ def judged(
         threshold: the score above which an image is anomalous.
         min_area: pixels that a defect must have, at least 1.
         outline: the level at which defects end, as in `ssae_tf.scoring.threshold.anomaly_mask`.
+        review_threshold: the score above which an image is to be reviewed; None for no such level.
+        good_scores: of calibration images that training has not seen; none for no p-value.
         source: of the map, for messages.
 
     Raises:
-        InputError: threshold, min_area or outline is out of range or not finite.
+        InputError: threshold, min_area or outline is out of range or not finite, or the level of
+            review above the threshold.
         RunError: the map is of another size than the image, not finite or negative.
     """
-    check_rule(threshold, min_area, outline)
+    check_rule(threshold, min_area, outline, review_threshold)
     check_map(anomaly_map, image.shape[:2], source)
     # An image smaller than min_area can still be defective as a whole.
     min_area = min(min_area, anomaly_map.size)
@@ -147,6 +174,8 @@ def judged(
         reconstruction=reconstruction,
         anomaly_map=anomaly_map,
         mask=mask,
+        p_value=p_value(score, good_scores) if good_scores else None,
+        review_threshold=review_threshold,
     )
 
 

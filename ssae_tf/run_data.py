@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,27 @@ def tested_category(
     return load_category(data, category) if category else category_at(data, folder, config)
 
 
-def calibration_samples(
+@dataclass(frozen=True)
+class CalibrationImages:
+    """Good images to calibrate on.
+
+    Attributes:
+        samples: the images.
+        seen: the images of training; none where they are not to be found.
+        root: the folder that names are relative to.
+        is_own: whether they are the run's own.
+    """
+
+    samples: tuple[Sample, ...]
+    seen: tuple[Sample, ...]
+    root: Path
+    is_own: bool
+
+
+def calibration_images(
     folder: Path, config: RunConfig, data: str | Path | None, reporter: Reporter
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Good images to calibrate on, and those of training.
+) -> CalibrationImages:
+    """Finds the good images that a run is to be calibrated on.
 
     Args:
         folder: of the run.
@@ -102,20 +120,23 @@ def calibration_samples(
             a folder of other good images, of which all are; None for the run's own.
         reporter: where warnings about these go.
 
-    Returns:
-        Both; of training none where others are taken and the run's own are not to be found.
-
     Raises:
         RunError, DataError: as `run_split`, or `data` holds no images.
     """
     moved = None if data is None else _moved_category(data, folder, config)
     if data is None or moved is not None:
         split = _recorded_split(folder, moved or own_category(folder, config))
-        return split.calibrate, split.train
-    others = told(load_category(data, None), reporter).train
-    with contextlib.suppress(DataError):
-        return others, _recorded_split(folder, own_category(folder, config)).train
-    return others, ()
+        return CalibrationImages(split.calibrate, split.train, split.root, is_own=True)
+    others = told(load_category(data, None), reporter)
+    seen: tuple[Sample, ...] = ()
+    try:
+        seen = _recorded_split(folder, own_category(folder, config)).train
+    except DataError:
+        reporter.warn(
+            f"The images that {folder} was trained on are not to be found: what is promised holds "
+            "if none of them is among these."
+        )
+    return CalibrationImages(others.train, seen, others.root, is_own=False)
 
 
 def run_split(

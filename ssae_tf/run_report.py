@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ssae_tf import config as config_module
+from ssae_tf.calibration_file import Calibration
 from ssae_tf.data.images import image_size
 from ssae_tf.data.kinds import GOOD
 from ssae_tf.data.mvtec import Category, load_category
@@ -24,12 +24,8 @@ from ssae_tf.run_folder import (
     ABLATION_FILE,
     ENVIRONMENT_FILE,
     REPORT_FILE,
-    SPLIT_FILE,
     VERDICTS_FILE,
 )
-
-# Inspected again, maybe under another TensorFlow, an image has its score but for rounding.
-_SAME_SCORE = 0.01
 
 
 def gallery_for(detector: Detector) -> Gallery:
@@ -62,7 +58,8 @@ def write_results(
     assert detector.calibration is not None
     if tested is not None:
         with _warned_of(out / VERDICTS_FILE, reporter):
-            text = verdicts_csv(tested.verdicts, detector.calibration.threshold)
+            levels = detector.calibration.threshold, detector.calibration.review_threshold
+            text = verdicts_csv(tested.verdicts, *levels)
             write_text(out / VERDICTS_FILE, text)
     with _warned_of(out / REPORT_FILE, reporter):
         gallery = gallery or gallery_for(detector)
@@ -70,8 +67,9 @@ def write_results(
         report = Report(
             name=found.name,
             threshold=detector.calibration.threshold,
+            review_threshold=detector.calibration.review_threshold,
             min_area=detector.calibration.min_area,
-            calibrated=_calibrated(detector, run, records, gallery),
+            calibrated=_calibrated(detector, records, gallery),
             gallery=gallery,
             tested=tested,
             image_size=_image_size(found),
@@ -104,33 +102,33 @@ def _json(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _calibrated(
-    detector: Detector, run: Path | None, records: dict[str, Any], gallery: Gallery
-) -> Calibrated:
+def _calibrated(detector: Detector, records: dict[str, Any], gallery: Gallery) -> Calibrated:
     """Where the threshold comes from; the images with the highest scores go to the gallery."""
-    assert detector.calibration is not None
-    scores = detector.calibration.scores
-    promised = detector.calibration.false_alarms
-    rank = promised.rank if promised else 1
-    split = {} if run is None else _json(run / SPLIT_FILE)
-    names = split.get("calibrate", [])
-    # `calibrate` may have taken other images since, or left some out.
-    if len(names) != len(scores):
-        return Calibrated(scores, None, rank)
-    highest = sorted(zip(scores, names, strict=True), reverse=True)[: LIMITS["calibration"]]
+    calibration = detector.calibration
+    assert calibration is not None
+    # Runs made before there were names have none: what training has seen is not known then.
+    seen = len(calibration.seen) if calibration.names else None
+    ranked = sorted(zip(calibration.scores, calibration.names, strict=False), reverse=True)
+    root = _root(detector, calibration, records)
+    for _, name in ranked[: LIMITS["calibration"]]:
+        with contextlib.suppress(SsaeError):
+            if root is not None:
+                _add(gallery, detector, root / name, name)
+    return Calibrated(calibration.scores, seen, calibration.promises())
+
+
+def _root(detector: Detector, calibration: Calibration, records: dict[str, Any]) -> Path | None:
+    """The folder of the calibration images; None where they are not to be found."""
+    if calibration.data is not None:
+        return Path(calibration.data)
     with contextlib.suppress(SsaeError):
-        root = load_category(records["data"], detector.config.category).root
-        for score, name in highest:
-            if not _add(gallery, detector, root / name, name, score):
-                return Calibrated(scores, None, rank)
-    return Calibrated(scores, len(set(names) & set(split.get("train", []))), rank)
+        return load_category(records["data"], detector.config.category).root if records else None
+    return None
 
 
-def _add(gallery: Gallery, detector: Detector, path: Path, name: str, score: float) -> bool:
-    """Adds a calibration image; False where its score is not the recorded one."""
+def _add(gallery: Gallery, detector: Detector, path: Path, name: str) -> None:
+    """Adds a calibration image."""
     inspected = detector.predict(path)
-    if not math.isclose(inspected.score, score, rel_tol=_SAME_SCORE, abs_tol=1e-6):
-        return False
     result = ImageResult(
         name,
         GOOD,
@@ -141,4 +139,3 @@ def _add(gallery: Gallery, detector: Detector, path: Path, name: str, score: flo
         None,
     )
     gallery.add("calibration", result, inspected.image, inspected.reconstruction)
-    return True

@@ -52,19 +52,38 @@ def _inside(name: str) -> str:
 Inside = Annotated[str, AfterValidator(_inside)]
 
 
-class AreaRule(BaseModel):
-    """What a map is judged by (section 4.2).
+class Levels(BaseModel):
+    """What a score is judged by.
 
     Attributes:
         threshold: the score above which an image is anomalous.
+        review_threshold: the score above which an image is to be reviewed; None for no such level.
         min_area: pixels that a defect must have.
-        outline: the level at which defects end; None is the threshold.
     """
 
     model_config = STRICT
 
     threshold: Level
+    review_threshold: Level | None = None
     min_area: Area
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Levels:
+        if self.review_threshold is not None and self.review_threshold > self.threshold:
+            raise ValueError(
+                f"`review_threshold` should be no higher than `threshold`, {self.threshold:g}. "
+                f"Received: {self.review_threshold:g}"
+            )
+        return self
+
+
+class AreaRule(Levels):
+    """What a map is judged by (section 4.2).
+
+    Attributes:
+        outline: the level at which defects end; None is the threshold.
+    """
+
     outline: Level | None = None
 
 
@@ -86,18 +105,40 @@ class FalseAlarms(BaseModel):
         return self
 
 
-class CalibrationFile(BaseModel):
-    """calibration.json."""
+class CalibrationFile(Levels):
+    """calibration.json; files of version 1 have no levels, no names, and maybe no promise."""
 
-    model_config = STRICT
-
-    schema_version: Annotated[int, Field(ge=1, le=1)]
-    min_area: Area
-    threshold: Level
+    schema_version: Annotated[int, Field(ge=1, le=2)]
     n_calibration: Count
     scores: list[float]
-    # Files of before have none.
+    names: list[Inside] = []
+    seen: list[Inside] = []
+    left_out: list[Inside] = []
+    data: Annotated[str, Field(min_length=1)] | None = None
     false_alarms: FalseAlarms | None = None
+    review_false_alarms: FalseAlarms | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> CalibrationFile:
+        count = len(self.scores)
+        if self.n_calibration != count:
+            raise ValueError(
+                f"expected as many `scores` as `n_calibration` says, {self.n_calibration}. "
+                f"Received: {count}"
+            )
+        if self.names and len(self.names) != count:
+            raise ValueError(f"expected {count} `names` or none. Received: {len(self.names)}")
+        if not set(self.seen) <= set(self.names):
+            raise ValueError("expected what training has `seen` among the `names`")
+        for promised in (self.false_alarms, self.review_false_alarms):
+            if promised is not None and promised.images != count:
+                raise ValueError(
+                    f"expected a promise from as many images as there are scores, {count}. "
+                    f"Received: {promised.images}"
+                )
+        if (self.review_threshold is None) != (self.review_false_alarms is None):
+            raise ValueError("expected `review_threshold` beside `review_false_alarms`")
+        return self
 
 
 class SplitFile(BaseModel):
@@ -149,14 +190,25 @@ def check(values: Any, schema: type[_Schema], path: Path) -> _Schema:
         raise RunError(f"{path}: {sentence(error)}") from None
 
 
-def check_rule(threshold: float, min_area: int, outline: float | None = None) -> None:
+def check_rule(
+    threshold: float,
+    min_area: int,
+    outline: float | None = None,
+    review_threshold: float | None = None,
+) -> None:
     """Refuses what no map can be judged by.
 
     Raises:
-        InputError: not a finite level of at least 0, or not an area of at least one pixel.
+        InputError: not a finite level of at least 0, or not an area of at least one pixel; or a
+            level of review above the threshold.
     """
     try:
-        AreaRule(threshold=threshold, min_area=min_area, outline=outline)
+        AreaRule(
+            threshold=threshold,
+            min_area=min_area,
+            outline=outline,
+            review_threshold=review_threshold,
+        )
     except ValidationError as error:
         raise InputError(f"Argument {sentence(error)}") from None
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from ssae_tf import __version__
 from ssae_tf import config as config_module
-from ssae_tf.calibration import build_detector, calibrated, left_out
+from ssae_tf.calibration import build_detector, calibrated
 from ssae_tf.config import RunConfig
 from ssae_tf.data.mvtec import Category, load_category
 from ssae_tf.data.split import data_hash, split_names
@@ -27,8 +27,9 @@ from ssae_tf.files import not_written, read_json, write_json, write_text
 from ssae_tf.models.weights import save_weights
 from ssae_tf.preparation import Prepared, prepare
 from ssae_tf.progress import Reporter, duration
+from ssae_tf.recalibration import chosen, tell_left_out
 from ssae_tf.run_data import (
-    calibration_samples,
+    calibration_images,
     category_at,
     is_own,
     own_category,
@@ -193,7 +194,9 @@ def calibrate(
     data: str | Path | None = None,
     min_area: int | None = None,
     max_false_alarms: float | None = None,
+    review: float | None = None,
     without: Sequence[str] = (),
+    take_back: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> Detector:
     """Sets a run's threshold anew, without training: config.json and calibration.json, or none.
@@ -207,7 +210,11 @@ def calibrate(
         min_area: pixels that a defect must have; None for the run's own setting.
         max_false_alarms: accepted share of good images rejected, 0 to 1; None for the least that
             so many calibration images allow.
-        without: file names of images to leave out, because they turned out not to be good ones.
+        review: the same of good images reviewed or rejected, which sets a second, lower level;
+            None for no such level.
+        without: file names of images to leave out, because they turned out not to be good ones; a
+            later calibration leaves them out as well.
+        take_back: those of images to leave out no longer.
         reporter: where progress goes; None for stderr.
 
     Returns:
@@ -225,14 +232,23 @@ def calibrate(
         if min_area is not None:
             changed = config_module.override(detector.config, {"min_area": min_area})
             detector = detector.replace(config=changed)
-        samples, seen = calibration_samples(folder, detector.config, data, reporter)
+        images = calibration_images(folder, detector.config, data, reporter)
+        before = detector.calibration.left_out if detector.calibration else ()
+        samples, left_out = chosen(images, before, without=without, take_back=take_back)
         detector = calibrated(
             detector,
-            left_out(samples, without),
+            samples,
             reporter,
-            seen=seen,
+            seen=images.seen,
+            root=images.root,
             max_false_alarms=max_false_alarms,
+            review=review,
         )
+        assert detector.calibration is not None
+        place = None if images.is_own else str(images.root.resolve())
+        calibration = dataclasses.replace(detector.calibration, left_out=left_out, data=place)
+        detector = detector.replace(calibration=calibration)
+        tell_left_out(images, left_out, reporter)
         detector.save_calibration(folder)
     if (folder / METRICS_FILE).is_file():
         reporter.say(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ssae_tf import detector, workflow
+from ssae_tf.calibration import build_detector
+from ssae_tf.config import RunConfig, override
+from ssae_tf.data.mvtec import load_category
+from ssae_tf.data.split import data_hash, split_names, split_normal
 from ssae_tf.evaluation import run as evaluation_run
+from ssae_tf.files import write_json
 from ssae_tf.progress import Reporter
 
 
@@ -70,6 +77,43 @@ def put_grey_network(monkeypatch: pytest.MonkeyPatch, trainer: type) -> tf.keras
             lambda config, weights: gated if config.model.answer == "gated" else model,
         )
     return model
+
+
+def write_flat(folder: Path, levels: Iterable[int], size: int = 16) -> list[Path]:
+    """Flat images, 000.png and so on; under the grey network one has the score |level/255 − ½|."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, level in enumerate(levels):
+        paths.append(folder / f"{number:03}.png")
+        assert cv2.imwrite(str(paths[-1]), np.full((size, size, 3), level, np.uint8))
+    return paths
+
+
+def flat_score(level: int) -> float:
+    """The score of a flat image under the grey network, whose map is not smoothed."""
+    return float(abs(np.float32(level) / np.float32(255) - np.float32(0.5)))
+
+
+def write_grey_run(folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run of the grey network, without training; single pixels are defects.
+
+    Args:
+        folder: of the run.
+        data: a root with one category, or a plain folder of good images.
+        monkeypatch: of the test, in which `Detector.load` gets the grey network.
+    """
+    model = grey_network()
+    monkeypatch.setattr(detector, "load_network", lambda config, weights: model)
+    found = load_category(data, None)
+    changes = {"category": found.name, "scoring.smoothing_sigma": 0.0, "min_area": 1}
+    config = override(RunConfig(), changes)
+    split = split_normal(found, 0, 0.1, 0.25)
+    made = build_detector(model, config, split, Listener())
+    made.save(folder)
+    write_json(folder / "split.json", split_names(split))
+    environment = {"schema_version": 1, "data": str(data), "data_hash": data_hash(found)}
+    write_json(folder / "environment.json", environment)
+    return folder
 
 
 def randomize(model: tf.keras.Model) -> None:

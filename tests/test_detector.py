@@ -251,7 +251,7 @@ def test_load_names_weights_of_another_network(run_copy: Path) -> None:
         ({"n_calibration": 99}, "expected as many `scores` as `n_calibration` says, 99."),
         ({"treshold": 0.1}, "has an unknown `treshold`."),
         ({"schema_version": 0}, "was made by an older version of ssae_tf"),
-        ({"schema_version": 2, "new": 1}, "was made by a newer version of ssae_tf"),
+        ({"schema_version": 3, "new": 1}, "was made by a newer version of ssae_tf"),
     ],
 )
 def test_load_refuses_a_calibration_that_is_none(
@@ -530,6 +530,7 @@ def test_a_result_is_a_line_of_json(make: MakeDetector, tmp_path: Path) -> None:
         "schema_version": 1,
         "path": str(path),
         "score": 0.5,
+        "p_value": None,
         "threshold": 0.25,
         "is_anomalous": True,
     }

@@ -62,8 +62,11 @@ RULES = {
     "ssae_tf.runtime.machine": Rule(_ours(), frozenset({"tensorflow"})),
     "ssae_tf.progress": Rule(_ours("runtime.streams"), frozenset({"rich"})),
     # A client of a server needs no TensorFlow.
-    "ssae_tf.result": Rule(_ours("data.images", "schemas", "scoring.threshold"), ARRAYS),
+    "ssae_tf.result": Rule(
+        _ours("data.images", "schemas", "scoring.conformal", "scoring.threshold"), ARRAYS
+    ),
     "ssae_tf.schemas": Rule(_ours("files"), frozenset({"pydantic"})),
+    "ssae_tf.calibration_file": Rule(_ours("schemas", "scoring.conformal"), frozenset()),
     "ssae_tf.runtime.streams": Rule(_ours(), frozenset()),
     "ssae_tf.ops": Rule(_ours(), TENSORS),
     "ssae_tf.corruption": Rule(_ours("ops"), TENSORS),

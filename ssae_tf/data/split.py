@@ -122,7 +122,7 @@ def split_names(split: Split) -> dict[str, list[str]]:
     """
     parts = {"train": split.train, "select": split.select, "calibrate": split.calibrate}
     return {
-        part: [_name(sample.path, split.root) for sample in samples]
+        part: [name_in(sample.path, split.root) for sample in samples]
         for part, samples in parts.items()
     }
 
@@ -149,7 +149,7 @@ def data_hash(samples: Category | Iterable[Sample]) -> str:
         root = Path(os.path.commonpath(folders)) if folders else Path()
     paths = {sample.path for sample in samples}
     paths |= {path for sample in samples for path in mask_files(sample)}
-    lines = sorted(f"{_name(path, root)}\t{_size(path)}" for path in paths)
+    lines = sorted(f"{name_in(path, root)}\t{_size(path)}" for path in paths)
     return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
@@ -162,7 +162,7 @@ def _shuffled_groups(category: Category, seed: int, group: str | None) -> list[t
         part = found[1] if found else None
         matches += part is not None
         # File names have no null character: a part is never taken for an image.
-        key = _name(sample.path, category.root) if part is None else f"\0{part}"
+        key = name_in(sample.path, category.root) if part is None else f"\0{part}"
         by_key[key].append(sample)
     if group is not None and not matches:
         raise DataError(
@@ -229,7 +229,8 @@ def _draw(name: str, seed: int) -> bytes:
     return hashlib.sha256(os.fsencode(f"{seed}/{name}")).digest()
 
 
-def _name(path: Path, root: Path) -> str:
+def name_in(path: Path, root: Path) -> str:
+    """A path relative to a folder, with forward slashes; as it is where it is not below it."""
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 

@@ -33,28 +33,35 @@ class Histogram:
     Attributes:
         low, high: values at the ends of the axis.
         threshold: its place, as a share of the width.
+        review: that of the level of review; None for none.
         rows: for each name its bars, empty ones left out.
     """
 
     low: float
     high: float
     threshold: float
+    review: float | None
     rows: Mapping[str, Sequence[Bar]]
 
 
-def histogram(scores: Mapping[str, Sequence[float]], threshold: float) -> Histogram:
+def histogram(
+    scores: Mapping[str, Sequence[float]], threshold: float, review: float | None = None
+) -> Histogram:
     """Bars of some scores, with the threshold on the axis.
 
     Args:
         scores: name of a row -> finite scores.
         threshold: finite.
+        review: the level of review, finite; None for none.
     """
     values = [threshold, *(score for row in scores.values() for score in row)]
+    values += [] if review is None else [review]
     low, high = min(values), max(values)
     # One value alone still needs an axis.
     span = (high - low) or max(abs(high), 1.0)
     rows = {name: _bars(np.asarray(row, float), low, span) for name, row in scores.items()}
-    return Histogram(low, low + span, (threshold - low) / span, rows)
+    place = None if review is None else (review - low) / span
+    return Histogram(low, low + span, (threshold - low) / span, place, rows)
 
 
 def _bars(scores: np.ndarray, low: float, span: float) -> list[Bar]:

@@ -19,6 +19,7 @@ from sklearn.metrics import roc_curve
 
 from ssae_tf.evaluation.charts import histogram, polyline
 from ssae_tf.evaluation.gallery import Gallery, Thumbnail
+from ssae_tf.evaluation.levels import levels_line
 from ssae_tf.evaluation.metrics import AUPRO_FPR_LIMIT
 from ssae_tf.evaluation.page import figure, flat, render
 from ssae_tf.evaluation.protocol import GOOD, Verdict
@@ -47,14 +48,14 @@ class Calibrated:
 
     Attributes:
         scores: of the good images it was set on.
-        seen: how many of these images training has seen too; None where the run keeps no list of
-            them, because it was calibrated anew on others.
-        rank: k, the threshold is the k-th highest of the scores, or higher.
+        seen: how many of these images training has seen too; None where the run has no names of
+            them, because an earlier version made it.
+        promises: sentences on how many good images will be rejected; none where that can't be said.
     """
 
     scores: Sequence[float]
     seen: int | None
-    rank: int = 1
+    promises: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Report:
         settings: the content of config.json.
         environment: that of environment.json; empty without a run folder.
         ablation: that of ablation.json, by row; empty where there is none.
+        review_threshold: the level of review; None for none.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Report:
     settings: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     ablation: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    review_threshold: float | None = None
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -118,10 +121,11 @@ def content(report: Report) -> dict[str, Any]:
     return {
         "name": report.name,
         "threshold": f"{report.threshold:.4g}",
+        "review": None if report.review_threshold is None else f"{report.review_threshold:.4g}",
         "verdict": verdict(report.tested.verdicts if report.tested else ()),
         "promise": promise(report.calibrated),
         "tested": _tested(report, report.tested) if report.tested else None,
-        "groups": list(_groups(report.gallery)) if report.tested else [],
+        "groups": list(_groups(report)) if report.tested else [],
         "calibration": _calibration(report),
         "ablation": _ablation(report),
         "limits": list(_limits(report)),
@@ -147,15 +151,15 @@ def verdict(verdicts: Sequence[Verdict]) -> str:
 def promise(calibrated: Calibrated) -> str:
     """How many good parts will be rejected, or why that can't be said."""
     images, seen = len(calibrated.scores), calibrated.seen
-    sentence = FalseAlarmRate(images, calibrated.rank).sentence()
-    if seen is None:
-        return (
-            "The threshold was set anew, on images that the run keeps no list of. If training has "
-            f"seen none of them: {sentence[0].lower()}{sentence[1:]}"
-        )
+    if calibrated.promises:
+        return " ".join(calibrated.promises)
     if seen:
         return no_promise(images, seen)
-    return sentence
+    sentence = FalseAlarmRate(images).sentence()
+    return (
+        "The run keeps no list of the images that its threshold comes from. If training has seen "
+        f"none of them: {sentence[0].lower()}{sentence[1:]}"
+    )
 
 
 def _counted(count: int, noun: str) -> str:
@@ -168,7 +172,8 @@ def _tested(report: Report, tested: Measured) -> dict[str, Any]:
     scores = {kind: [one.score for one in found] for kind, found in kinds.items()}
     return {
         "data": tested.data,
-        "histogram": histogram(scores, report.threshold),
+        "histogram": histogram(scores, report.threshold, report.review_threshold),
+        "levels": levels_line(tested.metrics["levels"]) if "levels" in tested.metrics else "",
         "kinds": [_kind(kind, found, tested.metrics) for kind, found in kinds.items()],
         "confusion": _confusion(tested.verdicts),
         "curves": list(_curves(tested)),
@@ -246,7 +251,7 @@ def _curves(tested: Measured) -> Iterator[dict[str, Any]]:
         }
 
 
-def _groups(gallery: Gallery) -> Iterator[dict[str, Any]]:
+def _groups(report: Report) -> Iterator[dict[str, Any]]:
     """The groups of thumbnails of test images, also those that are empty, each image once."""
     before: set[str] = set()
     for key, title, none in (
@@ -254,23 +259,24 @@ def _groups(gallery: Gallery) -> Iterator[dict[str, Any]]:
         ("misses", "Misses", "No defective test image was missed."),
         ("typical", "The median image of each kind", "All of them are shown above."),
     ):
-        kept = gallery.group(key)
-        images = [_thumbnail(one) for one in kept if one.path not in before]
+        kept = report.gallery.group(key)
+        images = [_thumbnail(one, report) for one in kept if one.path not in before]
         before |= {one.path for one in kept}
         yield {
             "title": title,
             "none": none,
             "images": images,
-            "left_out": gallery.counts[key] - len(kept),
+            "left_out": report.gallery.counts[key] - len(kept),
         }
 
 
-def _thumbnail(one: Thumbnail) -> dict[str, Any]:
+def _thumbnail(one: Thumbnail, report: Report) -> dict[str, Any]:
+    is_reviewed = report.review_threshold is not None and one.score > report.review_threshold
     return {
         "path": one.path,
         "kind": one.kind,
         "score": f"{one.score:.4g}",
-        "said": "rejected" if one.is_anomalous else "passed",
+        "said": "rejected" if one.is_anomalous else "to review" if is_reviewed else "passed",
         "panels": one.panels,
     }
 
@@ -281,8 +287,8 @@ def _calibration(report: Report) -> dict[str, Any]:
         "images": _counted(len(scores), "good image"),
         "highest": [f"{score:.4g}" for score in scores[:3]],
         "is_above": report.threshold > scores[0],
-        "histogram": histogram({"calibration": scores}, report.threshold),
-        "thumbnails": [_thumbnail(one) for one in report.gallery.group("calibration")],
+        "histogram": histogram({"calibration": scores}, report.threshold, report.review_threshold),
+        "thumbnails": [_thumbnail(one, report) for one in report.gallery.group("calibration")],
     }
 
 

@@ -12,6 +12,7 @@ from ssae_tf.data.per_image import apply_to, of_images, warn_of_skipped
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, one_line
 from ssae_tf.evaluation.gallery import Gallery
+from ssae_tf.evaluation.levels import level_counts
 from ssae_tf.evaluation.projection import error_sums, projection_figures
 from ssae_tf.evaluation.protocol import Evaluation, ImageResult, Verdict
 from ssae_tf.evaluation.report import Measured
@@ -90,6 +91,9 @@ def measure_test_set(
         raise DataError(f"{found.root}: none of its {len(found.test)} test images can be used.")
     warn_of_skipped(skipped, reporter)
     metrics = evaluation.metrics(calibration.threshold, calibration.min_area)
+    if calibration.review_threshold is not None:
+        levels = calibration.threshold, calibration.review_threshold
+        metrics["levels"] = level_counts(evaluation.verdicts, *levels)
     return metrics, evaluation
 
 

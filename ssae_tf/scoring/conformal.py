@@ -10,6 +10,7 @@ Gammerman and Shafer, 2005; Vovk, 2012). No assumption is made on how scores are
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,11 +55,17 @@ class FalseAlarmRate:
             "confidence": CONFIDENCE,
         }
 
-    def sentence(self) -> str:
-        """In plain words, with what more images would give."""
+    def sentence(self, what: str = "rejected", *, is_lifted: bool = False) -> str:
+        """In plain words, with what more images would give.
+
+        Args:
+            what: happens to the share of good parts.
+            is_lifted: whether the threshold is above the score of its rank, so that fewer are.
+        """
+        about = "at most about" if is_lifted else "about"
         text = (
-            f"From {_images(self.images)}: expect about {_one_in(self.expected)} good parts to be "
-            f"rejected, with 95 % confidence at most {_one_in(self.bound)}"
+            f"From {_images(self.images)}: expect {about} {_one_in(self.expected)} good parts to "
+            f"be {what}, with 95 % confidence at most {_one_in(self.bound)}"
         )
         if self.images < _MANY and self.rank == 1:
             text += f"; {_MANY} images give {_one_in(FalseAlarmRate(_MANY).bound)}"
@@ -72,12 +79,59 @@ def no_promise(images: int, seen: int) -> str:
         images: n, the calibration images.
         seen: how many of them training has seen.
     """
+    those = f"the {_images(images)} that the threshold comes from"
+    known = f"training has seen {'all ' if images > 1 else ''}{those}"
+    if seen < images:
+        known = f"of {those}, training has seen {seen} too"
     return (
-        f"No promise can be made: of the {_images(images)} that the threshold comes from, training "
-        f"has seen {seen} too, because there were few. Such images score lower than new ones will, "
-        "so that more good parts will be rejected than their number says. More good images, or "
-        "some in validation/good, allow a promise."
+        f"No promise can be made: {known}. Such images score lower than new ones will, so that "
+        "more good parts will be rejected than their number says. A promise takes more good "
+        "images, some in validation/good, or `ssae-tf calibrate --data` on others."
     )
+
+
+def p_value(score: float, scores: Iterable[float]) -> float:
+    """How usual a score is among good images: the conformal p-value, (1 + m) / (n + 1).
+
+    m of the n scores are at least as high. The image itself counts as one of n + 1, which m / n,
+    the plain share of good scores at least as high, leaves out: a good image has p ≤ α with a
+    probability of at most α, for every α, whereas m / n is 0, as if it could not be a good one,
+    once in n + 1 good images. A score exceeds the k-th highest exactly when p ≤ k / (n + 1).
+
+    Args:
+        score: of the image.
+        scores: of good images, n of them, none of which training has seen.
+
+    Returns:
+        1 / (n + 1), for a score above all, to 1.
+    """
+    known = list(scores)
+    return (1 + sum(one >= score for one in known)) / (len(known) + 1)
+
+
+def ranks_for(
+    images: int, reject: float | None = None, review: float | None = None
+) -> tuple[int, int | None]:
+    """The ranks of the threshold and of the level of review.
+
+    Args:
+        images: n, at least 1.
+        reject: accepted share of good images above the threshold; None for the least that so many
+            images allow.
+        review: the same above the level of review, those rejected among them; None for no such
+            level.
+
+    Raises:
+        ConfigError: so few images can't promise so small a rate, or fewer are to be reviewed or
+            rejected than rejected.
+    """
+    if reject is not None and review is not None and reject > review:
+        raise ConfigError(
+            f"Expected a rate of rejected good parts of at most that of review, {review:.3g}, "
+            f"which includes them. Received: {reject:.3g}."
+        )
+    rank = 1 if reject is None else rank_for(images, reject)
+    return rank, None if review is None else rank_for(images, review)
 
 
 def images_needed(rate: float) -> int:
@@ -113,5 +167,7 @@ def _images(count: int) -> str:
 
 
 def _one_in(rate: float) -> str:
-    """A share as people say it, to two figures."""
-    return f"1 in {float(f'{1.0 / rate:.2g}'):.0f}" if rate <= 0.5 else f"{100 * rate:.0f} in 100"
+    """A share as people say it, to two figures; out of a hundred where that would be far off."""
+    parts = round(float(f"{1.0 / rate:.2g}"))
+    is_near = rate <= 0.5 and abs(parts * rate - 1.0) < 0.1
+    return f"1 in {parts}" if is_near else f"{100 * rate:.0f} in 100"

@@ -133,6 +133,24 @@ def is_anomalous(score: float, threshold: float) -> bool:
     return _finite(score, "score") > _finite(threshold, "threshold")
 
 
+def verdict(score: float, threshold: float, review_threshold: float | None) -> str | None:
+    """What is to be done with an image: `good`, `review` or `reject`; None without two levels.
+
+    Args:
+        score: of the image.
+        threshold: above it, the image is rejected.
+        review_threshold: no higher; above it, the image is reviewed. None for no such level.
+
+    Raises:
+        InputError: one of them is not finite.
+    """
+    if review_threshold is None:
+        return None
+    if is_anomalous(score, threshold):
+        return "reject"
+    return "review" if is_anomalous(score, review_threshold) else "good"
+
+
 def anomaly_mask(
     anomaly_map: np.ndarray, threshold: float, min_area: int, outline: float | None = None
 ) -> np.ndarray:

@@ -114,7 +114,7 @@ def report(results=(), *, calibrated=None, **changes):
         "name": "tile",
         "threshold": THRESHOLD,
         "min_area": 9,
-        "calibrated": calibrated or Calibrated((0.1, 0.4, 0.2), 0),
+        "calibrated": calibrated or Calibrated((0.1, 0.4, 0.2), 0, [FalseAlarmRate(3).sentence()]),
         "gallery": gallery,
         "tested": measured(results, gallery) if results else None,
         "settings": {"scoring": {"outline": 0.5}, "category": "tile"},
@@ -340,7 +340,7 @@ def test_the_ablation_is_shown(write, results):
 
 def test_no_promise_from_images_that_training_has_seen():
     scores = (0.1, 0.2)
-    assert promise(Calibrated(scores, 0)) == FalseAlarmRate(2).sentence()
+    assert promise(Calibrated(scores, 0, ["One.", "Two."])) == "One. Two."
     assert promise(Calibrated(scores, 1)).startswith(
         "No promise can be made: of the 2 good images that the threshold comes from, training has "
         "seen 1 too"

@@ -82,7 +82,7 @@ _ENGINE = {"kind": "engine", "module": "os", "version": "1"}
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"schema_version": 3, "new": 1}, "was made by a newer version of ssae_tf"),
+        ({"schema_version": 4, "new": 1}, "was made by a newer version of ssae_tf"),
         ({"schema_version": 1}, "was made by an older version of ssae_tf"),
         ({"format": "caffe"}, "expected one of the formats savedmodel, tflite"),
         ({"format": 3}, "`format` should be a valid string"),

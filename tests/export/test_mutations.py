@@ -84,13 +84,19 @@ def refused(call: Callable[[], Any], what: Counter[str]) -> Any:
 def _calibration(path: Path) -> None:
     found, values = Calibration.read(path), json.loads(path.read_text())
     needed = {"schema_version", "min_area", "threshold", "n_calibration", "scores"}
-    assert set(values) in (needed, {*needed, "false_alarms"})
+    others = {"false_alarms", "review_false_alarms", "review_threshold", "names", "seen"}
+    assert needed <= set(values) <= needed | others | {"left_out", "data"}
     assert is_number(values["threshold"])
     assert type(values["min_area"]) is int
     assert values["min_area"] >= 1
     assert all(is_number(score, -math.inf) for score in values["scores"])
     assert (found.threshold, found.min_area) == (float(values["threshold"]), values["min_area"])
     assert list(found.scores) == [float(score) for score in values["scores"]]
+    review = values.get("review_threshold")
+    assert review is None or (is_number(review) and review <= values["threshold"])
+    for name in ("names", "seen", "left_out"):
+        assert list(getattr(found, name)) == values.get(name, [])
+    assert len(found.names) in (0, len(found.scores))
     promised = values.get("false_alarms")
     assert (found.false_alarms is None) == (promised is None)
     if found.false_alarms is not None:
@@ -226,6 +232,9 @@ def test_metadata_by_somebody_who_may_write(exported: Callable[[], Path]) -> Non
             assert artefact.threshold == float(values["threshold"])
             assert values["outline"] is None or is_number(values["outline"])
             assert is_number(values["min_area"], 1)
+            review = values.get("review_threshold")
+            assert review is None or (is_number(review) and review <= values["threshold"])
+            assert all(is_number(one, -math.inf) for one in values.get("good_scores", []))
     assert what["refused"] > 0
 
 
@@ -259,6 +268,8 @@ def test_answers_of_servers(server: Server) -> None:
         "threshold": [0.5],
         "min_area": [4],
         "outline": [0.25],
+        "review_threshold": [0.3],
+        "good_scores": [[0.1, 0.2]],
         "reconstruction": rng.random((1, 12, 16, 3)).tolist(),
     }
     original, what = json.dumps({"outputs": outputs}).encode(), Counter[str]()
@@ -272,6 +283,7 @@ def test_answers_of_servers(server: Server) -> None:
             body = original if mutate is broken_frames else body
             np.testing.assert_array_equal(result.anomaly_map, _expected(body))
             assert result.is_anomalous == (result.score > result.threshold)
+            assert result.p_value is None or 0.0 < result.p_value <= 1.0
             assert all(math.isfinite(value) for value in dataclasses.astuple(result)[1:3])
     assert what["refused"] > what["read"]
     assert what["lines"] == 1
