@@ -173,6 +173,17 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "--jit": ("training.jit", {"is_flag": True, "help": "Compile the step with XLA."}),
     "--min-area": ("min_area", {"type": int, "help": "Pixels a defect must have."}),
+    "--ignore": (
+        "scoring.ignore",
+        {
+            "metavar": "MASK",
+            "help": "Image that is white where images never count; one for all of them.",
+        },
+    ),
+    "--border": (
+        "scoring.border",
+        {"type": int, "help": "Pixels of an image that never count, on every side."},
+    ),
     "--smoothing-sigma": (
         "scoring.smoothing_sigma",
         {"type": float, "help": "Width of the Gaussian over the map, pixels."},

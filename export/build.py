@@ -31,6 +31,7 @@ from ssae_tf.run_folder import (
     ARTEFACT_KIND,
     CALIBRATION_FILE,
     CONFIG_FILE,
+    IGNORE_FILE,
     METADATA_FILE,
     PARITY_FILE,
     WEIGHTING_FILE,
@@ -131,6 +132,9 @@ def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float)
     names = [CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE]
     if maker.detector.weights is not None:
         names.append(WEIGHTING_FILE)
+    ignored = maker.detector.ignored
+    if ignored is not None and ignored.mask is not None:
+        names.append(IGNORE_FILE)
     return {
         "kind": ARTEFACT_KIND,
         "schema_version": SCHEMA_VERSION,
@@ -150,6 +154,7 @@ def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float)
         "min_area": calibration.min_area,
         "outline": config.scoring.outline,
         "false_alarms": calibration.false_alarms and calibration.false_alarms.to_dict(),
+        "ignored": ignored and {"mask": ignored.mask is not None, "border": ignored.border},
         "category": config.category,
         "run_hash": run_hash(run, names),
         "files": file_hashes(folder),

@@ -77,6 +77,15 @@ class Comparison(BaseModel):
     failures: list[str]
 
 
+class Ignored(BaseModel):
+    """What of every image never counts: `ssae_tf.scoring.ignored.Ignored`."""
+
+    model_config = STRICT
+
+    mask: bool
+    border: Annotated[int, Field(ge=0)]
+
+
 class Metadata(BaseModel):
     """The content of metadata.json; docs/serving.md."""
 
@@ -94,6 +103,7 @@ class Metadata(BaseModel):
     min_area: Area
     outline: Level | None
     false_alarms: FalseAlarms | None = None
+    ignored: Ignored | None = None
     category: str
     run_hash: Sha256
     files: dict[str, Sha256]

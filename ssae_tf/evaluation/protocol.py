@@ -56,11 +56,13 @@ class ImageResult(Verdict):
         predicted_mask: (H, W) bool.
         true_mask: (H, W) bool, or None for a defect image without ground truth. A good image
             may have None too: none of its pixels is defective.
+        counted: (H, W) bool, the pixels that pixel figures look at; None for all.
     """
 
     anomaly_map: np.ndarray
     predicted_mask: np.ndarray
     true_mask: np.ndarray | None
+    counted: np.ndarray | None = None
 
 
 class Evaluation:
@@ -90,7 +92,7 @@ class Evaluation:
         if mask is None:
             self._without_mask[result.kind] += 1
         else:
-            pixels.add(result.anomaly_map, mask, result.predicted_mask)
+            pixels.add(result.anomaly_map, mask, result.predicted_mask, result.counted)
         self._pixels[result.kind] = pixels
         self.verdicts.append(
             Verdict(
@@ -110,7 +112,8 @@ class Evaluation:
         verdicts, `pixel_auroc`, `aupro` and `f1_pixel` from maps and masks. A figure is None where
         it is undefined: those that need normal images without good ones, those that need defects
         without defective ones (F1 among them), pixel figures without masks. Defect images without
-        a mask are left out of the pixel figures and counted in `n_without_mask`.
+        a mask are left out of the pixel figures and counted in `n_without_mask`. Pixels that are
+        ignored are left out of them too; the kind of an image stays what its folder says.
 
         Args:
             threshold: the calibrated threshold, in the map's unit.

@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from ssae_tf.evaluation.charts import histogram, polyline
-from ssae_tf.evaluation.gallery import Gallery, Thumbnail
+from ssae_tf.evaluation.gallery import Gallery, Panel, Thumbnail
 from ssae_tf.evaluation.metrics import AUPRO_FPR_LIMIT
 from ssae_tf.evaluation.page import figure, flat, render
 from ssae_tf.evaluation.protocol import GOOD, Verdict
@@ -89,6 +89,7 @@ class Report:
         settings: the content of config.json.
         environment: that of environment.json; empty without a run folder.
         ablation: that of ablation.json, by row; empty where there is none.
+        ignored: what of each image never counts, in white; None for nothing.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Report:
     settings: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     ablation: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    ignored: Panel | None = None
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -127,6 +129,7 @@ def content(report: Report) -> dict[str, Any]:
         "limits": list(_limits(report)),
         "records": list(_records(report)),
         "settings": list(flat(report.settings)),
+        "ignored": report.ignored,
     }
 
 

@@ -73,7 +73,7 @@ def measure_test_set(
 
     def measured(sample: Sample) -> ImageResult:
         inspected = detector.predict(sample.path)
-        result = _measured(inspected, sample, found.root)
+        result = _measured(detector, inspected, sample, found.root)
         if gallery is not None:
             gallery.add_if_wrong(result, inspected.image, inspected.reconstruction)
         return result
@@ -112,7 +112,7 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [samples[len(samples) * index // count] for index in range(count)]
 
 
-def _measured(inspected: Result, sample: Sample, root: Path) -> ImageResult:
+def _measured(detector: Detector, inspected: Result, sample: Sample, root: Path) -> ImageResult:
     height, width = inspected.mask.shape
     return ImageResult(
         path=str(sample.path.relative_to(root)),
@@ -122,6 +122,7 @@ def _measured(inspected: Result, sample: Sample, root: Path) -> ImageResult:
         anomaly_map=inspected.anomaly_map,
         predicted_mask=inspected.mask,
         true_mask=read_sample_mask(sample, (height, width)),
+        counted=detector.counted(height, width),
         defects=len(inspected.defects),
         area=sum(defect.area for defect in inspected.defects),
     )
@@ -154,7 +155,7 @@ def _write_sheets(
                     sample = samples[verdict.path]
                     again = detector.predict(sample.path)
                     assert again.reconstruction is not None
-                    result = _measured(again, sample, found.root)
+                    result = _measured(detector, again, sample, found.root)
                     rows.append(SheetRow(label, result, again.image, again.reconstruction))
                     if verdict is median[1]:
                         gallery.add("typical", result, again.image, again.reconstruction)
