@@ -70,11 +70,13 @@ class Evaluation:
 
     Attributes:
         verdicts: of the images, in the order they came.
+        ignored: paths of the images whose defects lie where nothing counts, all of them.
         overlap_curve: of all of them, once `metrics` was called; see `PixelAccumulator`.
     """
 
     def __init__(self) -> None:
         self.verdicts: list[Verdict] = []
+        self.ignored: list[str] = []
         self.overlap_curve: np.ndarray | None = None
         self._pixels: dict[str, PixelAccumulator] = {GOOD: PixelAccumulator()}
         self._without_mask: Counter[str] = Counter()
@@ -93,6 +95,8 @@ class Evaluation:
             self._without_mask[result.kind] += 1
         else:
             pixels.add(result.anomaly_map, mask, result.predicted_mask, result.counted)
+            if result.counted is not None and mask.any() and not mask[result.counted].any():
+                self.ignored.append(result.path)
         self._pixels[result.kind] = pixels
         self.verdicts.append(
             Verdict(

@@ -36,6 +36,11 @@ def evaluate_detector(
     """metrics.json's content for the test images; written to a folder, with sheets, if given."""
     gallery = None if out is None else gallery_for(detector)
     metrics, evaluation = measure_test_set(detector, found, reporter, gallery)
+    if evaluation.ignored:
+        reporter.warn(
+            f"Of {len(evaluation.ignored)} defective test images all of the defect is ignored "
+            f"({evaluation.ignored[0]} first): passed, they count as missed."
+        )
     metrics["projection"] = _projection(detector, found, reporter)
     if out is not None and gallery is not None:
         write_json(out / METRICS_FILE, metrics)

@@ -72,9 +72,9 @@ def anomaly_map(
         evidence *= tf.image.resize(tf.constant(weights[None, ..., None]), tf.shape(x)[1:3])
     if counted is None:
         return gaussian_filter(evidence, config.sigma)[..., 0]
-    smooth = gaussian_filter(evidence * counted, config.sigma)
-    share = gaussian_filter(counted, config.sigma)
-    return (smooth / tf.maximum(share, _MIN_SHARE))[..., 0]
+    both = tf.concat([evidence, tf.ones_like(evidence)], axis=-1) * counted
+    smooth = gaussian_filter(both, config.sigma)
+    return smooth[..., 0] / tf.maximum(smooth[..., 1], _MIN_SHARE)
 
 
 def inspect(

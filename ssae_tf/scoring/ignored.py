@@ -36,12 +36,14 @@ class Ignored:
         Returns:
             (1, height, width, 1) float32: 1 where a pixel counts, 0 where it is ignored.
         """
-        counts = self._inside(height)[:, None] & self._inside(width)[None, :]
+        # Indexing by new axes is what TFLite can't.
+        rows = tf.reshape(self._inside(height), (1, -1, 1, 1))
+        counts = rows & tf.reshape(self._inside(width), (1, 1, -1, 1))
         if self.mask is not None:
             # A constant of the caller's graph, as in `gaussian_filter`.
             mask = nearest(tf.constant(self.mask[None, ..., None]), height, width)
-            counts &= tf.logical_not(mask[0, ..., 0])
-        return tf.cast(counts, tf.float32)[None, ..., None]
+            counts &= tf.logical_not(mask)
+        return tf.cast(counts, tf.float32)
 
     def pixels(self, height: int, width: int) -> np.ndarray:
         """Which pixels of an image count, (height, width) bool.
