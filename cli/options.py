@@ -152,6 +152,17 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "help": "Its capture group names the part in a file name: parts are never split.",
         },
     ),
+    "--ignore": (
+        "scoring.ignore",
+        {
+            "metavar": "MASK",
+            "help": "Image that is white where images never count; one for all of them.",
+        },
+    ),
+    "--border": (
+        "scoring.border",
+        {"type": int, "help": "Pixels of an image that never count, on every side."},
+    ),
 }
 _LABELS = ("category", "preset")
 

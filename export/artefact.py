@@ -134,6 +134,12 @@ class Artefact:
                 f"{f'{path}: ' if path else ''}{x.shape[0]}×{x.shape[1]} pixels, the artefact was "
                 "exported for {}×{} only.".format(*self.image_size)
             )
+        ignored = self.metadata.get("ignored")
+        if ignored and 2 * ignored["border"] >= min(x.shape[:2]):
+            raise DataError(
+                f"{f'{path}: ' if path else ''}all of {x.shape[1]}×{x.shape[0]} pixels is ignored "
+                f"(border {ignored['border']}): expected a larger image."
+            )
         found = self.run(x[None])
         if len(found.get(ANOMALY_MAP, ())) != 1:
             raise RunError(f"{self.folder}: answers without a map of the image.")

@@ -32,6 +32,7 @@ from ssae_tf.run_folder import (
     ARTEFACT_KIND,
     CALIBRATION_FILE,
     CONFIG_FILE,
+    IGNORE_FILE,
     METADATA_FILE,
     PARITY_FILE,
     WEIGHTING_FILE,
@@ -155,6 +156,8 @@ def _read(
     names = [CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE]
     if detector.weights is not None:
         names.append(WEIGHTING_FILE)
+    if detector.ignored is not None and detector.ignored.mask is not None:
+        names.append(IGNORE_FILE)
     return _Source(detector, file_hash(current(run, name) for name in names), tuple(images))
 
 
@@ -166,6 +169,7 @@ def _metadata(
     assert calibration is not None
     reviewed = calibration.review_false_alarms
     size, inspected = maker.request.image_size, maker.detector.inspection_size
+    ignored = maker.detector.ignored
     return {
         "kind": ARTEFACT_KIND,
         "schema_version": SCHEMA_VERSION,
@@ -188,6 +192,7 @@ def _metadata(
         "false_alarms": calibration.false_alarms and calibration.false_alarms.to_dict(),
         "review_false_alarms": reviewed and reviewed.to_dict(),
         "good_scores": sorted(calibration.unseen_scores),
+        "ignored": ignored and {"mask": ignored.mask is not None, "border": ignored.border},
         "category": config.category,
         "run_hash": source.hash,
         "files": file_hashes(folder),

@@ -128,6 +128,9 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
     """The network, and everything around it with a network that does nothing."""
     config, size = detector.config, detector.inspection_size
     image = tf.constant((x if size is None else resize(x, *size))[None])
+    counted = []
+    if detector.ignored is not None:
+        counted = [detector.ignored.at_size(*x.shape[:2], *image.shape[1:3])]
     seen = pad_reflect(image, config.model.downsampling)
     channels = detector.model.output.shape[-1]
 
@@ -139,7 +142,7 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
         autograph=False, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)]
     )
     def scoring(y: tf.Tensor) -> tf.Tensor:
-        return inspect(idle, y, config, detector.weights)[1]
+        return inspect(idle, y, config, detector.weights, *counted)[1]
 
     return {
         "network": lambda: detector.network(seen).numpy(),

@@ -79,6 +79,15 @@ class Comparison(BaseModel):
     failures: list[str]
 
 
+class Ignored(BaseModel):
+    """What of every image never counts: `ssae_tf.scoring.ignored.Ignored`."""
+
+    model_config = STRICT
+
+    mask: bool
+    border: Annotated[int, Field(ge=0)]
+
+
 class Metadata(Levels):
     """The content of metadata.json; docs/serving.md."""
 
@@ -94,6 +103,7 @@ class Metadata(Levels):
     false_alarms: FalseAlarms | None = None
     review_false_alarms: FalseAlarms | None = None
     good_scores: list[float] = Field(default_factory=list)
+    ignored: Ignored | None = None
     category: str
     run_hash: Sha256
     files: dict[str, Sha256]

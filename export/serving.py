@@ -34,8 +34,9 @@ from ssae_tf.export.names import (
 )
 from ssae_tf.export.network import folded
 from ssae_tf.export.verdict import reaches_area
-from ssae_tf.ops.resampling import resize
+from ssae_tf.ops.resampling import nearest, resize
 from ssae_tf.scoring.anomaly_map import inspect
+from ssae_tf.scoring.ignored import Ignored
 from ssae_tf.scoring.threshold import float32_below
 
 _Function = Callable[..., Any]
@@ -50,6 +51,7 @@ class Serving:
         threshold: the score above which an image is anomalous, unless the caller gives another.
         min_area: pixels of the image that a defect must have.
         weights: of the evidence by location, (h, w) float32; None for 1.
+        ignored: what of every image never counts; None for nothing.
         has_reconstruction: whether F(X) is an output.
         has_verdict: whether `is_anomalous` is an output; the area rule needs a loop, which not
             every format has.
@@ -61,6 +63,7 @@ class Serving:
     threshold: float
     min_area: int
     weights: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
+    ignored: Ignored | None = dataclasses.field(default=None, repr=False, compare=False)
     has_reconstruction: bool = True
     has_verdict: bool = True
     review_threshold: float | None = None
@@ -94,6 +97,7 @@ class Serving:
             calibration.threshold,
             calibration.min_area,
             detector.weights,
+            detector.ignored,
             has_reconstruction,
             has_verdict,
             calibration.review_threshold if is_served else None,
@@ -121,7 +125,8 @@ class Serving:
             threshold: (B,) or (1,) float32.
 
         Returns:
-            anomaly_map: (B, H, W) float32, at least 0, never clamped, in pixels of X.
+            anomaly_map: (B, H, W) float32, at least 0, never clamped, in pixels of X; 0 where X is
+                ignored.
             score_bound: (B,) float32, the map's maximum. The image score is no higher, so that a
                 image whose bound does not exceed the threshold is normal.
             threshold: (B,) float32, the one that was used.
@@ -137,10 +142,15 @@ class Serving:
         batch, height, width = shape[0], shape[1], shape[2]
         size = self.config.inspection_size
         inspected = x if size is None else resize(x, *size)
-        reconstruction, map_ = inspect(network, inspected, self.config, self.weights)
+        counted = seen = None if self.ignored is None else self.ignored.counted(height, width)
+        if size is not None and counted is not None:
+            seen = nearest(counted, *size)
+        reconstruction, map_ = inspect(network, inspected, self.config, self.weights, seen)
         if size is not None:
             reconstruction = resize(reconstruction, height, width)
             map_ = resize(map_[..., None], height, width)[..., 0]
+        if counted is not None:
+            map_ *= counted[..., 0]
         threshold = tf.broadcast_to(threshold, tf.reshape(batch, (1,)))
         # An image smaller than min_area can still be defective as a whole.
         min_area = tf.minimum(self.min_area, height * width)

@@ -88,7 +88,8 @@ class Source:
             network: makes what stands in the network's place; None for the run's own.
         """
         model = self.detector.model if network is None else network(self, config)
-        return build_detector(model, config, self.split, self.reporter)
+        mask = self.detector.ignore_mask
+        return build_detector(model, config, self.split, self.reporter, mask)
 
 
 Network = Callable[[Source, RunConfig], tf.keras.Model]

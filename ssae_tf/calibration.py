@@ -35,6 +35,7 @@ def build_detector(
     config: RunConfig,
     split: Split,
     reporter: Reporter,
+    ignore_mask: np.ndarray | None = None,
 ) -> Detector:
     """A detector around a network, with all that is estimated from normal images.
 
@@ -43,11 +44,12 @@ def build_detector(
         config: which parts the detector has.
         split: the images of the run.
         reporter: where progress goes.
+        ignore_mask: as in `Detector`.
 
     Returns:
         The detector with its weights, if it has any, and its threshold.
     """
-    detector = Detector(model, config)
+    detector = Detector(model, config, ignore_mask=ignore_mask)
     if config.scoring.normalize == "location":
         detector = normalized(detector, split, reporter)
     return calibrated(detector, split.calibrate, reporter, seen=split.train, root=split.root)
@@ -171,6 +173,7 @@ def normalized(detector: Detector, split: Split, reporter: Reporter) -> Detector
     )
     weights = location_weights(
         maps,
+        [detector.counted(map_.shape[0], map_.shape[1]) for map_ in maps],
         left_right=settings.flip_horizontal,
         top_bottom=settings.flip_vertical,
         turned=settings.rotate,

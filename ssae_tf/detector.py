@@ -15,12 +15,14 @@ from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import resize
 from ssae_tf.errors import ConfigError, RunError
 from ssae_tf.files import as_json, atomic, write_json, write_text
+from ssae_tf.ignore_mask import keep_ignore_mask, read_ignore_mask
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
 from ssae_tf.result import Result, as_unit, judged
 from ssae_tf.run_folder import (
     CALIBRATION_FILE,
     CONFIG_FILE,
+    IGNORE_FILE,
     WEIGHTING_FILE,
     WEIGHTS_FILE,
     claim,
@@ -29,6 +31,7 @@ from ssae_tf.run_folder import (
     write_together,
 )
 from ssae_tf.scoring.anomaly_map import inspect, respond
+from ssae_tf.scoring.ignored import ignored_of
 
 _WEIGHTS = "weights"
 
@@ -42,6 +45,8 @@ class Detector:
         calibration: the threshold; None before calibration.
         weights: of the evidence by location (`ssae_tf.scoring.residual_normalization`), (h, w)
             float32; None for 1.
+        ignore_mask: (h, w) bool, true where images never count, of the file that the settings name
+            (`ScoringConfig.ignore`); None where they name none.
         network: F in inference as one graph for all sizes, (B, H, W, C) float32 to the same.
 
     Example:
@@ -60,11 +65,14 @@ class Detector:
         config: RunConfig,
         calibration: Calibration | None = None,
         weights: np.ndarray | None = None,
+        ignore_mask: np.ndarray | None = None,
     ) -> None:
         self.model = model
         self.config = config
         self.calibration = calibration
         self.weights = weights
+        self.ignore_mask = ignore_mask
+        self.ignored = ignored_of(config.scoring, ignore_mask)
         self._map = _compiled(model, config, weights)
         self.network = compiled_network(model)
 
@@ -90,11 +98,15 @@ class Detector:
         if config.scoring.normalize == "location":
             _check_there(folder, WEIGHTING_FILE)
             weights = _read_weighting(folder / WEIGHTING_FILE)
+        mask = None
+        if config.scoring.ignore is not None:
+            _check_there(folder, IGNORE_FILE)
+            mask = read_ignore_mask(folder / IGNORE_FILE)
         model = load_network(config, folder / WEIGHTS_FILE)
-        return cls(model, config, calibration, weights)
+        return cls(model, config, calibration, weights, mask)
 
     def save(self, folder: str | Path) -> None:
-        """Writes config.json, weights.npz, calibration.json, and weights by location if any.
+        """Writes config.json, weights.npz, calibration.json; weights by location and mask if any.
 
         Args:
             folder: made if it does not exist.
@@ -112,6 +124,8 @@ class Detector:
         if self.weights is not None:
             with atomic(folder / WEIGHTING_FILE) as temporary:
                 save_arrays(temporary, {_WEIGHTS: self.weights})
+        if self.ignore_mask is not None:
+            keep_ignore_mask(folder, self.ignore_mask)
         # Last, because a run counts as finished when it is there.
         write_json(folder / CALIBRATION_FILE, calibration.to_dict())
 
@@ -166,17 +180,27 @@ class Detector:
 
         Returns:
             F(X), (H, W, 3) float32, and the map, (H, W) float32, both in pixels of the image:
-            where the run resizes, they are computed at the inspection size and resized back.
+            where the run resizes, they are computed at the inspection size and resized back. The
+            map is 0 where the image is ignored.
 
         Raises:
             RunError: the network's answer is not finite.
+            DataError: the image is so small that all of it is ignored.
         """
         height, width = image.shape[:2]
         x = tf.constant(self.as_inspected(image)[None])
-        reconstruction, map_ = (answer[0].numpy() for answer in self._map(x))
+        seen = () if self.ignored is None else (self.ignored.at_size(height, width, *x.shape[1:3]),)
+        reconstruction, map_ = (answer[0].numpy() for answer in self._map(x, *seen))
         if not np.isfinite(map_).all():
             raise RunError("The network answers with NaN or infinity: its weights are damaged.")
-        return resize(reconstruction, height, width), resize(map_, height, width)
+        map_ = resize(map_, height, width)
+        if self.ignored is not None:
+            map_ = np.where(self.ignored.pixels(height, width), map_, np.float32(0.0))
+        return resize(reconstruction, height, width), map_
+
+    def counted(self, height: int, width: int) -> np.ndarray | None:
+        """Which pixels of an image of a size count, as `Ignored.pixels`; None for all."""
+        return None if self.ignored is None else self.ignored.pixels(height, width)
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """F(X) alone.
@@ -199,9 +223,9 @@ class Detector:
         """A detector with the same network and other values of some attributes.
 
         Args:
-            **changes: of `config`, `calibration` and `weights`.
+            **changes: of `config`, `calibration`, `weights` and `ignore_mask`.
         """
-        kept = ("config", "calibration", "weights")
+        kept = ("config", "calibration", "weights", "ignore_mask")
         other = Detector(self.model, **{**{name: getattr(self, name) for name in kept}, **changes})
         # What stays the same is not traced anew.
         other.network = self.network
@@ -288,15 +312,19 @@ def compiled_network(model: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def _compiled(
     model: tf.keras.Model, config: RunConfig, weights: np.ndarray | None
-) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """`inspect` as one graph for all sizes."""
+) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """`inspect` as one graph for all sizes, of X and, where some is ignored, what counts of it."""
+    more = [tf.TensorSpec((1, None, None, 1), tf.float32)] if config.scoring.ignores else []
     return _graph(
         model,
-        lambda x: inspect(lambda y: model(y, training=False), x, config, weights),
+        lambda *x: inspect(lambda y: model(y, training=False), x[0], config, weights, *x[1:]),
+        *more,
     )
 
 
-def _graph(model: tf.keras.Model, function: Callable[[tf.Tensor], Any]) -> Callable[..., Any]:
+def _graph(
+    model: tf.keras.Model, function: Callable[..., Any], *more: tf.TensorSpec
+) -> Callable[..., Any]:
     """One trace for all sizes of a model's images; each new size would be traced otherwise."""
     specification = tf.TensorSpec((None, None, None, model.inputs[0].shape[-1]), tf.float32)
-    return tf.function(function, autograph=False, input_signature=[specification])
+    return tf.function(function, autograph=False, input_signature=[specification, *more])

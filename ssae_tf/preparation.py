@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -16,8 +17,10 @@ from ssae_tf.data.mvtec import Category, Sample, read_sample_mask
 from ssae_tf.data.per_image import each, warn_of_skipped
 from ssae_tf.data.split import Split, split_normal
 from ssae_tf.errors import DataError
+from ssae_tf.ignore_mask import check_ignored
 from ssae_tf.progress import Reporter
 from ssae_tf.run_data import told
+from ssae_tf.scoring.ignored import ignored_of
 
 # From how many warnings about a folder on a look at the whole of it helps more.
 _MANY_WARNINGS = 4
@@ -32,6 +35,7 @@ class Prepared:
         split: its parts, likewise.
         train, select: the decoded images of these parts.
         config: the settings, with what waited for the size of the images.
+        ignore_mask: as in `ssae_tf.detector.Detector`.
     """
 
     found: Category
@@ -39,13 +43,23 @@ class Prepared:
     train: ImageCache
     select: ImageCache
     config: RunConfig
+    ignore_mask: np.ndarray | None = None
 
 
-def prepare(found: Category, config: RunConfig, reporter: Reporter) -> Prepared:
+def prepare(
+    found: Category, config: RunConfig, reporter: Reporter, ignore_mask: np.ndarray | None = None
+) -> Prepared:
     """Splits, checks and decodes the images of a category.
 
+    Args:
+        found: the category.
+        config: all settings.
+        reporter: where progress and warnings go.
+        ignore_mask: as in `ssae_tf.detector.Detector`.
+
     Raises:
-        DataError: one of the images or masks can't be used, and is not to be left out.
+        DataError: one of the images or masks can't be used, and is not to be left out; or what is
+            to be ignored does not fit the images.
     """
     told(found, reporter)
     settings = config.data
@@ -66,7 +80,8 @@ def prepare(found: Category, config: RunConfig, reporter: Reporter) -> Prepared:
     }
     # What only the end needs is looked at as well: hours of training should not end in an error.
     late = {"calibration": split.calibrate, "test": found.test}
-    checked = {name: _checked(late[name], config, name, reporter) for name in late}
+    sizes: dict[tuple[int, int], Path] = {}
+    checked = {name: _checked(late[name], config, name, reporter, sizes) for name in late}
     warn_of_skipped(
         [message for cache in caches.values() for message in cache.skipped]
         + [message for _, messages in checked.values() for message in messages],
@@ -89,6 +104,12 @@ def prepare(found: Category, config: RunConfig, reporter: Reporter) -> Prepared:
         f"{len(split.select)} select, {len(split.calibrate)} calibrate), {len(found.test)} test; "
         f"decoded images are kept {place}."
     )
+    ignored = ignored_of(config.scoring, ignore_mask)
+    for cache in caches.values():
+        cache.ignored = ignored
+        sizes |= cache.sizes
+    if ignored is not None:
+        reporter.say(check_ignored(ignored, sizes, config))
     settled = config_module.for_few(config, len(images))
     if settled != config:
         reporter.say(
@@ -97,7 +118,7 @@ def prepare(found: Category, config: RunConfig, reporter: Reporter) -> Prepared:
             "(model.normalization group)."
         )
     config = config_module.resolve(settled, _side(settled, images))
-    return Prepared(found, split, caches["train"], caches["select"], config)
+    return Prepared(found, split, caches["train"], caches["select"], config, ignore_mask)
 
 
 def _side(config: RunConfig, images: Sequence[np.ndarray]) -> float:
@@ -107,12 +128,21 @@ def _side(config: RunConfig, images: Sequence[np.ndarray]) -> float:
 
 
 def _checked(
-    samples: Sequence[Sample], config: RunConfig, name: str, reporter: Reporter
+    samples: Sequence[Sample],
+    config: RunConfig,
+    name: str,
+    reporter: Reporter,
+    sizes: dict[tuple[int, int], Path],
 ) -> tuple[tuple[Sample, ...], list[str]]:
-    """The samples whose image and mask can be used, and sentences about the others."""
+    """The samples whose image and mask can be used, and sentences about the others.
+
+    Their sizes are added to `sizes`.
+    """
 
     def check(sample: Sample) -> Sample:
-        read_sample_mask(sample, image_size(sample.path))
+        size = image_size(sample.path)
+        read_sample_mask(sample, size)
+        sizes[size] = sample.path
         return sample
 
     with reporter.task(f"Checking {name} images", len(samples)) as task:

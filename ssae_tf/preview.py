@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.data.mvtec import load_category
 from ssae_tf.data.pipeline import Sampler
 from ssae_tf.evaluation.sheets import write_grid
+from ssae_tf.ignore_mask import check_ignored, read_ignore_mask
 from ssae_tf.preparation import decoded
 from ssae_tf.progress import Reporter
 from ssae_tf.run_data import told
+from ssae_tf.scoring.ignored import counted_in, ignored_of
 from ssae_tf.training.step import corruption_seed
 
 
@@ -28,7 +31,7 @@ def preview(
     *,
     reporter: Reporter | None = None,
 ) -> Path:
-    """Writes a sheet of corrupted training images: X, X̂, M and |X̂ − X|.
+    """Writes a sheet of corrupted training images: X, X̂, M and |X̂ − X|, and what is ignored.
 
     All of them are corrupted, also where training leaves some whole (`corruption.share`), unless it
     leaves all.
@@ -47,15 +50,25 @@ def preview(
         DataError: images are missing or unusable.
     """
     reporter = reporter or Reporter()
+    source = config.scoring.ignore
+    ignored = ignored_of(config.scoring, None if source is None else read_ignore_mask(source))
     # As many images as rows are enough, and large data sets take long to decode.
     samples = told(load_category(data, category), reporter).train[:rows]
     cache = decoded(samples, config, "training", reporter)
     stage = config.training.stages[-1]
-    images = cache.resized(stage.size, stage.size)
-    sampler = Sampler(images, stage.size, rows, config.data, (config.training.seed,))
-    x = tf.constant(sampler.batch(0))
+    size = (stage.size, stage.size)
+
+    def batch(images: Sequence[np.ndarray]) -> tf.Tensor:
+        sampler = Sampler(images, stage.size, rows, config.data, (config.training.seed,))
+        return tf.constant(sampler.batch(0))
+
+    counted = []
+    if ignored is not None:
+        check_ignored(ignored, cache.sizes, config)
+        counted = [batch(counted_in(cache.images, ignored, size))]
+    x = batch(cache.resized(*size))
     shown = dataclasses.replace(config.corruption, share=float(config.corruption.share > 0))
-    x_hat, mask = corrupt(x, corruption_seed(config, tf.constant(0)), shown)
+    x_hat, mask = corrupt(x, corruption_seed(config, tf.constant(0)), shown, *counted)
     path = Path(out) / "preview.png"
     write_grid(
         path,
@@ -64,6 +77,7 @@ def preview(
             r"$\hat{X}$": x_hat.numpy(),
             "$M$": mask.numpy()[..., 0] > 0,
             r"$|\hat{X} - X|$": np.abs(x_hat - x).mean(axis=-1),
+            **({"ignored": counted[0].numpy()[..., 0] == 0} if counted else {}),
         },
     )
     return path

@@ -36,6 +36,7 @@ SPLIT_FILE = "split.json"
 ENVIRONMENT_FILE = "environment.json"
 WEIGHTS_FILE = "weights.npz"
 WEIGHTING_FILE = "weighting.npz"
+IGNORE_FILE = "ignore.png"
 CALIBRATION_FILE = "calibration.json"
 METRICS_FILE = "metrics.json"
 VERDICTS_FILE = "verdicts.csv"
@@ -61,6 +62,7 @@ _PENDING_FOLDER = "recalibrated"
 _HALF_FOLDER = f".{_PENDING_FOLDER}"
 _FILES = (
     *(CONFIG_FILE, SPLIT_FILE, ENVIRONMENT_FILE, WEIGHTS_FILE, WEIGHTING_FILE, CALIBRATION_FILE),
+    IGNORE_FILE,
     *(METRICS_FILE, VERDICTS_FILE, REPORT_FILE, ABLATION_FILE, HISTORY_FILE, LOCK_FILE, MARK_FILE),
     *(f"{CHECKPOINTS_FOLDER}/{name}" for name in (STATE_FILE, BEST_FILE)),
     *(f"{folder}/{n}" for folder in (_PENDING_FOLDER, _HALF_FOLDER) for n in _PENDING_FILES),

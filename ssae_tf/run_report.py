@@ -14,7 +14,7 @@ from ssae_tf.data.kinds import GOOD
 from ssae_tf.data.mvtec import Category, load_category
 from ssae_tf.detector import Detector
 from ssae_tf.errors import SsaeError, one_line
-from ssae_tf.evaluation.gallery import LIMITS, Gallery
+from ssae_tf.evaluation.gallery import LIMITS, Gallery, Panel, panel
 from ssae_tf.evaluation.protocol import ImageResult
 from ssae_tf.evaluation.report import Calibrated, Measured, Report, write_report
 from ssae_tf.evaluation.verdicts import verdicts_csv
@@ -64,6 +64,7 @@ def write_results(
     with _warned_of(out / REPORT_FILE, reporter):
         gallery = gallery or gallery_for(detector)
         records = {} if run is None else _json(run / ENVIRONMENT_FILE)
+        size = _image_size(found)
         report = Report(
             name=found.name,
             threshold=detector.calibration.threshold,
@@ -72,11 +73,12 @@ def write_results(
             calibrated=_calibrated(detector, records, gallery),
             gallery=gallery,
             tested=tested,
-            image_size=_image_size(found),
+            image_size=size,
             inspection_size=detector.inspection_size,
             settings=config_module.to_dict(detector.config),
             environment=records,
             ablation=_json(out / ABLATION_FILE).get("ablation", {}),
+            ignored=_ignored(detector, size),
         )
         write_report(out / REPORT_FILE, report)
 
@@ -95,6 +97,15 @@ def _image_size(found: Category) -> tuple[int, int] | None:
     with contextlib.suppress(SsaeError):
         return image_size((*found.train, *found.test)[0].path)
     return None
+
+
+def _ignored(detector: Detector, size: tuple[int, int] | None) -> Panel | None:
+    """What never counts of an image of a size."""
+    counted = None if size is None else detector.counted(*size)
+    if counted is None:
+        return None
+    share = 100.0 * (1.0 - counted.mean())
+    return panel(f"{share:.1f} % of each image never counts", ~counted)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ssae_tf.detector import Detector, load_network, run_config
 from ssae_tf.errors import InputError, RunError, WriteError
 from ssae_tf.evaluation.run import check_test_set, evaluate_detector
 from ssae_tf.files import not_written, read_json, write_json, write_text
+from ssae_tf.ignore_mask import own_ignore_mask
 from ssae_tf.models.weights import save_weights
 from ssae_tf.preparation import Prepared, prepare
 from ssae_tf.progress import Reporter, duration
@@ -116,6 +117,10 @@ def fit(
     found = load_category(data, category)
     config = config or config_module.preset(config_module.DEFAULT_PRESET, found.name)
     config = dataclasses.replace(config, category=found.name)
+    if config.scoring.ignore is not None:
+        # A run is gone on with from anywhere.
+        place = str(Path(config.scoring.ignore).resolve())
+        config = config_module.override(config, {"scoring.ignore": place})
     folder = Path(out) if out is not None else Path("runs") / found.name
     request = {
         "data": str(Path(data).resolve()),
@@ -160,7 +165,8 @@ def resume(
                 f"{data or own_data(one.place)}: the images are not those that {folder} was "
                 "started with; expected files of the same names and sizes."
             )
-        prepared = prepare(found, config, reporter)
+        mask = own_ignore_mask(one.place, config.scoring)
+        prepared = prepare(found, config, reporter, mask)
         trainer = _trainer(prepared, reporter)
         if data is not None:
             _record_place(one.place, data, reporter)
@@ -316,7 +322,8 @@ def _train(
     one: Begun, found: Category, config: RunConfig, request: dict[str, Any], reporter: Reporter
 ) -> Fitted:
     """Trains from the first step, into a folder that has its mark."""
-    prepared = prepare(found, config, reporter)
+    mask = own_ignore_mask(one.place, config.scoring)
+    prepared = prepare(found, config, reporter, mask)
     trainer = _trainer(prepared, reporter)
     minutes = request["minutes"]
     seconds = trainer.fit_to_time(None if minutes is None else 60.0 * minutes)
@@ -341,7 +348,9 @@ def _finish(
         save_weights(trainer.train(one.place, resume=go_on), one.place / WEIGHTS_FILE)
         # The network as it will be loaded: without dead taps.
         model = load_network(trainer.config, one.place / WEIGHTS_FILE)
-        detector = build_detector(model, trainer.config, prepared.split, reporter)
+        detector = build_detector(
+            model, trainer.config, prepared.split, reporter, prepared.ignore_mask
+        )
         detector.save(one.place)
         found, metrics = prepared.found, None
         if found.test:

@@ -86,6 +86,8 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "scoring.smoothing_sigma": ([0.0, 4.0, None], [-1.0, INFINITY, "soft"]),
     "scoring.normalize": (["none", "location"], ["global", None]),
     "scoring.outline": ([None], [-0.1, 1.5, "half"]),
+    "scoring.ignore": ([None, "mask.png"], ["", 1, True]),
+    "scoring.border": ([0, 12], [-1, 1.5, "wide", None]),
 }
 ACCEPTED = [(name, value) for name, (values, _) in FIELDS.items() for value in values]
 REFUSED = [(name, value) for name, (_, values) in FIELDS.items() for value in values]

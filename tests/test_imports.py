@@ -72,6 +72,7 @@ RULES = {
     "ssae_tf.corruption": Rule(_ours("ops"), TENSORS),
     "ssae_tf.training.objective": Rule(_ours("ops"), TENSORS),
     "ssae_tf.scoring.anomaly_map": Rule(_ours("models.answer", "ops"), TENSORS),
+    "ssae_tf.scoring.ignored": Rule(_ours("ops"), TENSORS),
     "ssae_tf.scoring.conformal": Rule(_ours(), ARRAYS),
     "ssae_tf.scoring.threshold": Rule(_ours(), ARRAYS),
     "ssae_tf.evaluation.metrics": Rule(_ours("scoring.threshold"), ARRAYS),

@@ -33,7 +33,12 @@ REQUEST = {"data": "/data", "category": None, "minutes": None, "config": {}}
 NAMES = (
     *("config.json", "split.json", "environment.json", "weights.npz", "weighting.npz"),
     *("calibration.json", "metrics.json", "ablation.json", "history.csv", "checkpoints/state.npz"),
-    *("checkpoints/best.npz", "logs/events.out.tfevents.1.host.2.3.v2", "sheets/good.png"),
+    *(
+        "ignore.png",
+        "checkpoints/best.npz",
+        "logs/events.out.tfevents.1.host.2.3.v2",
+        "sheets/good.png",
+    ),
 )
 
 

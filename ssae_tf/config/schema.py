@@ -282,6 +282,9 @@ class ScoringConfig:
             and the lowest threshold where calibration images are fewer than 20, or training has
             seen some of them. At ½ the network takes a pixel for normal and for corrupted alike.
             None is the threshold, wherever it lies.
+        ignore: file of a mask for all images, white where they never count: neither in training's
+            corruption nor in scoring. `fit` keeps a copy in the run, which is the one that is used.
+        border: pixels of the image that never count likewise, on every side.
     """
 
     inspection_size: InspectionSize = None
@@ -290,10 +293,17 @@ class ScoringConfig:
     smoothing_sigma: Annotated[float, Field(ge=0.0)] | None = 4.0
     normalize: Literal["none", "location"] = "none"
     outline: Probability | None = None
+    ignore: Annotated[str, Field(min_length=1)] | None = None
+    border: Annotated[int, Field(ge=0, lt=2**30)] = 0
 
     def __post_init__(self) -> None:
         if self.outline is not None and self.evidence != "gate":
             raise ValueError(f'outline needs evidence "gate", received outline={self.outline}')
+
+    @property
+    def ignores(self) -> bool:
+        """Whether something of each image never counts."""
+        return self.ignore is not None or self.border > 0
 
     @property
     def sigma(self) -> float:

@@ -28,7 +28,9 @@ _RELIEF_ROUGH = 0.4
 _EVEN = 1e-3
 
 
-def corrupt(x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig) -> tuple[tf.Tensor, tf.Tensor]:
+def corrupt(
+    x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig, counted: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Corrupts random regions of every image.
 
     A pure function of its arguments: the same in tf.data, eagerly and inside a compiled step.
@@ -37,11 +39,13 @@ def corrupt(x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig) -> tuple[tf
         x: X, (B, H, W, C) float32 in [0, 1]; any of B, H, W may be unknown.
         seed: (2,) int32; the same seed and shape give the same regions.
         config: what is done how often.
+        counted: (B, H, W, 1) float32, 0 where M may have no pixel, 1 elsewhere; None for 1.
 
     Returns:
         X̂ and M, both (B, H, W, C) float32. M is {0, 1}, equal in all channels, with at least one
-        pixel in every image, or in the `config.share` of them that is corrupted; X̂ is X bit for
-        bit where M is 0, and differs from X somewhere in every corrupted image.
+        pixel in every image, or in the `config.share` of them that is corrupted, and not only where
+        nothing counts; X̂ is X bit for bit where M is 0, and differs from X somewhere in every
+        corrupted image.
     """
     seeds = split_seed(seed, 6)
     region, brightness = _regions(x, config, seeds[0])
@@ -52,6 +56,8 @@ def corrupt(x: tf.Tensor, seed: tf.Tensor, config: CorruptionConfig) -> tuple[tf
         changed = tf.where(embossed, x + _relief(region, seeds[5]), changed)
     if config.share < 1.0:
         region &= uniform((tf.shape(x)[0], 1, 1), seeds[3]) < config.share
+    if counted is not None:
+        region &= counted[..., 0] > 0.0
     return compose(x, changed, region)
 
 

@@ -27,7 +27,9 @@ _SHAPES = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 1.0, 0.0))
 _OPACITY = ((0.2, 0.6), (0.4, 0.9), (0.3, 0.8))
 
 
-def held_out(x: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def held_out(
+    x: tf.Tensor, seed: tf.Tensor, counted: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Corrupts one region of every image, by one of three families, each as often.
 
     A stain blends a blob towards a random colour, in half of the cases with softened edges; a
@@ -37,11 +39,12 @@ def held_out(x: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Args:
         x: X, (B, H, W, C) float32 in [0, 1]; any of B, H, W may be unknown.
         seed: (2,) int32; the same seed and shape give the same regions.
+        counted: as in `corrupt`.
 
     Returns:
         X̂ and M, both (B, H, W, C) float32. M is {0, 1}, equal in all channels, with at least one
-        pixel in every image; X̂ is X bit for bit where M is 0, and differs from X somewhere in
-        every image.
+        pixel in every image whose region is not ignored; X̂ is X bit for bit where M is 0, and
+        differs from X somewhere in every such image.
     """
     seeds = split_seed(seed, 8)
     shape = tf.shape(x)
@@ -70,4 +73,6 @@ def held_out(x: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     opacity = low + (high - low) * uniform((batch, 1, 1, 1), seeds[6])
     is_soft = (family == _STAIN) & (uniform((batch, 1, 1, 1), seeds[7]) < 0.5)
     opacity *= tf.where(is_soft, smooth[..., :1], 1.0)
+    if counted is not None:
+        region &= counted[..., 0] > 0.0
     return compose(x, x + opacity * (target - x), region)

@@ -6,7 +6,8 @@ import itertools
 import mmap
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -15,6 +16,9 @@ from ssae_tf.data.images import read_pixels, to_unit
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.errors import DataError
 from ssae_tf.runtime.machine import available_memory
+
+if TYPE_CHECKING:
+    from ssae_tf.scoring.ignored import Ignored
 
 # Of the memory that is available at the start; the rest is for the network.
 _MEMORY_SHARE = 0.25
@@ -32,7 +36,10 @@ class ImageCache:
         images: one (H, W, 3) array for each.
         location: "memory" or "disk".
         skipped: sentences about the files left out.
+        ignored: what of the images never counts; None for nothing.
     """
+
+    ignored: Ignored | None = None
 
     def __init__(
         self,
@@ -84,6 +91,12 @@ class ImageCache:
             location = "memory" if fits else "disk"
         self.location: Literal["memory", "disk"] = location
         self.images = self._kept(itertools.chain([first], images))
+
+    @property
+    def sizes(self) -> dict[tuple[int, int], Path]:
+        """(height, width) of the images, each with the path of one that has it."""
+        pairs = zip(self.images, self.samples, strict=True)
+        return {(image.shape[0], image.shape[1]): sample.path for image, sample in pairs}
 
     def resized(self, height: int, width: int) -> list[np.ndarray]:
         """All images at one size, kept where the others are.

@@ -30,7 +30,7 @@ class Sampler:
         """Keeps what batches are made from.
 
         Args:
-            images: (size, size, 3) uint8, or float32 in [0, 1].
+            images: (size, size, C) uint8, or float32 in [0, 1].
             size: their side, pixels.
             batch_size: images a batch.
             data: the augmentations.
@@ -43,13 +43,18 @@ class Sampler:
         self.seed = tuple(seed)
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of a batch."""
+        return self.batch_size, self.size, self.size, self.images[0].shape[-1]
+
     def batch(self, step: int) -> np.ndarray:
-        """The batch of one step: (batch_size, size, size, 3) float32 in [0, 1].
+        """The batch of one step: (batch_size, size, size, C) float32 in [0, 1].
 
         Every image comes once before any comes again, in an order that changes each time.
         """
         rng = np.random.default_rng([*self.seed, 1, step])
-        result = np.empty((self.batch_size, self.size, self.size, 3), np.float32)
+        result = np.empty(self.shape, np.float32)
         for slot in range(self.batch_size):
             epoch, place = divmod(step * self.batch_size + slot, len(self.images))
             image = self._augment(self.images[self._order(epoch)[place]], rng)
@@ -76,13 +81,12 @@ def training_batches(sampler: Sampler, first: int, last: int) -> tf.data.Dataset
     """Batches of the steps first … last − 1, made ahead of time on other threads.
 
     Returns:
-        A data set of (step, X): int64 scalar, and (B, size, size, 3) float32 in [0, 1].
+        A data set of (step, X): int64 scalar, and (B, size, size, C) float32 in [0, 1].
     """
-    shape = (sampler.batch_size, sampler.size, sampler.size, 3)
 
     def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x = tf.numpy_function(lambda s: sampler.batch(int(s)), [step], tf.float32, stateful=False)
-        return step, tf.ensure_shape(x, shape)
+        return step, tf.ensure_shape(x, sampler.shape)
 
     batches = tf.data.Dataset.range(first, last).map(load, num_parallel_calls=2)
     return batches.prefetch(tf.data.AUTOTUNE)

@@ -126,18 +126,19 @@ def thumbnail(
     # Without a positive threshold there is no scale to share, and the map has its own.
     high = 2 * threshold if threshold > 0 else max(float(result.anomaly_map.max()), 1e-12)
     map_ = heatmap(fit_into(result.anomaly_map, _SIDE, _SIDE), 0.0, high)
-    panels = [_panel("image", as_rgb(image))]
+    panels = [panel("image", as_rgb(image))]
     if reconstruction is not None:
-        panels.append(_panel("as it should look", as_rgb(reconstruction)))
+        panels.append(panel("as it should look", as_rgb(reconstruction)))
     mask = fit_into(result.predicted_mask, _SIDE, _SIDE)
-    panels.append(_panel("map with outlines", overlay(map_, mask)))
+    panels.append(panel("map with outlines", overlay(map_, mask)))
     if result.is_defective:
         truth = result.true_mask
-        panels.append(Panel("no mask") if truth is None else _panel("truth", truth))
+        panels.append(Panel("no mask") if truth is None else panel("truth", truth))
     return Thumbnail(result.path, result.kind, result.score, result.is_anomalous, tuple(panels))
 
 
-def _panel(caption: str, image: np.ndarray) -> Panel:
+def panel(caption: str, image: np.ndarray) -> Panel:
+    """An image, small: as `ssae_tf.evaluation.sheets.as_rgb` takes it."""
     pixels = np.ascontiguousarray(as_rgb(fit_into(image, _SIDE, _SIDE))[..., ::-1])
     for quality in _QUALITIES:
         _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -115,7 +115,11 @@ class PixelAccumulator:
         self._curve: np.ndarray | None = None
 
     def add(
-        self, anomaly_map: np.ndarray, true_mask: np.ndarray, predicted_mask: np.ndarray
+        self,
+        anomaly_map: np.ndarray,
+        true_mask: np.ndarray,
+        predicted_mask: np.ndarray,
+        counted: np.ndarray | None = None,
     ) -> None:
         """Adds one image.
 
@@ -123,6 +127,8 @@ class PixelAccumulator:
             anomaly_map: (H, W) floating point, without NaN.
             true_mask: (H, W) bool, the ground truth; its 8-connected components are the regions.
             predicted_mask: (H, W) bool.
+            counted: (H, W) bool, which pixels are looked at: the others are neither defective nor
+                normal, and regions end there. None for all.
 
         Raises:
             InputError: the shapes differ or the map has a NaN.
@@ -136,9 +142,12 @@ class PixelAccumulator:
             )
         if np.isnan(anomaly_map).any():
             raise InputError("Expected an anomaly map without NaN.")
+        normal = ~truth
+        if counted is not None:
+            truth, normal, predicted = truth & counted, normal & counted, predicted & counted
         regions, labels = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
         inside = labels[truth]
-        self._pending.append(anomaly_map[~truth])
+        self._pending.append(anomaly_map[normal])
         if sum(values.size for values in self._pending) >= _BLOCK:
             self._sort()
         self._positive.append(anomaly_map[truth])

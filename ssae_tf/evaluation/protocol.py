@@ -56,11 +56,13 @@ class ImageResult(Verdict):
         predicted_mask: (H, W) bool.
         true_mask: (H, W) bool, or None for a defect image without ground truth. A good image
             may have None too: none of its pixels is defective.
+        counted: (H, W) bool, the pixels that pixel figures look at; None for all.
     """
 
     anomaly_map: np.ndarray
     predicted_mask: np.ndarray
     true_mask: np.ndarray | None
+    counted: np.ndarray | None = None
 
 
 class Evaluation:
@@ -68,11 +70,13 @@ class Evaluation:
 
     Attributes:
         verdicts: of the images, in the order they came.
+        ignored: paths of the images whose defects lie where nothing counts, all of them.
         overlap_curve: of all of them, once `metrics` was called; see `PixelAccumulator`.
     """
 
     def __init__(self) -> None:
         self.verdicts: list[Verdict] = []
+        self.ignored: list[str] = []
         self.overlap_curve: np.ndarray | None = None
         self._pixels: dict[str, PixelAccumulator] = {GOOD: PixelAccumulator()}
         self._without_mask: Counter[str] = Counter()
@@ -90,7 +94,9 @@ class Evaluation:
         if mask is None:
             self._without_mask[result.kind] += 1
         else:
-            pixels.add(result.anomaly_map, mask, result.predicted_mask)
+            pixels.add(result.anomaly_map, mask, result.predicted_mask, result.counted)
+            if result.counted is not None and mask.any() and not mask[result.counted].any():
+                self.ignored.append(result.path)
         self._pixels[result.kind] = pixels
         self.verdicts.append(
             Verdict(
@@ -110,7 +116,8 @@ class Evaluation:
         verdicts, `pixel_auroc`, `aupro` and `f1_pixel` from maps and masks. A figure is None where
         it is undefined: those that need normal images without good ones, those that need defects
         without defective ones (F1 among them), pixel figures without masks. Defect images without
-        a mask are left out of the pixel figures and counted in `n_without_mask`.
+        a mask are left out of the pixel figures and counted in `n_without_mask`. Pixels that are
+        ignored are left out of them too; the kind of an image stays what its folder says.
 
         Args:
             threshold: the calibrated threshold, in the map's unit.

@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from ssae_tf.evaluation.charts import histogram, polyline
-from ssae_tf.evaluation.gallery import Gallery, Thumbnail
+from ssae_tf.evaluation.gallery import Gallery, Panel, Thumbnail
 from ssae_tf.evaluation.levels import levels_line
 from ssae_tf.evaluation.metrics import AUPRO_FPR_LIMIT
 from ssae_tf.evaluation.page import figure, flat, render
@@ -91,6 +91,7 @@ class Report:
         environment: that of environment.json; empty without a run folder.
         ablation: that of ablation.json, by row; empty where there is none.
         review_threshold: the level of review; None for none.
+        ignored: what of each image never counts, in white; None for nothing.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Report:
     environment: Mapping[str, Any] = field(default_factory=dict)
     ablation: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     review_threshold: float | None = None
+    ignored: Panel | None = None
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -131,6 +133,7 @@ def content(report: Report) -> dict[str, Any]:
         "limits": list(_limits(report)),
         "records": list(_records(report)),
         "settings": list(flat(report.settings)),
+        "ignored": report.ignored,
     }
 
 

@@ -37,6 +37,11 @@ def evaluate_detector(
     """metrics.json's content for the test images; written to a folder, with sheets, if given."""
     gallery = None if out is None else gallery_for(detector)
     metrics, evaluation = measure_test_set(detector, found, reporter, gallery)
+    if evaluation.ignored:
+        reporter.warn(
+            f"Of {len(evaluation.ignored)} defective test images all of the defect is ignored "
+            f"({evaluation.ignored[0]} first): passed, they count as missed."
+        )
     metrics["projection"] = _projection(detector, found, reporter)
     if out is not None and gallery is not None:
         write_json(out / METRICS_FILE, metrics)
@@ -74,7 +79,7 @@ def measure_test_set(
 
     def measured(sample: Sample) -> ImageResult:
         inspected = detector.predict(sample.path)
-        result = _measured(inspected, sample, found.root)
+        result = _measured(detector, inspected, sample, found.root)
         if gallery is not None:
             gallery.add_if_wrong(result, inspected.image, inspected.reconstruction)
         return result
@@ -116,7 +121,7 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [samples[len(samples) * index // count] for index in range(count)]
 
 
-def _measured(inspected: Result, sample: Sample, root: Path) -> ImageResult:
+def _measured(detector: Detector, inspected: Result, sample: Sample, root: Path) -> ImageResult:
     height, width = inspected.mask.shape
     return ImageResult(
         path=str(sample.path.relative_to(root)),
@@ -126,6 +131,7 @@ def _measured(inspected: Result, sample: Sample, root: Path) -> ImageResult:
         anomaly_map=inspected.anomaly_map,
         predicted_mask=inspected.mask,
         true_mask=read_sample_mask(sample, (height, width)),
+        counted=detector.counted(height, width),
         defects=len(inspected.defects),
         area=sum(defect.area for defect in inspected.defects),
     )
@@ -158,7 +164,7 @@ def _write_sheets(
                     sample = samples[verdict.path]
                     again = detector.predict(sample.path)
                     assert again.reconstruction is not None
-                    result = _measured(again, sample, found.root)
+                    result = _measured(detector, again, sample, found.root)
                     rows.append(SheetRow(label, result, again.image, again.reconstruction))
                     if verdict is median[1]:
                         gallery.add("typical", result, again.image, again.reconstruction)

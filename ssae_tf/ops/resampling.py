@@ -97,6 +97,22 @@ def _resizing_matrix(size: tf.Tensor, target: tf.Tensor | int) -> tf.Tensor:
     return tf.where(scale > 1.0, averaging, linear)
 
 
+def nearest(x: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tf.Tensor:
+    """Resizes by nearest neighbour: each pixel is the one that its centre falls into.
+
+    Args:
+        x: (B, H, W, C), any dtype.
+        height, width: of the result, pixels; each times that of `x` below 2³⁰.
+
+    Returns:
+        (B, height, width, C).
+    """
+    for axis, target in ((1, height), (2, width)):
+        index = (2 * tf.range(target) + 1) * _side(x, axis) // (2 * target)
+        x = tf.gather(x, index, axis=axis)
+    return x
+
+
 def next_multiple(size: int | tf.Tensor, multiple: int) -> int | tf.Tensor:
     """The size or the multiple after it; nothing negative is divided, as in `reflect_indices`."""
     return (size + multiple - 1) // multiple * multiple

@@ -12,6 +12,9 @@ from ssae_tf.models.answer import Answer, answer
 from ssae_tf.ops.gaussian import gaussian_filter
 from ssae_tf.ops.resampling import pad_reflect
 
+# Of the weight of a Gaussian: less than a single pixel has of the widest one in use.
+_MIN_SHARE = 1e-6
+
 
 def respond(model: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, multiple: int) -> Answer:
     """The network's answer to images of any size.
@@ -32,9 +35,17 @@ def respond(model: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, multiple: int
 
 
 def anomaly_map(
-    found: Answer, x: tf.Tensor, config: ScoringConfig, weights: np.ndarray | None = None
+    found: Answer,
+    x: tf.Tensor,
+    config: ScoringConfig,
+    weights: np.ndarray | None = None,
+    counted: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """The evidence of the network, weighted and smoothed.
+
+    Where some of it is ignored, what counts is smoothed by itself (normalized convolution: Knutsson
+    and Westin, 1993): ignored evidence does not leak into its surroundings, and these are no
+    fainter for the lack of it.
 
     Args:
         found: the network's answer to X.
@@ -43,6 +54,8 @@ def anomaly_map(
             smoothing.
         weights: what the evidence is multiplied by, (h, w) float32 at least 0, stretched over the
             image; None for 1.
+        counted: (1 or B, H, W, 1) float32, 1 where evidence counts and 0 where it is ignored; None
+            for 1.
 
     Returns:
         (B, H, W) float32, at least 0; residuals in grey levels of [0, 1], or the share of each
@@ -52,7 +65,11 @@ def anomaly_map(
     if weights is not None:
         # A constant of the caller's graph, as in `gaussian_filter`.
         evidence *= tf.image.resize(tf.constant(weights[None, ..., None]), tf.shape(x)[1:3])
-    return gaussian_filter(evidence, config.sigma)[..., 0]
+    if counted is None:
+        return gaussian_filter(evidence, config.sigma)[..., 0]
+    both = tf.concat([evidence, tf.ones_like(evidence)], axis=-1) * counted
+    smooth = gaussian_filter(both, config.sigma)
+    return smooth[..., 0] / tf.maximum(smooth[..., 1], _MIN_SHARE)
 
 
 def inspect(
@@ -60,6 +77,7 @@ def inspect(
     x: tf.Tensor,
     config: RunConfig,
     weights: np.ndarray | None = None,
+    counted: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """F(X) and the anomaly map: everything between an image and its map.
 
@@ -67,13 +85,13 @@ def inspect(
         model: as in `respond`.
         x: X, (B, H, W, C) float32 in [0, 1], of any size from 1 × 1.
         config: of scoring, and the multiple that the network asks for.
-        weights: as in `anomaly_map`.
+        weights, counted: as in `anomaly_map`.
 
     Returns:
         F(X), (B, H, W, C) float32, and the map, (B, H, W) float32, of `anomaly_map`.
     """
     found = respond(model, x, config.model.downsampling)
-    return found.reconstruction, anomaly_map(found, x, config.scoring, weights)
+    return found.reconstruction, anomaly_map(found, x, config.scoring, weights, counted)
 
 
 def _evidence(found: Answer, x: tf.Tensor, config: ScoringConfig) -> tf.Tensor:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from ssae_tf.config import RunConfig, Stage
 from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.pipeline import Sampler, training_batches
+from ssae_tf.scoring.ignored import counted_in
 from ssae_tf.training.step import corrupt_in_pipeline
 
 JUDGED_BATCHES = 4
@@ -56,11 +57,17 @@ class Batches:
             begin, end: the steps begin … end − 1.
 
         Returns:
-            A data set of (step, X), or of (step, X, X̂, M) if `corruption.where` is "data".
+            A data set of (step, X), or of (step, X, X̂, M) if `corruption.where` is "data". Where
+            some of the images is ignored, X is followed by what counts of it.
         """
         sampler = self._sampler("train", stage, _TRAIN, index)
         batches = training_batches(sampler, begin - first, end - first)
-        batches = batches.map(lambda step, x: (step + first, x))
+        if self._caches["train"].ignored is not None:
+            sampler = self._sampler("train", stage, _TRAIN, index, counted=True)
+            counted = training_batches(sampler, begin - first, end - first)
+            both = tf.data.Dataset.zip((batches, counted))
+            batches = both.map(lambda one, other: (*one, other[1]))
+        batches = batches.map(lambda step, *x: (step + first, *x))
         if self._config.corruption.where == "data":
             batches = corrupt_in_pipeline(batches, self._config)
         return batches
@@ -70,14 +77,22 @@ class Batches:
         sampler = self._sampler("select", stage, _SELECT)
         return [sampler.batch(k) for k in range(JUDGED_BATCHES)]
 
+    def judged_counted(self, stage: Stage) -> list[np.ndarray]:
+        """What counts of these, (B, H, W, 1) float32; none of them where all does."""
+        if self._caches["select"].ignored is None:
+            return []
+        sampler = self._sampler("select", stage, _SELECT, counted=True)
+        return [sampler.batch(k) for k in range(JUDGED_BATCHES)]
+
     def clean(self, stage: Stage) -> Iterator[tf.Tensor]:
         """Clean training images, always the same, of a stage's sizes."""
         sampler = self._sampler("train", stage, _STATISTICS)
         for k in range(STATISTICS_BATCHES):
             yield tf.constant(sampler.batch(k))
 
-    def _sampler(self, split: str, stage: Stage, *purpose: int) -> Sampler:
-        images = self._images(split, stage.size)
+    def _sampler(self, split: str, stage: Stage, *purpose: int, counted: bool = False) -> Sampler:
+        """Samples images of a split, or what counts of them, in the same order and turned alike."""
+        images = (self._counted if counted else self._images)(split, stage.size)
         seed = (self._config.training.seed, *purpose)
         return Sampler(images, stage.size, stage.batch_size, self._config.data, seed)
 
@@ -87,6 +102,11 @@ class Batches:
         if key not in self._resized:
             self._resized[key] = self._caches[split].resized(side, side)
         return self._resized[key]
+
+    def _counted(self, split: str, side: int) -> list[np.ndarray]:
+        cache = self._caches[split]
+        assert cache.ignored is not None
+        return counted_in(cache.images, cache.ignored, (side, side))
 
 
 def _white(image: np.ndarray) -> float:

@@ -158,7 +158,11 @@ class Trainer:
         if resume:
             done = load_state(checkpoints / STATE_FILE, self.model, self._optimizer)
         history = read_history(folder / HISTORY_FILE, done.step) if resume else []
-        judge = Judge(self.model, self._batches.judged(self._last_stage), self.config)
+        judged, counted = (
+            images(self._last_stage)
+            for images in (self._batches.judged, self._batches.judged_counted)
+        )
+        judge = Judge(self.model, judged, self.config, counted)
         saved = time.monotonic()
         start = saved - done.seconds
         total = self.config.training.steps

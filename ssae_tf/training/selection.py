@@ -58,7 +58,11 @@ class Judge:
     """
 
     def __init__(
-        self, model: tf.keras.Model, batches: Sequence[np.ndarray], config: RunConfig
+        self,
+        model: tf.keras.Model,
+        batches: Sequence[np.ndarray],
+        config: RunConfig,
+        counted: Sequence[np.ndarray] = (),
     ) -> None:
         """Corrupts the images, once.
 
@@ -66,6 +70,7 @@ class Judge:
             model: what will be judged, as it is at each call of `judge`.
             batches: clean images, each (B, H, W, 3) float32 in [0, 1].
             config: the corruption, objective and scoring, and the seed.
+            counted: what counts of each batch, (B, H, W, 1) float32; none for all.
         """
         self._model = model
         self._config = config
@@ -74,7 +79,9 @@ class Judge:
             x = tf.constant(batch)
             # Seeds apart from those of training steps, which are (seed, step).
             seed = tf.constant([-1 - index, config.training.seed], tf.int32)
-            self._batches.append((x, corrupt(x, seed, config.corruption), held_out(x, seed)))
+            where = [tf.constant(one) for one in counted[index : index + 1]]
+            corrupted = corrupt(x, seed, config.corruption, *where)
+            self._batches.append((x, corrupted, held_out(x, seed, *where), where))
         self.scoring = _of_side(config.scoring, batches[0].shape[1])
         self._compiled = tf.function(self._measure, autograph=False)
 
@@ -86,12 +93,13 @@ class Judge:
     def judge(self) -> Judgement:
         """Judges the model; its moving statistics are as before afterwards."""
         figures, maps, masks = [], [], []
-        for x, (x_hat, mask), (unseen, unseen_mask) in self._batches:
+        for x, (x_hat, mask), (unseen, unseen_mask), where in self._batches:
             with normalization.statistics_kept(self._model):
-                *numbers, map_ = self._compiled(x, x_hat, mask, unseen)
+                *numbers, map_ = self._compiled(x, x_hat, mask, unseen, *where)
             figures.append([float(number) for number in numbers])
-            maps.append(map_.numpy().ravel())
-            masks.append(unseen_mask.numpy()[..., 0].ravel() > 0)
+            chosen = where[0].numpy()[..., 0] > 0 if where else np.ones(map_.shape, np.bool_)
+            maps.append(map_.numpy()[chosen])
+            masks.append(unseen_mask.numpy()[..., 0][chosen] > 0)
         loss, outside, inside, outside_training, inside_training = np.mean(figures, axis=0).tolist()
         # The maps of a model that has diverged have no order.
         is_sound = np.isfinite(figures).all()
@@ -108,11 +116,13 @@ class Judge:
         x_hat: tf.Tensor,
         mask: tf.Tensor,
         unseen: tf.Tensor,
+        counted: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, ...]:
         """Loss, errors in inference mode and in training mode, and the maps of unseen defects."""
         output = self._model(x_hat, training=False)
         figures = loss_and_errors(output, x, x_hat, mask, self._config.objective)
-        maps = anomaly_map(answer(self._model(unseen, training=False)), unseen, self.scoring)
+        found = answer(self._model(unseen, training=False))
+        maps = anomaly_map(found, unseen, self.scoring, counted=counted)
         in_training = region_errors(answer(self._model(x_hat, training=True))[0], x, mask)
         return *figures, *in_training, maps
 

@@ -56,14 +56,14 @@ def loss_and_errors(
 
 
 def corrupt_in_pipeline(batches: tf.data.Dataset, config: RunConfig) -> tf.data.Dataset:
-    """Adds X̂ and M to batches of (step, X), in tf.data.
+    """Adds X̂ and M to batches of (step, X), or of (step, X, what counts of it), in tf.data.
 
     Returns:
         A data set of (step, X, X̂, M).
     """
 
-    def add(step: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return (step, x, *corrupt(x, corruption_seed(config, step), config.corruption))
+    def add(step: tf.Tensor, x: tf.Tensor, *counted: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return (step, x, *corrupt(x, corruption_seed(config, step), config.corruption, *counted))
 
     return batches.map(add, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
 
@@ -84,9 +84,9 @@ def make_step(
             graph: see `ssae_tf.runtime.threads`. Each part has batch statistics of its own.
 
     Returns:
-        A function of (step, X), or of (step, X, X̂, M) when the corruption runs in the pipeline,
-        that updates the model and returns the loss and the mean absolute errors outside and inside
-        M, all of F(X̂) before the update.
+        A function of (step, X), which what counts of X may follow, or of (step, X, X̂, M) when the
+        corruption runs in the pipeline, that updates the model and returns the loss and the mean
+        absolute errors outside and inside M, all of F(X̂) before the update.
     """
     variables = model.trainable_variables
 
@@ -108,8 +108,9 @@ def make_step(
         reconstruction = answer(tf.concat(outputs, 0), x.shape[-1]).reconstruction
         return tf.add_n(losses), *region_errors(reconstruction, x, mask)
 
-    def step(index: tf.Tensor, x: tf.Tensor) -> Figures:
-        return update(x, *corrupt(x, corruption_seed(config, index), config.corruption))
+    def step(index: tf.Tensor, x: tf.Tensor, *counted: tf.Tensor) -> Figures:
+        seed = corruption_seed(config, index)
+        return update(x, *corrupt(x, seed, config.corruption, *counted))
 
     def step_of_pipeline(
         index: tf.Tensor,  # noqa: ARG001 - the pipeline has used it
