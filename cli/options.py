@@ -34,6 +34,21 @@ data = click.option(
 )
 
 
+class NewFile(click.Path):
+    """A file to write, known by its ending: a file that is to be read can't follow by mistake."""
+
+    def __init__(self, suffix: str) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self.suffix = suffix
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        path = super().convert(value, param, ctx)
+        if Path(path).suffix.lower() != self.suffix:
+            self.fail(f"Expected a name ending in {self.suffix}. Received: {path}.", param, ctx)
+        return path
+
+
 def reporter(quiet: bool) -> Reporter:
     """Where a command's progress goes: stderr, unless `quiet`."""
     from ssae_tf.progress import Reporter

@@ -75,6 +75,8 @@ RULES = {
     "ssae_tf.evaluation.report": Rule(
         _ours("scoring.conformal", "evaluation", "files"), ARRAYS | {"jinja2"}
     ),
+    "ssae_tf.evaluation.coco": Rule(_ours("files"), ARRAYS),
+    "ssae_tf.evaluation.predictions": Rule(_ours("evaluation", "files"), ARRAYS),
     "ssae_tf.evaluation.projection": Rule(_ours("corruption"), TENSORS | ARRAYS),
     "ssae_tf.training": Rule(
         _ours(
