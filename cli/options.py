@@ -127,7 +127,9 @@ def print_json(value: Any, indent: int | None = None) -> None:
 
     Undecodable bytes of a file's name are surrogates in Python, and escaped everywhere.
     """
-    is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+    # While a bar is shown on the same terminal, Rich stands before stdout, without an encoding.
+    stdout = getattr(sys.stdout, "rich_proxied_file", sys.stdout)
+    is_utf8 = codecs.lookup(stdout.encoding).name == "utf-8"
     text = json.dumps(value, indent=indent, ensure_ascii=not is_utf8, allow_nan=False)
     click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
