@@ -254,6 +254,13 @@ class Detector:
             RunError: the network's answer is not finite.
         """
         height, width = image.shape[:2]
+        reconstruction, map_ = self.answer(image, tiles)
+        return resize(reconstruction, height, width), resize(map_, height, width)
+
+    def answer(
+        self, image: np.ndarray, tiles: Tiles | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`inspect` at the inspection size: what can be kept of many large images."""
         x = tf.constant(self.as_inspected(image)[None])
         if tiles is None:
             answers = self._map(x)
@@ -263,7 +270,7 @@ class Detector:
         reconstruction, map_ = (answer[0].numpy() for answer in answers)
         if not np.isfinite(map_).all():
             raise RunError("The network answers with NaN or infinity: its weights are damaged.")
-        return resize(reconstruction, height, width), resize(map_, height, width)
+        return reconstruction, map_
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """F(X) alone.
