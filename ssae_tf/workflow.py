@@ -20,6 +20,7 @@ from ssae_tf.calibration import build_detector, calibrated, left_out
 from ssae_tf.config import RunConfig
 from ssae_tf.data.mvtec import Category, load_category
 from ssae_tf.data.split import data_hash, split_names
+from ssae_tf.data.two_folders import two_folders
 from ssae_tf.detector import Detector, load_network, run_config
 from ssae_tf.errors import InputError, RunError, WriteError
 from ssae_tf.evaluation.run import check_test_set, evaluate_detector
@@ -245,6 +246,8 @@ def evaluate(
     *,
     data: str | Path | None = None,
     category: str | None = None,
+    good: str | Path | None = None,
+    bad: str | Path | None = None,
     out: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
@@ -254,6 +257,8 @@ def evaluate(
         run: a finished run folder, or a detector (then `data` is needed).
         data: a root in MVTec AD layout; None for the one the run was trained on.
         category: None for the run's own.
+        good, bad: plain folders of good and of defective images to measure on instead of `data`;
+            without masks, so that pixel figures are None. One of them will do.
         out: folder for metrics.json, verdicts.csv, report.html, and sheets of the best, median and
             worst images of each kind; None for none.
         reporter: where progress goes; None for stderr.
@@ -265,13 +270,20 @@ def evaluate(
         RunError, DataError: the run or the images can't be used, or there are no test images.
     """
     reporter = reporter or Reporter()
-    if isinstance(run, Detector):
-        detector = run
-        if data is None:
-            raise InputError("Expected `data` beside a detector. Received: data=None.")
+    has_folders = good is not None or bad is not None
+    if has_folders and (data is not None or category is not None):
+        raise InputError("Expected `good` and `bad`, or `data` and `category`. Received both.")
+    if isinstance(run, Detector) and data is None and not has_folders:
+        raise InputError("Expected `data` beside a detector. Received: data=None.")
+    detector = run if isinstance(run, Detector) else Detector.load(run)
+    if has_folders:
+        folders = (None if one is None else Path(one) for one in (good, bad))
+        found = two_folders(*folders, detector.config.category)
+        reporter.say("Figures of pixels need masks, which two plain folders don't have.")
+    elif isinstance(run, Detector):
+        assert data is not None
         found = load_category(data, category or detector.config.category or None)
     else:
-        detector = Detector.load(run)
         found = tested_category(Path(run), detector.config, data, category)
     check_test_set(found, reporter)
     folder = None if isinstance(run, Detector) else Path(run)
@@ -358,8 +370,10 @@ def _announce(config: RunConfig, seconds: float, minutes: float | None, reporter
     if not tf.config.list_physical_devices("GPU"):
         shorter.append("a GPU")
     sizes = " → ".join(f"{stage.size}²" for stage in config.training.stages)
+    count = config.training.steps
+    steps = "1 step" if count == 1 else f"{count} steps"
     reporter.say(
-        f"Training takes about {duration(seconds)}: {config.training.steps} steps at {sizes}, "
+        f"Training takes about {duration(seconds)}: {steps} at {sizes}, "
         f"width {config.model.width:g}. Shorter with {', '.join(shorter)}."
     )
 
