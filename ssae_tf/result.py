@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ssae_tf.data.images import read_image, to_unit
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.schemas import check_rule
 from ssae_tf.scoring.threshold import Defect, anomaly_mask, defects, image_score, is_anomalous
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
 # How far convolutions may round a map below 0.
@@ -69,6 +72,15 @@ class Result:
             "is_anomalous": self.is_anomalous,
             "defects": [defect.to_dict() for defect in self.defects],
         }
+
+    def plot(self) -> Figure:
+        """A matplotlib figure: the image with outlines of the defects, and its anomaly map.
+
+        It needs no display; `figure.savefig("found.png")` keeps it.
+        """
+        from ssae_tf.evaluation.plot import plot
+
+        return plot(self)
 
 
 def as_unit(image: str | Path | np.ndarray, white_level: int) -> np.ndarray:

@@ -62,7 +62,9 @@ RULES = {
     "ssae_tf.runtime.machine": Rule(_ours(), frozenset({"tensorflow"})),
     "ssae_tf.progress": Rule(_ours("runtime.streams"), frozenset({"rich"})),
     # A client of a server needs no TensorFlow.
-    "ssae_tf.result": Rule(_ours("data.images", "schemas", "scoring.threshold"), ARRAYS),
+    "ssae_tf.result": Rule(
+        _ours("data.images", "evaluation.plot", "schemas", "scoring.threshold"), ARRAYS
+    ),
     "ssae_tf.schemas": Rule(_ours("files"), frozenset({"pydantic"})),
     "ssae_tf.runtime.streams": Rule(_ours(), frozenset()),
     "ssae_tf.ops": Rule(_ours(), TENSORS),
@@ -76,6 +78,7 @@ RULES = {
         _ours("scoring.conformal", "evaluation", "files"), ARRAYS | {"jinja2"}
     ),
     "ssae_tf.evaluation.coco": Rule(_ours("files"), ARRAYS),
+    "ssae_tf.evaluation.plot": Rule(_ours("evaluation"), ARRAYS | {"matplotlib"}),
     "ssae_tf.evaluation.predictions": Rule(_ours("evaluation", "files"), ARRAYS),
     "ssae_tf.evaluation.projection": Rule(_ours("corruption"), TENSORS | ARRAYS),
     "ssae_tf.training": Rule(
