@@ -43,8 +43,8 @@ class NewFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
-        path = super().convert(value, param, ctx)
-        if Path(path).suffix.lower() != self.suffix:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.suffix.lower() != self.suffix:
             self.fail(f"Expected a name ending in {self.suffix}. Received: {path}.", param, ctx)
         return path
 

@@ -277,8 +277,7 @@ def evaluate(
         raise InputError("Expected `data` beside a detector. Received: data=None.")
     detector = run if isinstance(run, Detector) else Detector.load(run)
     if has_folders:
-        folders = (None if one is None else Path(one) for one in (good, bad))
-        found = two_folders(*folders, detector.config.category)
+        found = two_folders(good, bad, detector.config.category)
         reporter.say("Figures of pixels need masks, which two plain folders don't have.")
     elif isinstance(run, Detector):
         assert data is not None

@@ -13,7 +13,7 @@ BAD = "bad"
 """The kind of the defective images, which nobody has named."""
 
 
-def two_folders(good: Path | None, bad: Path | None, name: str) -> Category:
+def two_folders(good: str | Path | None, bad: str | Path | None, name: str) -> Category:
     """A category with nothing but test images, without masks.
 
     Args:
@@ -23,7 +23,8 @@ def two_folders(good: Path | None, bad: Path | None, name: str) -> Category:
     Raises:
         DataError: one is missing or holds no images, or an image is in both.
     """
-    parts = {kind: _images(path) for kind, path in ((GOOD, good), (BAD, bad)) if path is not None}
+    given = {kind: path for kind, path in ((GOOD, good), (BAD, bad)) if path is not None}
+    parts = {kind: _images(Path(path)) for kind, path in given.items()}
     places = [{path.resolve() for path in paths} for paths in parts.values()]
     if len(places) == 2 and (both := places[0] & places[1]):
         raise DataError(
