@@ -5,6 +5,7 @@ https://cocodataset.org/#format-data
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 from scipy.spatial import KDTree
 
-from ssae_tf.files import write_json
+from ssae_tf.files import write_text
 
 if TYPE_CHECKING:
     from ssae_tf.result import Result
@@ -74,7 +75,8 @@ class CocoFile:
             "annotations": self._annotations,
             "categories": [_CATEGORY],
         }
-        write_json(self._path, content)
+        # Without line breaks: indented, every number of a polygon would have a line of its own.
+        write_text(self._path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def polygons(mask: np.ndarray) -> list[np.ndarray]:
