@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     "the data the run was trained on]",
 )
 @click.option("--category", help="Category under the root. [default: the run's]")
+@click.option(
+    "--good",
+    type=click.Path(path_type=Path),
+    help="Folder of good images to measure on instead, searched through; needs no layout.",
+)
+@click.option(
+    "--bad", type=click.Path(path_type=Path), help="Folder of defective images, likewise."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON file's content, no table.")
 @click.option(
     "--out",
@@ -39,6 +47,8 @@ def command(
     run: Path | None,
     data: Path | None,
     category: str | None,
+    good: Path | None,
+    bad: Path | None,
     as_json: bool,
     out: Path | None,
     is_ablation: bool,
@@ -49,12 +59,16 @@ def command(
     RUN is a run folder, by default the newest under runs/. Prints a table with a row per kind of
     defect, and writes metrics.json, a sheet per kind with the best, median and worst images,
     report.html, a page about all of it, and verdicts.csv, a line per image.
-    With --data or --category they go to --out: those in the run folder are of the run's own data.
+    With --data, --category, --good or --bad they go to --out, and nowhere without: those in the run
+    folder are of the run's own data. Figures of pixels need masks, which --good and --bad have not.
 
     A line below the table says how well the network repairs synthetic anomalies, and what else it
     moves. --ablation prints a row for the run and for each of its parts left out, the rest fitted
     anew to the run's own good images: what the network and each part are worth.
     """
+    has_folders = good is not None or bad is not None
+    if has_folders and (data is not None or category is not None or is_ablation):
+        raise click.UsageError("--good and --bad go without --data, --category and --ablation.")
     report = options.reporter(quiet)
     folder = options.resolve_run(run, report)
 
@@ -64,14 +78,17 @@ def command(
     from ssae_tf.runtime.threads import use_cores
 
     use_cores()
-    if out is None and data is None and category is None:
+    is_own = data is None and category is None and not has_folders
+    if out is None and is_own:
         out = folder
     if is_ablation:
         run_config(folder)
         click.get_current_context().with_resource(evaluating(folder, out))
         _ablate(folder, data, category, as_json, out, report)
         return
-    metrics = workflow.evaluate(folder, data=data, category=category, out=out, reporter=report)
+    metrics = workflow.evaluate(
+        folder, data=data, category=category, good=good, bad=bad, out=out, reporter=report
+    )
     if as_json:
         options.print_json(metrics, indent=2)
     else:
@@ -80,6 +97,10 @@ def command(
         sheets = out / SHEETS_FOLDER
         report.say(f"Sheets of the best, median and worst images: {sheets}")
         report.say(f"Report: {sheets.with_name(REPORT_FILE)}")
+    else:
+        report.say(
+            "Nothing was written: --out FOLDER keeps metrics, verdicts, sheets and a report."
+        )
 
 
 def _ablate(

@@ -9,6 +9,7 @@ import click
 
 from ssae_tf.cli import options
 from ssae_tf.cli.main import ExitCode
+from ssae_tf.export import tfserving
 from ssae_tf.export.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     show_default=True,
     help="Seconds that a converter may take.",
 )
+@click.option(
+    "--quick-check",
+    is_flag=True,
+    help="Compare on 2 good images, their corrupted copies and crops, not on all.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an artefact; the newest version.")
 @click.option("--keep-failed", is_flag=True, help="Keep what fails its check, as NAME.failed.")
 @options.quiet
@@ -107,6 +113,7 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
         profile=Profile(*shapes) if shapes[0] else None,
         seed=values["seed"],
         time_limit=values["time_limit"],
+        quick_check=values["quick_check"],
     )
     made = export(
         folder,
@@ -127,7 +134,11 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
 
 
 def _check(values: dict[str, Any]) -> None:
-    """Refuses options that have no effect together."""
+    """Refuses options that have no effect together, and formats whose packages are missing.
+
+    Raises:
+        MissingExtraError: one is.
+    """
     name = values["format_name"]
     if name is None:
         raise click.UsageError(f"Missing option --format: one of {', '.join(FORMATS)}; or --list.")
@@ -138,6 +149,10 @@ def _check(values: dict[str, Any]) -> None:
         raise click.UsageError(
             "--min-shape, --opt-shape and --max-shape go together, with --format trt or trt-rtx."
         )
+    # Before TensorFlow is imported and a run opened.
+    FORMATS[name].check()
+    if values["warmup"]:
+        tfserving.check()
 
 
 def _tell_how_to_serve(made: Exported, report: Reporter) -> None:

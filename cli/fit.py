@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -91,7 +92,17 @@ def command(
         report.say(f"Sheets of the best, median and worst images: {fitted.folder / 'sheets'}")
     if (fitted.folder / REPORT_FILE).is_file():
         report.say(f"Report: {fitted.folder / REPORT_FILE}")
+    report.say(_next(fitted.folder, fitted.metrics is not None))
     options.print_path(fitted.folder)
+
+
+def _next(folder: Path, is_measured: bool) -> str:
+    """What to do with a run."""
+    run = shlex.quote(str(folder))
+    then = f"`ssae-tf export {run} --format FORMAT` makes an artefact for other programs."
+    if not is_measured:
+        then = f"`ssae-tf evaluate {run} --good DIR --bad DIR` says how well it finds defects."
+    return f"Next: `ssae-tf predict {run} IMAGES --report found.html` inspects images; {then}"
 
 
 def _given(ctx: click.Context, besides: tuple[str, ...]) -> list[str]:

@@ -44,6 +44,9 @@ COMMANDS = {
     "summary": ("ssae_tf.cli.summary", "Print the network layer by layer."),
 }
 
+_COMPLETE = "_SSAE_TF_COMPLETE"
+"""Click's variable for completion in a shell."""
+
 
 class ExitCode(IntEnum):
     """What a command reports to the shell; `ctx.exit(ExitCode.PARTIAL)` in a command gives it."""
@@ -185,6 +188,9 @@ def _run(arguments: Sequence[str], settings: Settings) -> int:
 def main() -> None:
     """What the console script and `python -m ssae_tf` call."""
     open_missing()
+    if _COMPLETE in os.environ:
+        # A shell asks for completions, which click writes as bytes: to no stream of ours.
+        cli(prog_name="ssae-tf")
     sys.exit(run(sys.argv[1:]))
 
 

@@ -35,6 +35,21 @@ data = click.option(
 )
 
 
+class NewFile(click.Path):
+    """A file to write, known by its ending: a file that is to be read can't follow by mistake."""
+
+    def __init__(self, suffix: str) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self.suffix = suffix
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.suffix.lower() != self.suffix:
+            self.fail(f"Expected a name ending in {self.suffix}. Received: {path}.", param, ctx)
+        return path
+
+
 def reporter(quiet: bool) -> Reporter:
     """Where a command's progress goes: stderr, unless `quiet`."""
     from ssae_tf.progress import Reporter
@@ -116,7 +131,9 @@ def print_json(value: Any, indent: int | None = None) -> None:
 
     Undecodable bytes of a file's name are surrogates in Python, and escaped everywhere.
     """
-    is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+    # While a bar is shown on the same terminal, Rich stands before stdout, without an encoding.
+    stdout = getattr(sys.stdout, "rich_proxied_file", sys.stdout)
+    is_utf8 = codecs.lookup(stdout.encoding).name == "utf-8"
     text = json.dumps(value, indent=indent, ensure_ascii=not is_utf8, allow_nan=False)
     click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from ssae_tf.errors import DataError, ImageTooLargeError, RunError, SsaeError, o
 
 if TYPE_CHECKING:
     from ssae_tf.detector import Detector
+    from ssae_tf.evaluation.predictions import Writer
     from ssae_tf.export.artefact import Artefact
     from ssae_tf.result import Result
 
@@ -40,6 +42,27 @@ def _check_threshold(_: click.Context, __: click.Parameter, value: float | None)
     help="Folder for the map, the mask and an overlay of each image.",
 )
 @click.option(
+    "--report",
+    "page",
+    type=options.NewFile(".html"),
+    metavar="FILE.html",
+    help="A page of the images, the most anomalous first, that needs nothing from elsewhere.",
+)
+@click.option(
+    "--csv",
+    "table",
+    type=options.NewFile(".csv"),
+    metavar="FILE.csv",
+    help="A table, a line per image.",
+)
+@click.option(
+    "--coco",
+    type=options.NewFile(".json"),
+    metavar="FILE.json",
+    help="Defects as polygons, for labelling tools. Images are named relative to IMAGES where "
+    "this is one folder, or else as they are given.",
+)
+@click.option(
     "--threshold",
     type=float,
     callback=_check_threshold,
@@ -60,6 +83,9 @@ def command(
     run: Path,
     images: tuple[Path, ...],
     out: Path | None,
+    page: Path | None,
+    table: Path | None,
+    coco: Path | None,
     threshold: float | None,
     max_pixels: int | None,
     quiet: bool,
@@ -75,10 +101,12 @@ def command(
     from ssae_tf.data.images import MAX_PIXELS
     from ssae_tf.data.mvtec import find_images
     from ssae_tf.detector import Detector
+    from ssae_tf.evaluation.predictions import writers
     from ssae_tf.export.artefact import find, open_detector
     from ssae_tf.runtime.parallel import ahead
     from ssae_tf.runtime.threads import side_by_side, use_cores
 
+    outputs = writers(str(run), images, page, table, coco)
     paths = find_images(images)
     # A single image is seen with all cores, and an artefact's runtime takes one call at a time.
     is_many = len(paths) > 1
@@ -89,7 +117,9 @@ def command(
         raise DataError(f"{', '.join(map(str, images))}: no images found.")
     if out is not None:
         _make_folder(out)
-    inspection = _Inspection(detector, max_pixels or MAX_PIXELS, threshold, out, _names(paths))
+    inspection = _Inspection(
+        detector, max_pixels or MAX_PIXELS, threshold, out, _names(paths), outputs
+    )
     if is_many:
         # While the network sees an image, others are decoded and written.
         at_once = side_by_side() if isinstance(detector, Detector) else 1
@@ -103,6 +133,8 @@ def command(
             failed += "error" in line
             options.print_json(line)
             task.advance()
+    for output in outputs:
+        output.write()
     if failed:
         ctx.exit(ExitCode.PARTIAL)
 
@@ -117,6 +149,7 @@ class _Inspection:
         threshold: None for the detector's own.
         out: the folder for maps, masks and overlays; None for none.
         names: of the files there.
+        writers: of what is made of all images together.
         has_result: whether an image was inspected by now.
     """
 
@@ -125,6 +158,7 @@ class _Inspection:
     threshold: float | None
     out: Path | None
     names: dict[Path, str]
+    writers: Sequence[Writer] = ()
     has_result: bool = False
 
     def inspect(self, path: Path) -> tuple[Path, Result | Exception]:
@@ -150,11 +184,13 @@ class _Inspection:
         if isinstance(result, Exception):
             return self._failed(path, result)
         self.has_result = True
-        if self.out is not None:
-            try:
+        try:
+            if self.out is not None:
                 _write(result, self.out, self.names[path])
-            except Exception as error:
-                return self._failed(path, error)
+            for writer in self.writers:
+                writer.add(result)
+        except Exception as error:
+            return self._failed(path, error)
         return result.to_dict()
 
     def _failed(self, path: Path, error: Exception) -> dict[str, Any]:
@@ -165,7 +201,10 @@ class _Inspection:
             text = f"{path}: {text}"
         if isinstance(error, ImageTooLargeError):
             text += " --max-pixels raises it."
-        return {"schema_version": SCHEMA_VERSION, "path": str(path), "error": text}
+        line = {"schema_version": SCHEMA_VERSION, "path": str(path), "error": text}
+        for writer in self.writers:
+            writer.fail(line)
+        return line
 
 
 def _make_folder(folder: Path) -> None:

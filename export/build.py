@@ -23,7 +23,7 @@ from ssae_tf.export.formats import FORMATS, Format
 from ssae_tf.export.make import Made, Maker, Request
 from ssae_tf.export.manifest import file_hash, file_hashes, write_sums
 from ssae_tf.export.metadata import SCHEMA_VERSION
-from ssae_tf.export.parity import Parity, cases, compare
+from ssae_tf.export.parity import Parity, cases, compare, what_is_compared
 from ssae_tf.export.place import choose_place, put, told_what_is_kept, working_folder
 from ssae_tf.files import write_json
 from ssae_tf.progress import Reporter, duration
@@ -40,6 +40,9 @@ from ssae_tf.run_folder import (
     current,
     read_whole,
 )
+
+# Good images that `Request.quick_check` leaves.
+_QUICK_IMAGES = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +211,10 @@ def _compare(maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
     write_json(folder / METADATA_FILE, metadata)
     write_sums(folder)
     tolerance = maker.format.tolerance(maker.precision, metadata["threshold"])
+    images = maker.images.paths
+    if maker.request.quick_check:
+        images = images[:_QUICK_IMAGES]
+    maker.reporter.say(what_is_compared(len(images), maker.request.image_size is None))
     is_tftrt = metadata["format"] == "trt" and metadata["runtime"] == "savedmodel"
     if metadata["runtime"] == "tensorrt" or is_tftrt:
         copy = maker.scratch / "run"
@@ -216,14 +223,14 @@ def _compare(maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
             "build:compare_apart",
             run=copy,
             folder=folder,
-            images=[str(path.resolve()) for path in maker.images.paths],
+            images=[str(path.resolve()) for path in images],
             image_size=maker.request.image_size,
             seed=maker.request.seed,
             tolerance=tolerance,
         )
         return Parity(**found)
     compared = cases(
-        maker.images.paths,
+        images,
         maker.detector.config.data.white_level,
         maker.request.image_size,
         maker.request.seed,

@@ -59,6 +59,10 @@ def measure(
         write_png(path, draw_sample("tile", "test", "crack", 0, size=size).image)
         parts = _parts(detector, path)
         seconds: dict[str, list[float]] = {name: [] for name in parts}
+        reporter.say(
+            f"Timing {', '.join(parts)}, in turn, on one image of {size[0]}×{size[1]}: "
+            f"{_rounds(rounds)} after {_WARM_UP} that don't count."
+        )
         with reporter.task("Timing", rounds + _WARM_UP) as task:
             for index in range(rounds + _WARM_UP):
                 for name, call in parts.items():
@@ -85,7 +89,7 @@ def latency_table(found: dict[str, Any]) -> Table:
     height, width = found["size"]
     table = Table(
         box=box.SIMPLE_HEAD,
-        caption=f"{found['rounds']} rounds, {on['processor']}, {on['usable_cpus']} cores, "
+        caption=f"{_rounds(found['rounds'])}, {on['processor']}, {on['usable_cpus']} cores, "
         f"TensorFlow {on['tensorflow']}",
         caption_justify="left",
     )
@@ -98,6 +102,10 @@ def latency_table(found: dict[str, Any]) -> Table:
         table.add_row(name, *cells, end_section=name == parts[-1][0])
     table.add_row(whole[0], *(f"{1e3 * value:.1f}" for value in whole[1].values()), style="bold")
     return table
+
+
+def _rounds(count: int) -> str:
+    return "1 round" if count == 1 else f"{count} rounds"
 
 
 def _parts(detector: Detector | Artefact, path: Path) -> dict[str, Callable[[], object]]:

@@ -37,6 +37,7 @@ class Request:
         profile: of an engine; None for 32² to the images' own size, batches of up to 4.
         seed: of the corrupted images.
         time_limit: seconds that each converter may take.
+        quick_check: compare on fewer images.
 
     Raises:
         InputError: on making one, where a value is none of these.
@@ -50,6 +51,7 @@ class Request:
     profile: tensorrt.Profile | None = None
     seed: int = 0
     time_limit: float = child.TIME_LIMIT
+    quick_check: bool = False
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

@@ -145,6 +145,26 @@ def cases(
     return [*normal, *corrupted, *(_cropped(case) for case in smaller)]
 
 
+def what_is_compared(images: int, has_other_size: bool) -> str:
+    """A sentence about `cases`, before a wait.
+
+    Args:
+        images: how many good ones there are.
+        has_other_size: whether the artefact takes more than one.
+    """
+    corrupted = min(images, CORRUPTED)
+    parts = [
+        "1 good one" if images == 1 else f"{images} good ones",
+        "1 corrupted copy" if corrupted == 1 else f"{corrupted} corrupted copies",
+    ]
+    if has_other_size:
+        parts.append(f"{2 * corrupted} of these at another size")
+    count = images + corrupted + 2 * corrupted * has_other_size
+    return (
+        f"Comparing map and verdict of artefact and detector on {count} images: {', '.join(parts)}."
+    )
+
+
 def corrupted_copies(images: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
     """Images with what defects may look like.
 

@@ -188,15 +188,21 @@ class Detector:
             DataError: the image is so small that all of it is ignored.
         """
         height, width = image.shape[:2]
+        reconstruction, map_ = self.answer(image)
+        map_ = resize(map_, height, width)
+        if self.ignored is not None:
+            map_ = np.where(self.ignored.pixels(height, width), map_, np.float32(0.0))
+        return resize(reconstruction, height, width), map_
+
+    def answer(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`inspect` at the inspection size: what can be kept of many large images."""
+        height, width = image.shape[:2]
         x = tf.constant(self.as_inspected(image)[None])
         seen = () if self.ignored is None else (self.ignored.at_size(height, width, *x.shape[1:3]),)
         reconstruction, map_ = (answer[0].numpy() for answer in self._map(x, *seen))
         if not np.isfinite(map_).all():
             raise RunError("The network answers with NaN or infinity: its weights are damaged.")
-        map_ = resize(map_, height, width)
-        if self.ignored is not None:
-            map_ = np.where(self.ignored.pixels(height, width), map_, np.float32(0.0))
-        return resize(reconstruction, height, width), map_
+        return reconstruction, map_
 
     def counted(self, height: int, width: int) -> np.ndarray | None:
         """Which pixels of an image of a size count, as `Ignored.pixels`; None for all."""

@@ -13,6 +13,7 @@ from ssae_tf import config as config_module
 from ssae_tf.config import DOWNSAMPLING, RunConfig
 from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.images import image_size
+from ssae_tf.data.large import cost_of_own_size, is_large, what_helps, what_is_lost
 from ssae_tf.data.mvtec import Category, Sample, read_sample_mask
 from ssae_tf.data.per_image import each, warn_of_skipped
 from ssae_tf.data.split import Split, split_normal
@@ -107,9 +108,11 @@ def prepare(
     ignored = ignored_of(config.scoring, ignore_mask)
     for cache in caches.values():
         cache.ignored = ignored
-        sizes |= cache.sizes
     if ignored is not None:
+        for cache in caches.values():
+            sizes |= cache.paths_by_size
         reporter.say(check_ignored(ignored, sizes, config))
+    _tell_of_large(caches["train"].sizes, config, reporter)
     settled = config_module.for_few(config, len(images))
     if settled != config:
         reporter.say(
@@ -117,14 +120,27 @@ def prepare(
             "trains without relief (corruption.relief 0) and normalises each image by itself "
             "(model.normalization group)."
         )
-    config = config_module.resolve(settled, _side(settled, images))
+    config = config_module.resolve(settled, _side(settled, caches["train"].sizes))
     return Prepared(found, split, caches["train"], caches["select"], config, ignore_mask)
 
 
-def _side(config: RunConfig, images: Sequence[np.ndarray]) -> float:
+def _tell_of_large(sizes: Sequence[tuple[int, int]], config: RunConfig, reporter: Reporter) -> None:
+    """Says what images of many megapixels lose, or cost."""
+    height, width = (int(side) for side in np.median(sizes, axis=0))
+    if not is_large((height, width)):
+        return
+    inspected = config.inspection_size
+    if inspected is not None:
+        reporter.say(what_is_lost((height, width), inspected))
+        reporter.say(what_helps((height, width), inspected))
+    else:
+        reporter.warn(cost_of_own_size((height, width), config.training.stages[-1].size))
+
+
+def _side(config: RunConfig, sizes: Sequence[tuple[int, int]]) -> float:
     """Shorter side of a typical image as the network will see it, pixels."""
-    size = config.inspection_size
-    return float(np.median([min(size or image.shape[:2]) for image in images]))
+    inspected = config.inspection_size
+    return float(np.median([min(inspected or size) for size in sizes]))
 
 
 def _checked(
@@ -155,6 +171,7 @@ def decoded(
 ) -> ImageCache:
     """The images of one part of a split, decoded; `name` is the part's, for progress."""
     settings = config.data
+    side = max(stage.size for stage in config.training.stages)
     with reporter.task(f"Reading {name} images", len(samples)) as task:
         return ImageCache(
             samples,
@@ -162,5 +179,6 @@ def decoded(
             location=settings.cache,
             skip_unreadable=settings.skip_unreadable,
             smallest_side=DOWNSAMPLING,
+            largest=(side, side),
             on_image=task.advance,
         )

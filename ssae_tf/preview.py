@@ -64,8 +64,8 @@ def preview(
 
     counted = []
     if ignored is not None:
-        check_ignored(ignored, cache.sizes, config)
-        counted = [batch(counted_in(cache.images, ignored, size))]
+        check_ignored(ignored, cache.paths_by_size, config)
+        counted = [batch(counted_in(cache.sizes, ignored, size))]
     x = batch(cache.resized(*size))
     shown = dataclasses.replace(config.corruption, share=float(config.corruption.share > 0))
     x_hat, mask = corrupt(x, corruption_seed(config, tf.constant(0)), shown, *counted)

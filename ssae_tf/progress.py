@@ -102,12 +102,10 @@ class Task:
 
     @property
     def pace(self) -> float:
-        """Steps a second; the first, which may compile, counts only while there is no other."""
-        steps, begin = self._done - self._first, self._start
-        if steps > 1:
-            steps, begin = steps - 1, self._first_end
-        passed = time.monotonic() - begin
-        return steps / passed if passed > 0 else 0.0
+        """Steps a second after the first, which may compile; 0 before there is another."""
+        steps = self._done - self._first - 1
+        passed = time.monotonic() - self._first_end
+        return steps / passed if steps > 0 and passed > 0 else 0.0
 
     def advance(self, note: str = "") -> None:
         """One step is done; `note` is shown behind the bar or on the line."""
@@ -122,11 +120,10 @@ class Task:
         # Ever rarer, so that hours of work make a log that can be read.
         if now - self._told >= max(_LINE_INTERVAL, (now - self._start) / 20):
             self._told = now
-            left = (self._total - self._done) / self.pace if self.pace > 0 else 0.0
-            self._reporter.say(
-                f"{self._description}: {self._done}/{self._total}, {duration(left)} left"
-                + (f", {self._note}" if self._note else "")
-            )
+            parts = [f"{self._description}: {self._done}/{self._total}"]
+            if self.pace > 0:
+                parts.append(f"{duration((self._total - self._done) / self.pace)} left")
+            self._reporter.say(", ".join([*parts, *filter(None, [self._note])]))
 
 
 class _Summary(logging.Filter):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from ssae_tf.scoring.threshold import (
     is_anomalous,
     verdict,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
 # How far convolutions may round a map below 0.
@@ -91,6 +94,15 @@ class Result:
             **({} if self.review_threshold is None else levels),
             "defects": [defect.to_dict() for defect in self.defects],
         }
+
+    def plot(self) -> Figure:
+        """A matplotlib figure: the image with outlines of the defects, and its anomaly map.
+
+        It needs no display; `figure.savefig("found.png")` keeps it.
+        """
+        from ssae_tf.evaluation.plot import plot
+
+        return plot(self)
 
 
 def as_unit(image: str | Path | np.ndarray, white_level: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from ssae_tf.calibration import build_detector, calibrated
 from ssae_tf.config import RunConfig
 from ssae_tf.data.mvtec import Category, load_category
 from ssae_tf.data.split import data_hash, split_names
+from ssae_tf.data.two_folders import two_folders
 from ssae_tf.detector import Detector, load_network, run_config
 from ssae_tf.errors import InputError, RunError, WriteError
 from ssae_tf.evaluation.run import check_test_set, evaluate_detector
@@ -269,6 +270,8 @@ def evaluate(
     *,
     data: str | Path | None = None,
     category: str | None = None,
+    good: str | Path | None = None,
+    bad: str | Path | None = None,
     out: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
@@ -278,6 +281,8 @@ def evaluate(
         run: a finished run folder, or a detector (then `data` is needed).
         data: a root in MVTec AD layout; None for the one the run was trained on.
         category: None for the run's own.
+        good, bad: plain folders of good and of defective images to measure on instead of `data`;
+            without masks, so that pixel figures are None. One of them will do.
         out: folder for metrics.json, verdicts.csv, report.html, and sheets of the best, median and
             worst images of each kind; None for none.
         reporter: where progress goes; None for stderr.
@@ -290,16 +295,28 @@ def evaluate(
     """
     reporter = reporter or Reporter()
     out = None if out is None else Path(out)
+    has_folders = good is not None or bad is not None
+    if has_folders and (data is not None or category is not None):
+        raise InputError("Expected `good` and `bad`, or `data` and `category`. Received both.")
+    if isinstance(run, Detector) and data is None and not has_folders:
+        raise InputError("Expected `data` beside a detector. Received: data=None.")
+
+    def images(config: RunConfig) -> Category:
+        if has_folders:
+            reporter.say("Figures of pixels need masks, which two plain folders don't have.")
+            return two_folders(good, bad, config.category)
+        if isinstance(run, Detector):
+            assert data is not None
+            return load_category(data, category or config.category or None)
+        return tested_category(Path(run), config, data, category)
+
     if isinstance(run, Detector):
-        if data is None:
-            raise InputError("Expected `data` beside a detector. Received: data=None.")
-        found = load_category(data, category or run.config.category or None)
-        return _measure(run, found, out, reporter, None)
+        return _measure(run, images(run.config), out, reporter, None)
     folder = Path(run)
 
     def read() -> tuple[Detector, Category]:
         detector = Detector.load(folder)
-        return detector, tested_category(folder, detector.config, data, category)
+        return detector, images(detector.config)
 
     # Says what is wrong with a folder before a lock is put into it.
     run_config(folder)
@@ -400,8 +417,10 @@ def _announce(config: RunConfig, seconds: float, minutes: float | None, reporter
     if not tf.config.list_physical_devices("GPU"):
         shorter.append("a GPU")
     sizes = " → ".join(f"{stage.size}²" for stage in config.training.stages)
+    count = config.training.steps
+    steps = "1 step" if count == 1 else f"{count} steps"
     reporter.say(
-        f"Training takes about {duration(seconds)}: {config.training.steps} steps at {sizes}, "
+        f"Training takes about {duration(seconds)}: {steps} at {sizes}, "
         f"width {config.model.width:g}. Shorter with {', '.join(shorter)}."
     )
 

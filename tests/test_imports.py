@@ -63,7 +63,10 @@ RULES = {
     "ssae_tf.progress": Rule(_ours("runtime.streams"), frozenset({"rich"})),
     # A client of a server needs no TensorFlow.
     "ssae_tf.result": Rule(
-        _ours("data.images", "schemas", "scoring.conformal", "scoring.threshold"), ARRAYS
+        _ours(
+            "data.images", "evaluation.plot", "schemas", "scoring.conformal", "scoring.threshold"
+        ),
+        ARRAYS,
     ),
     "ssae_tf.schemas": Rule(_ours("files"), frozenset({"pydantic"})),
     "ssae_tf.calibration_file": Rule(_ours("schemas", "scoring.conformal"), frozenset()),
@@ -79,6 +82,9 @@ RULES = {
     "ssae_tf.evaluation.report": Rule(
         _ours("scoring.conformal", "evaluation", "files"), ARRAYS | {"jinja2"}
     ),
+    "ssae_tf.evaluation.coco": Rule(_ours("files"), ARRAYS),
+    "ssae_tf.evaluation.plot": Rule(_ours("evaluation"), ARRAYS | {"matplotlib"}),
+    "ssae_tf.evaluation.predictions": Rule(_ours("evaluation", "files"), ARRAYS),
     "ssae_tf.evaluation.projection": Rule(_ours("corruption"), TENSORS | ARRAYS),
     "ssae_tf.training": Rule(
         _ours(

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -20,7 +21,7 @@ BUILD_FILES = ("MANIFEST.in", "setup.cfg", "setup.py", "pyproject.toml", "README
 # Files beside the modules that these read.
 DATA_SUFFIXES = (".json", ".j2")
 # Folders that must stay out of the wheel.
-OTHERS = ("tests", "benchmarks", "docs")
+OTHERS = ("tests", "benchmarks", "docs", "examples")
 
 
 def _call(*command: str | Path, cwd: Path, **environment: str) -> str:
@@ -83,6 +84,16 @@ def test_wheel_holds_the_tree_and_nothing_else(wheel: Path, project_root: Path) 
     assert names == expected
 
 
+def test_sdist_holds_docs_and_examples(distributions: Path, project_root: Path) -> None:
+    (path,) = distributions.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for folder in ("docs", "examples"):
+        files = [one for one in (project_root / folder).rglob("*") if one.is_file()]
+        assert len(files) > 1
+        assert {one.relative_to(project_root).as_posix() for one in files} <= names
+
+
 def test_every_folder_with_modules_is_a_package(project_root: Path) -> None:
     for folder in MAPPED:
         for path in (project_root / folder).rglob("*.py"):
@@ -98,6 +109,8 @@ def test_wheel_metadata(wheel: Path) -> None:
         scripts = archive.read(entry_points).decode()
     assert metadata["Name"] == "ssae-tf"
     assert metadata["Version"] == ssae_tf.__version__
+    assert "Operating System :: POSIX :: Linux" in metadata.get_all("Classifier")
+    assert metadata["Author"] == "The ssae_tf authors"
     assert "Apache-2.0" in (metadata["License-Expression"] or metadata["License"])
     assert any(name.endswith("LICENSE") for name in names)
     assert "ssae-tf = ssae_tf.cli.main:main" in scripts

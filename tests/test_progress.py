@@ -111,11 +111,25 @@ def test_work_taken_up_again_is_not_counted_in_the_pace(
     capsys: pytest.CaptureFixture[str], clock: Callable[[float], None]
 ) -> None:
     with Reporter().task("Working", 100, done=90) as task:
-        assert task.pace == 0
-        clock(20)
-        task.advance()
+        for _ in range(2):
+            assert task.pace == 0
+            clock(20)
+            task.advance()
         assert task.pace == pytest.approx(1 / 20)
-    assert capsys.readouterr().err == "Working: 91/100, 3 min left\n"
+    assert capsys.readouterr().err == "Working: 91/100\nWorking: 92/100, 3 min left\n"
+
+
+def test_the_first_step_which_compiles_foretells_nothing(
+    capsys: pytest.CaptureFixture[str], clock: Callable[[float], None]
+) -> None:
+    with Reporter().task("Working", 100) as task:
+        clock(60)
+        task.advance("loss 0.5")
+        for _ in range(16):
+            clock(1)
+            task.advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["Working: 1/100, loss 0.5", "Working: 16/100, 84 s left, loss 0.5"]
 
 
 def test_a_bar_on_a_terminal(terminal: Reporter) -> None:

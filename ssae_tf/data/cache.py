@@ -33,7 +33,8 @@ class ImageCache:
 
     Attributes:
         samples: those that could be read, in the order given.
-        images: one (H, W, 3) array for each.
+        images: one (H, W, 3) array for each, no larger than was asked for.
+        sizes: (height, width) of each file.
         location: "memory" or "disk".
         skipped: sentences about the files left out.
         ignored: what of the images never counts; None for nothing.
@@ -49,6 +50,7 @@ class ImageCache:
         location: Literal["auto", "memory", "disk"] = "auto",
         skip_unreadable: bool = False,
         smallest_side: int = 1,
+        largest: tuple[int, int] | None = None,
         on_image: Callable[[], None] = lambda: None,
     ) -> None:
         """Decodes the images.
@@ -60,6 +62,8 @@ class ImageCache:
                 free, judged by the first image.
             skip_unreadable: leave out files that can't be used instead of raising.
             smallest_side: pixels that height and width must have.
+            largest: (height, width) that images are shrunk to; None keeps their own. Training on
+                whole images needs no more than its last stage, and phones make 36 MB an image.
             on_image: called after each file, for progress.
 
         Raises:
@@ -67,6 +71,7 @@ class ImageCache:
                 is left; or the disk is full.
         """
         self.samples: list[Sample] = []
+        self.sizes: list[tuple[int, int]] = []
         self.skipped: list[str] = []
 
         def decoded() -> Iterator[np.ndarray]:
@@ -79,6 +84,10 @@ class ImageCache:
                     self.skipped.append(str(error))
                 else:
                     self.samples.append(sample)
+                    height, width = image.shape[:2]
+                    self.sizes.append((height, width))
+                    if largest is not None:
+                        image = resize(image, min(height, largest[0]), min(width, largest[1]))
                     yield image
                 on_image()
 
@@ -93,10 +102,10 @@ class ImageCache:
         self.images = self._kept(itertools.chain([first], images))
 
     @property
-    def sizes(self) -> dict[tuple[int, int], Path]:
-        """(height, width) of the images, each with the path of one that has it."""
-        pairs = zip(self.images, self.samples, strict=True)
-        return {(image.shape[0], image.shape[1]): sample.path for image, sample in pairs}
+    def paths_by_size(self) -> dict[tuple[int, int], Path]:
+        """(height, width) of the files, each with the path of one that has it."""
+        paths = [sample.path for sample in self.samples]
+        return dict(zip(self.sizes, paths, strict=True))
 
     def resized(self, height: int, width: int) -> list[np.ndarray]:
         """All images at one size, kept where the others are.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from ssae_tf.config import DOWNSAMPLING
 from ssae_tf.data import images
+from ssae_tf.data.large import is_large, shown, what_helps, what_is_lost
 from ssae_tf.data.mvtec import Category, Sample
 from ssae_tf.data.survey import Facts
 
@@ -28,10 +28,6 @@ _CLIPPED_SHARE = 0.05
 _ASPECT = 1.1
 # Share of the image from which on a mask is more likely to be inverted than a defect.
 _MASK_SHARE = 0.6
-# What a defect needs at the inspection size, pixels, to be seen.
-_DEFECT = 3
-# Pixels above which an image is large.
-_LARGE = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -258,12 +254,12 @@ def of_sizes(
             "Shapes differ",
             f"Good images have {len(sizes)} sizes, of shapes from {min(aspects):.2g} to "
             f"{max(aspects):.2g} (width over height): all are stretched to "
-            f"{_size(inspected)}, each differently.",
+            f"{shown(inspected)}, each differently.",
             "Cut all images to one shape.",
             names_of(category, others),
         )
     height, width = (int(np.median([fact.size[i] for fact in good])) for i in (0, 1))
-    if height * width > _LARGE:
+    if is_large((height, width)):
         yield _of_large(height, width, inspected)
 
 
@@ -272,18 +268,15 @@ def _of_large(height: int, width: int, inspected: tuple[int, int] | None) -> Fin
         return Finding(
             "note",
             "Large images",
-            f"Images of {_size((height, width))} are inspected at their own size, which takes "
+            f"Images of {shown((height, width))} are inspected at their own size, which takes "
             "time and memory.",
             "`ssae-tf latency RUN` says how long.",
         )
-    smallest = math.ceil(_DEFECT * max(height / inspected[0], width / inspected[1]))
     return Finding(
         "note",
         "Large images are made small",
-        f"Images of {_size((height, width))} are inspected at {_size(inspected)}: a defect must "
-        f"have about {_DEFECT} pixels there, so {smallest} pixels of the image, or it gets lost.",
-        "If defects are smaller: cut the images to the part, or give a larger "
-        "--set scoring.inspection_size=[H,W] (multiples of 32).",
+        what_is_lost((height, width), inspected),
+        what_helps((height, width), inspected),
     )
 
 
@@ -306,7 +299,3 @@ def images_are(count: int) -> str:
 def count_are(count: int, noun: str) -> str:
     """As in "1 mask is" or "3 masks are"."""
     return f"1 {noun} is" if count == 1 else f"{count} {noun}s are"
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[1]} x {size[0]}"

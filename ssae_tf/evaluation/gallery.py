@@ -121,20 +121,38 @@ def thumbnail(
 
     Args:
         result, image, reconstruction: as in `Gallery.add`.
-        threshold: the middle of the map's colours, above 0 or not.
+        threshold: as in `draw`.
     """
-    # Without a positive threshold there is no scale to share, and the map has its own.
-    high = 2 * threshold if threshold > 0 else max(float(result.anomaly_map.max()), 1e-12)
-    map_ = heatmap(fit_into(result.anomaly_map, _SIDE, _SIDE), 0.0, high)
-    panels = [panel("image", as_rgb(image))]
-    if reconstruction is not None:
-        panels.append(panel("as it should look", as_rgb(reconstruction)))
-    mask = fit_into(result.predicted_mask, _SIDE, _SIDE)
-    panels.append(panel("map with outlines", overlay(map_, mask)))
+    panels = draw(image, reconstruction, result.anomaly_map, result.predicted_mask, threshold)
     if result.is_defective:
         truth = result.true_mask
         panels.append(Panel("no mask") if truth is None else panel("truth", truth))
     return Thumbnail(result.path, result.kind, result.score, result.is_anomalous, tuple(panels))
+
+
+def draw(
+    image: np.ndarray,
+    reconstruction: np.ndarray | None,
+    anomaly_map: np.ndarray,
+    mask: np.ndarray,
+    threshold: float,
+) -> list[Panel]:
+    """The image, what it should look like where that is known, and the map with outlines.
+
+    Args:
+        image, reconstruction: as in `Gallery.add`.
+        anomaly_map: (H, W) real.
+        mask: (H, W) bool, what was found.
+        threshold: the middle of the map's colours, above 0 or not.
+    """
+    # Without a positive threshold there is no scale to share, and the map has its own.
+    high = 2 * threshold if threshold > 0 else max(float(anomaly_map.max()), 1e-12)
+    map_ = heatmap(fit_into(anomaly_map, _SIDE, _SIDE), 0.0, high)
+    panels = [panel("image", image)]
+    if reconstruction is not None:
+        panels.append(panel("as it should look", reconstruction))
+    outlined = overlay(map_, fit_into(mask, _SIDE, _SIDE))
+    return [*panels, panel("map with outlines", outlined)]
 
 
 def panel(caption: str, image: np.ndarray) -> Panel:

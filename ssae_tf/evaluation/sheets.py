@@ -29,7 +29,7 @@ from ssae_tf.files import atomic
 OUTLINE = (0, 255, 80)
 """RGB colour of mask outlines: a green that neither surfaces nor the colour map contain."""
 
-_COLORMAP = "inferno"
+COLORMAP = "inferno"
 _DPI = 120
 _CELL = 2.1  # Inches: width of a cell, and the limit of its height is 1.5 times as much.
 _GAP = 0.08
@@ -276,7 +276,7 @@ class _Page:
         left = self._width - _MARGIN - 0.8
         axes = self._axes(left, self._top, 0.16, height)
         high = max(high, low + float(np.finfo(np.float32).eps))
-        scale = ScalarMappable(Normalize(low, high), _COLORMAP)
+        scale = ScalarMappable(Normalize(low, high), COLORMAP)
         bar = self._figure.colorbar(scale, cax=axes)
         bar.ax.tick_params(labelsize=7.5)
         bar.outline.set_linewidth(0.5)

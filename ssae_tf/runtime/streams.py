@@ -63,16 +63,12 @@ class Stream(io.TextIOBase):
         """True."""
         return True
 
-    def write(self, text: str | bytes) -> int:
+    def write(self, text: str) -> int:
         """Writes; characters that the encoding lacks become others that say the same.
-
-        Bytes are UTF-8: click writes them for a shell that completes a command line.
 
         Raises:
             ReaderGone, RunError: the stream is vital, and can't be written to.
         """
-        if isinstance(text, bytes):
-            text = text.decode()
         plain = text.encode(self.encoding, _PLAIN_ERRORS).decode(self.encoding)
         with self._failing():
             if self._stream is not None:

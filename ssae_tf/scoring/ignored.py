@@ -104,14 +104,14 @@ def ignored_of(scoring: ScoringConfig, mask: np.ndarray | None) -> Ignored | Non
 
 
 def counted_in(
-    images: Sequence[np.ndarray], ignored: Ignored, size: tuple[int, int] | None = None
+    sizes: Sequence[tuple[int, int]], ignored: Ignored, size: tuple[int, int]
 ) -> list[np.ndarray]:
-    """What counts of each of some images, as images, to be cropped and turned with them.
+    """What counts of each of some images, as images, to be turned with them.
 
     Args:
-        images: (H, W, C) arrays.
+        sizes: (height, width) of each, pixels.
         ignored: what does not.
-        size: (height, width) that the images are resized to; None for their own.
+        size: (height, width) that the images are resized to.
 
     Returns:
         (H, W, 1) uint8 arrays, 255 where a pixel counts and 0 elsewhere; those of images of one
@@ -119,10 +119,8 @@ def counted_in(
     """
 
     def drawn(height: int, width: int) -> np.ndarray:
-        counted = ignored.counted(height, width)
-        counted = counted if size is None else nearest(counted, *size)
+        counted = nearest(ignored.counted(height, width), *size)
         return np.asarray(255.0 * counted[0]).astype(np.uint8)
 
-    shapes = {(image.shape[0], image.shape[1]) for image in images}
-    found = {shape: drawn(*shape) for shape in shapes}
-    return [found[image.shape[0], image.shape[1]] for image in images]
+    drawings = {one: drawn(*one) for one in set(sizes)}
+    return [drawings[one] for one in sizes]

@@ -106,7 +106,7 @@ class Batches:
     def _counted(self, split: str, side: int) -> list[np.ndarray]:
         cache = self._caches[split]
         assert cache.ignored is not None
-        return counted_in(cache.images, cache.ignored, (side, side))
+        return counted_in(cache.sizes, cache.ignored, (side, side))
 
 
 def _white(image: np.ndarray) -> float:

@@ -316,10 +316,10 @@ class Trainer:
 
 def _note(recent: Sequence[Sequence[float]], stage: Stage, task: Task) -> str:
     loss, outside, inside = np.mean(recent[-20:], axis=0)
-    return (
-        f"loss {loss:.3g}, error outside M {outside:.4f}, inside {inside:.4f}, "
-        f"{task.pace * stage.batch_size:.1f} images/s at {stage.size}²"
-    )
+    note = f"loss {loss:.3g}, error outside M {outside:.4f}, inside {inside:.4f}"
+    if task.pace > 0:
+        note += f", {task.pace * stage.batch_size:.1f} images/s at {stage.size}²"
+    return note
 
 
 def _ended_early(history: Sequence[HistoryRow], total: int) -> str:

@@ -1,30 +1,45 @@
-"""What a shell is told that completes a command line."""
+"""Completion in a shell, as click's scripts for bash ask for it."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from ssae_tf.cli.main import run
+
+def _asked(instruction: str, words: str, cwd: Path) -> list[str]:
+    environment = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-c", "from ssae_tf.cli.main import main; main()"],
+        cwd=cwd,
+        env={**os.environ, **environment, "_SSAE_TF_COMPLETE": instruction},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("ssae-tf ca", ["plain,calibrate"]),
-        ("ssae-tf fit --co", ["plain,--config"]),
+        ("ssae-tf pre", ["plain,predict", "plain,preview"]),
+        ("ssae-tf predict --co", ["plain,--coco"]),
         ("ssae-tf fit --preset b", ["plain,best"]),
     ],
 )
-def test_commands_options_and_choices(
-    words: str,
-    expected: list[str],
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_commands_and_options_are_completed(
+    words: str, expected: list[str], project_root: Path
 ) -> None:
-    monkeypatch.setenv("_SSAE_TF_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", words)
-    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
-    with pytest.raises(SystemExit) as ended:
-        run([])
-    assert ended.value.code == 0
-    assert capfd.readouterr().out.splitlines() == expected
+    assert _asked("bash_complete", words, project_root) == expected
+
+
+def test_the_script_for_a_shell_is_printed(project_root: Path) -> None:
+    # Its source wants a bash, to know the version.
+    text = "\n".join(_asked("zsh_source", "ssae-tf", project_root))
+    assert "#compdef ssae-tf" in text

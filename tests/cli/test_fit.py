@@ -40,13 +40,17 @@ def test_results_on_stdout_and_the_rest_on_stderr(fitted: Any, run_folder: Path)
     assert said[1].startswith("Training takes about ")
     assert any(line.startswith("step 6/6: select loss ") for line in said)
     assert any(line.startswith("Threshold ") for line in said)
-    assert said[-2] == f"Sheets of the best, median and worst images: {run_folder / 'sheets'}"
-    assert said[-1] == f"Report: {run_folder / 'report.html'}"
+    assert said[-3] == f"Sheets of the best, median and worst images: {run_folder / 'sheets'}"
+    assert said[-2] == f"Report: {run_folder / 'report.html'}"
+    assert said[-1].startswith(f"Next: `ssae-tf predict {run_folder} IMAGES --report found.html`")
+    assert f"`ssae-tf export {run_folder} --format FORMAT`" in said[-1]
 
 
 def test_arguments_arrive(invoke: Invoke, fits: Fits, sample_root: Path, tmp_path: Path) -> None:
     done = invoke("fit", "--data", sample_root, "--preset", "quick")
-    assert (done.code, done.out, done.err) == (0, ["made/here"], [])
+    assert (done.code, done.out, len(done.err)) == (0, ["made/here"], 1)
+    # Without a test set, measuring comes next.
+    assert "`ssae-tf evaluate made/here --good DIR --bad DIR`" in done.error
     assert fits[-1] | {"config": None, "reporter": None} == {
         "data": sample_root,
         "category": None,

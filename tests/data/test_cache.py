@@ -212,3 +212,20 @@ class TestResize:
         image[..., 1] = 200
         np.testing.assert_array_equal(resize(image, 2, 6)[..., 1], 200)
         assert not resize(image, 2, 6)[..., [0, 2]].any()
+
+
+def test_images_are_shrunk_as_they_come(tmp_path, rng):
+    """No side grows, and one that is smaller stays; the files' own sizes are kept beside."""
+    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((40, 64), (8, 30))]
+    samples = []
+    for index, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), image[..., ::-1])
+        samples.append(Sample(tmp_path / f"{index}.png", "good"))
+    found = ImageCache(samples, largest=(16, 16))
+    assert found.sizes == [(40, 64), (8, 30)]
+    assert [image.shape for image in found.images] == [(16, 16, 3), (8, 16, 3)]
+    np.testing.assert_array_equal(found.images[0], resize(images[0], 16, 16))
+    whole = ImageCache(samples)
+    assert whole.sizes == found.sizes
+    for shrunk, own in zip(found.resized(16, 16), whole.resized(16, 16), strict=True):
+        np.testing.assert_array_equal(shrunk, own)

@@ -290,7 +290,7 @@ def test_large_images_are_told_what_gets_lost(tmp_path: Path) -> None:
     large = look(tmp_path).findings[-2]
     assert large.title == "Large images are made small"
     # 1536 / 256 = 6 pixels for one, and three are needed.
-    assert "1536 x 1536 are inspected at 256 x 256" in large.detail
+    assert "1536 × 1536 are inspected at 256 × 256" in large.detail
     assert "so 18 pixels of the image" in large.detail
 
 

@@ -80,9 +80,10 @@ def test_the_command(run_folder: Path, capfd: pytest.CaptureFixture[str]) -> Non
     assert run(["latency", str(run_folder), "--size", "32x48", "--rounds", "1", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["size"] == [32, 48]
     assert run(["latency", str(run_folder), "--size", "32", "--rounds", "1"]) == 0
-    out = capfd.readouterr().out
+    out, err = capfd.readouterr()
     assert "post-processing" in out
-    assert "1 rounds" in out
+    assert "1 round, " in out
+    assert "on one image of 32×32: 1 round after 2 that don't count." in err
     assert "32×32, ms" in out
     assert run(["latency", str(run_folder), "--size", "32 48"]) == 2
     assert "Expected 512 or 480x640. Received: 32 48." in capfd.readouterr().err

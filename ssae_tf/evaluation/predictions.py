@@ -1,0 +1,147 @@
+"""What was said of inspected images: a page to look at, and a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ssae_tf.evaluation.coco import CocoFile
+from ssae_tf.evaluation.gallery import draw
+from ssae_tf.evaluation.page import render
+from ssae_tf.files import check_can_be_made, write_text
+
+if TYPE_CHECKING:
+    from ssae_tf.result import Result
+
+MAX_SHOWN = 200
+"""Images on a page, which so stays below 5 MB."""
+
+_MAX_FAILURES = 50
+COLUMNS = ("path", "score", "threshold", "is_anomalous", "defects", "area", "error")
+
+
+class Writer(Protocol):
+    """Makes one file of all images together."""
+
+    def add(self, result: Result) -> None:
+        """Takes what was said of an image."""
+
+    def fail(self, line: Mapping[str, Any]) -> None:
+        """Takes the line of an image that was not inspected, with `path` and `error`."""
+
+    def write(self) -> None:
+        """Writes the file, whole or not at all.
+
+        Raises:
+            WriteError: it can't be written.
+        """
+
+
+def writers(
+    source: str,
+    images: Sequence[Path],
+    page: Path | None = None,
+    table: Path | None = None,
+    coco: Path | None = None,
+) -> list[Writer]:
+    """What makes the files that are asked for.
+
+    Args:
+        source: what the images are inspected with, as it is to be shown.
+        images: files and folders as they were named.
+        page, table, coco: files to write; None for none.
+
+    Raises:
+        RunError: the folder of one can't be made or written to.
+    """
+    for file in filter(None, (page, table, coco)):
+        check_can_be_made(file.parent)
+    found: list[Writer] = []
+    if page is not None:
+        found.append(PredictionsPage(page, source))
+    if table is not None:
+        found.append(PredictionsTable(table))
+    if coco is not None:
+        found.append(CocoFile(coco, images[0] if len(images) == 1 else None))
+    return found
+
+
+class PredictionsPage:
+    """Takes results one by one; keeps thumbnails of the most anomalous images.
+
+    Args:
+        path: of the HTML file to write.
+        source: what the images were inspected with, as it is to be shown.
+    """
+
+    def __init__(self, path: Path, source: str) -> None:
+        self._path = path
+        self._source = source
+        self._shown: list[dict[str, Any]] = []
+        self._failures: list[str] = []
+        self._images = self._rejected = 0
+
+    def add(self, result: Result) -> None:
+        """Adds an image, with its thumbnails unless the page is full of more anomalous ones."""
+        self._images += 1
+        self._rejected += result.is_anomalous
+        panels = draw(result.image, None, result.anomaly_map, result.mask, result.threshold)
+        shown = [*self._shown, {"result": result.to_dict(), "panels": panels}]
+        shown.sort(key=lambda one: (-one["result"]["score"], one["result"]["path"]))
+        self._shown = shown[:MAX_SHOWN]
+
+    def fail(self, line: Mapping[str, Any]) -> None:
+        """Adds an image that was not inspected; the error names it."""
+        self._failures.append(line["error"])
+
+    def write(self) -> None:
+        """Writes the page, whole or not at all.
+
+        Raises:
+            WriteError: it can't be written.
+        """
+        content = {
+            "source": self._source,
+            "images": self._images,
+            "rejected": self._rejected,
+            "shown": self._shown,
+            "failures": self._failures[:_MAX_FAILURES],
+            "more_failures": max(0, len(self._failures) - _MAX_FAILURES),
+        }
+        write_text(self._path, render("predictions.html.j2", content))
+
+
+class PredictionsTable:
+    """Takes results one by one; a line of CSV each.
+
+    Args:
+        path: of the file to write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._text = io.StringIO()
+        self._writer = csv.writer(self._text, lineterminator="\n")
+        self._writer.writerow(COLUMNS)
+
+    def add(self, result: Result) -> None:
+        """Adds an image: `defects` is how many were found, `area` their pixels."""
+        area = sum(defect.area for defect in result.defects)
+        verdict = str(result.is_anomalous).lower()
+        row = [result.path, result.score, result.threshold, verdict, len(result.defects), area, ""]
+        self._writer.writerow(row)
+
+    def fail(self, line: Mapping[str, Any]) -> None:
+        """Adds an image that was not inspected."""
+        self._writer.writerow([line["path"], "", "", "", "", "", line["error"]])
+
+    def write(self) -> None:
+        """Writes the table, whole or not at all.
+
+        Raises:
+            WriteError: it can't be written.
+        """
+        write_text(self._path, self._text.getvalue())
