@@ -29,8 +29,9 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
         ConfigError: an unknown key, a wrong type or a value out of range; or settings of an older
             run that can't be made any more.
     """
+    values = _without_retired(values)
     try:
-        text = json.dumps(_without_retired(values))
+        text = json.dumps(values)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"Settings that JSON can't hold ({error}).") from None
     try:

@@ -173,16 +173,6 @@ class TestTheVerdict:
         result = detector.predict(part(slice(0, 32), slice(0, 32)))
         assert [defect.box for defect in result.defects] == [(9, 5, 1, 1)]
 
-    def test_tiles_see_the_same(self, mask: np.ndarray, rng: np.random.Generator) -> None:
-        inputs = tf.keras.Input((None, None, 3))
-        model = tf.keras.Model(inputs, tf.keras.layers.AveragePooling2D(3, 1, "same")(inputs))
-        scoring = {"smoothing_sigma": 1.0, "margin": 0, "ignore": "mask.png", "border": 5}
-        config = from_dict({"scoring": scoring})
-        detector = Detector(model, config, Calibration(0.1, 1, (0.1,)), ignore_mask=mask)
-        image = rng.random((96, 150, 3), dtype=np.float32)
-        maps = [detector.inspect(image, tiles)[1] for tiles in (None, detector.tiles(64))]
-        np.testing.assert_allclose(*maps, atol=1e-6)
-
     def test_too_small_an_image_is_refused(self, make: Make) -> None:
         with pytest.raises(DataError, match="All of an image of 40×12 pixels is ignored"):
             make(border=6).predict(np.zeros((12, 40, 3), np.float32))
