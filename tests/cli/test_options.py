@@ -34,6 +34,8 @@ SETTINGS: dict[str, tuple[list[str], str, Any]] = {
     "--corruption-in": (["data"], "corruption.where", "data"),
     "--jit": ([], "training.jit", True),
     "--min-area": (["9"], "min_area", 9),
+    "--ignore": (["mask.png"], "scoring.ignore", "mask.png"),
+    "--border": (["7"], "scoring.border", 7),
     "--smoothing-sigma": (["1.5"], "scoring.smoothing_sigma", 1.5),
 }
 
