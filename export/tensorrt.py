@@ -43,8 +43,11 @@ class Profile:
     largest: tuple[int, int, int]
 
     def __post_init__(self) -> None:
-        shapes = zip(self.smallest, self.usual, self.largest, strict=True)
-        if not all(1 <= low <= middle <= high for low, middle, high in shapes):
+        shapes = (self.smallest, self.usual, self.largest)
+        is_ordered = all(
+            1 <= low <= middle <= high for low, middle, high in zip(*shapes, strict=False)
+        )
+        if {len(shape) for shape in shapes} != {3} or not is_ordered:
             raise RunError(
                 "Expected shapes (batch, height, width) with smallest ≤ usual ≤ largest. "
                 f"Received: {self.smallest}, {self.usual}, {self.largest}."

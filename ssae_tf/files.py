@@ -38,6 +38,9 @@ def atomic(path: Path) -> Iterator[Path]:
         )
     except OSError as error:
         raise not_written(path, error) from None
+    except ValueError as error:
+        # A null byte in the name.
+        raise WriteError(f"{path}: can't be written ({error}).") from None
     os.close(handle)
     temporary = Path(name)
     try:

@@ -126,12 +126,12 @@ def as_unit(image: str | Path | np.ndarray, white_level: int) -> np.ndarray:
         raise DataError(f"Expected an image of shape (H, W, 3) or (H, W). Received: {image.shape}.")
     if image.dtype in (np.uint8, np.uint16):
         return to_unit(image, white_level)
-    if not np.issubdtype(image.dtype, np.floating) or not (
-        image.min() >= 0.0 and image.max() <= 1.0
-    ):
+    is_float = np.issubdtype(image.dtype, np.floating)
+    if not is_float or not (image.min() >= 0.0 and image.max() <= 1.0):
+        # Of what has no order there is no lowest one.
+        values = f" from {image.min()} to {image.max()}" if image.dtype.kind in "biuf" else ""
         raise DataError(
-            "Expected uint8, uint16, or float values in [0, 1]. Received: "
-            f"{image.dtype} from {image.min()} to {image.max()}."
+            f"Expected uint8, uint16, or float values in [0, 1]. Received: {image.dtype}{values}."
         )
     return image.astype(np.float32)
 

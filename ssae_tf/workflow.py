@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -99,6 +100,7 @@ def fit(
         The detector, where it is, and its metrics.
 
     Raises:
+        InputError: `minutes` is no time.
         DataError: images are missing or unusable.
         RunError: `out` exists, can't be written to or replaced, or another process is in it.
         TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP; `resume` goes on.
@@ -115,6 +117,8 @@ def fit(
         True
     """
     reporter = reporter or Reporter()
+    if minutes is not None and not 0.0 < minutes < math.inf:
+        raise InputError(f"Expected minutes above 0, and finite. Received: {minutes!r}.")
     found = load_category(data, category)
     config = config or config_module.preset(config_module.DEFAULT_PRESET, found.name)
     config = dataclasses.replace(config, category=found.name)
@@ -311,6 +315,8 @@ def evaluate(
         return tested_category(Path(run), config, data, category)
 
     if isinstance(run, Detector):
+        if run.calibration is None:
+            raise RunError("This detector has no threshold yet: calibrate it first.")
         return _measure(run, images(run.config), out, reporter, None)
     folder = Path(run)
 

@@ -146,3 +146,9 @@ def test_files_are_deleted_by_name(tmp_path: Path) -> None:
     files.remove_files(tmp_path / "folder", ["a/ours", "b/ours", "ours", "missing"])
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert left == {"folder", "folder/a", "folder/a/theirs"}
+
+
+def test_a_name_that_no_system_takes_is_an_error() -> None:
+    for name, reason in (("a\0b", "embedded null byte"), ("x" * 300, "too long")):
+        with pytest.raises(WriteError, match=f"can't be written .*{reason}"):
+            write_text(Path(name), "")

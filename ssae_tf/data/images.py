@@ -227,6 +227,9 @@ def _content(path: str | Path) -> tuple[str, bytes]:
                 return kind, start + file.read()
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror}).") from error
+    except ValueError as error:
+        # A null byte in the name.
+        raise DataError(f"{path}: can't be read ({error}).") from error
     if not start:
         raise DataError(f"{path}: the file is empty (0 bytes).")
     raise DataError(

@@ -378,3 +378,9 @@ class TestWebp:
         path = tmp_path / "a.webp"
         path.write_bytes(encoded(pixels, "WEBP", lossless=True, exif=b"Exif\0\0II*\0\xff\xff"))
         np.testing.assert_array_equal(images.read_pixels(path), pixels)
+
+
+def test_a_name_that_no_system_takes_is_an_error() -> None:
+    for name, reason in (("a\0b.png", "embedded null byte"), (f"{'x' * 300}.png", "too long")):
+        with pytest.raises(DataError, match=f"can't be read .*{reason}"):
+            images.read_pixels(name)

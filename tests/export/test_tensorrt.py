@@ -183,6 +183,7 @@ def test_profiles() -> None:
         ((1, 64, 64), (1, 32, 64), (1, 64, 64)),
         ((1, 8, 8), (4, 8, 8), (2, 8, 8)),
         ((0, 8, 8), (1, 8, 8), (1, 8, 8)),
+        ((8, 8), (1, 8, 8), (1, 8, 8)),
     ):
         with pytest.raises(RunError, match="smallest ≤ usual ≤ largest"):
             tensorrt.Profile(*shapes)
