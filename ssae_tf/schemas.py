@@ -114,7 +114,8 @@ class CalibrationFile(Levels):
     names: list[Inside] = []
     seen: list[Inside] = []
     left_out: list[Inside] = []
-    data: Annotated[str, Field(min_length=1)] | None = None
+    # Without constraints, for which pydantic would refuse names that are no UTF-8.
+    data: str | None = None
     false_alarms: FalseAlarms | None = None
     review_false_alarms: FalseAlarms | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     seen = Calibration(0.5, 9, SCORES, names=WHOLE.names, seen=("c.png",))
     for one in (WHOLE, seen):
         assert Calibration.read(_write(tmp_path / "calibration.json", one.to_dict())) == one
+
+
+def test_names_that_are_not_utf_8_come_back(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    one = Calibration(0.5, 9, (0.5,), names=(odd,), seen=(odd,), left_out=(odd,), data=f"/{odd}")
+    assert Calibration.read(_write(tmp_path / "calibration.json", one.to_dict())) == one
 
 
 @pytest.mark.parametrize("promised", [None, FalseAlarmRate(4)])
@@ -70,7 +77,7 @@ def test_files_of_the_first_version_open(promised: FalseAlarmRate | None, tmp_pa
         ({"seen": ["z.png"]}, "expected what training has `seen` among the `names`"),
         ({"left_out": ["/a.png"]}, "inside the folder"),
         ({"left_out": "a.png"}, "`left_out` should be a valid list"),
-        ({"data": ""}, "`data` should have at least 1 character"),
+        ({"data": 3}, "`data` should be a valid string"),
     ],
 )
 def test_what_can_not_be_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
