@@ -36,6 +36,7 @@ COMMANDS = {
     "evaluate": ("ssae_tf.cli.evaluate", "Measure a run on its test images."),
     "compare": ("ssae_tf.cli.compare", "Show runs side by side."),
     "predict": ("ssae_tf.cli.predict", "Inspect images: one JSON line each."),
+    "watch": ("ssae_tf.cli.watch", "Inspect images as they arrive, and notice drift."),
     "export": ("ssae_tf.cli.export", "Make an artefact that runs without this package."),
     "latency": ("ssae_tf.cli.latency", "Time one image, part by part."),
     "benchmark": ("ssae_tf.cli.benchmark", "Many categories and methods: the paper's tables."),

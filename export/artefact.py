@@ -47,6 +47,7 @@ class Artefact:
         threshold: the score above which an image is anomalous.
         min_area: pixels that a defect must have.
         outline: the level of the map at which defects end; None is the threshold.
+        scores: of the calibration images; empty where it was exported without.
     """
 
     def __init__(self, folder: Path, metadata: dict[str, Any]) -> None:
@@ -67,6 +68,7 @@ class Artefact:
         self.threshold = checked.threshold
         self.min_area = checked.min_area
         self.outline = checked.outline
+        self.scores = tuple(checked.scores)
         self.format.check()
         try:
             self._runtime = _runtime(metadata["runtime"], folder)

@@ -150,6 +150,7 @@ def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float)
         "min_area": calibration.min_area,
         "outline": config.scoring.outline,
         "false_alarms": calibration.false_alarms and calibration.false_alarms.to_dict(),
+        "scores": list(calibration.scores),
         "category": config.category,
         "run_hash": run_hash(run, names),
         "files": file_hashes(folder),

@@ -94,6 +94,8 @@ class Metadata(BaseModel):
     min_area: Area
     outline: Level | None
     false_alarms: FalseAlarms | None = None
+    # Of the calibration images, for what is compared with them in service.
+    scores: list[Level] = Field(default_factory=list)
     category: str
     run_hash: Sha256
     files: dict[str, Sha256]

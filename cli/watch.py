@@ -1,0 +1,91 @@
+"""`ssae-tf watch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ssae_tf.cli import options
+from ssae_tf.cli.main import ExitCode
+
+
+@click.command("watch", epilog="Example: ssae-tf watch runs/tile camera/ --out watched")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of results.jsonl, which a restart goes on with.",
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two looks; an image that stays the same over two has arrived.",
+)
+@click.option("--once", is_flag=True, help="Inspect what is there, and end.")
+@click.option(
+    "--drift-alarms",
+    type=click.FloatRange(min=0, min_open=True, max=365, clamp=False),
+    default=0.1,
+    show_default=True,
+    metavar="NUMBER",
+    help="False alarms of drift a year that are accepted, on average.",
+)
+@options.quiet
+@click.pass_context
+def command(
+    ctx: click.Context,
+    run: Path,
+    folder: Path,
+    out: Path,
+    interval: float,
+    once: bool,
+    drift_alarms: float,
+    quiet: bool,
+) -> None:
+    """Inspect images as they arrive in a folder, and notice drift.
+
+    RUN is a run folder, or an artefact of `ssae-tf export`. Each image of FOLDER gives one JSON
+    line, on stdout and in OUT/results.jsonl, an image that fails one with `error`; nothing is
+    moved. Images that the file has, by name, size and time, are done. A line with `drift` says that
+    scores, or the share rejected, are no longer what they were. Ends with Ctrl-C or SIGTERM,
+    between two images; with --once the exit code is 3 if one has failed.
+    """
+    report = options.reporter(quiet)
+
+    from ssae_tf.detector import Detector
+    from ssae_tf.export.artefact import open_detector
+    from ssae_tf.runtime import signals
+    from ssae_tf.watch import Reference, watch
+
+    detector = open_detector(run)
+    if isinstance(detector, Detector):
+        assert detector.calibration is not None
+        scores, threshold = detector.calibration.scores, detector.calibration.threshold
+    else:
+        scores, threshold = detector.scores, detector.threshold
+    reference = Reference(scores, threshold, drift_alarms)
+    failed = 0
+    with signals.noticed() as signal:
+        for line in watch(
+            detector,
+            reference,
+            folder,
+            out,
+            report,
+            interval=interval,
+            once=once,
+            stopped=lambda: bool(signal.number),
+        ):
+            failed += "error" in line
+            if "drift" in line:
+                report.warn(line["drift"]["message"])
+            options.print_json(line)
+    if signal.number:
+        ctx.exit(128 + signal.number)
+    if failed:
+        ctx.exit(ExitCode.PARTIAL)
