@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,6 +37,12 @@ from ssae_tf.cli.main import ExitCode
     metavar="NUMBER",
     help="False alarms of drift a year that are accepted, on average.",
 )
+@click.option(
+    "--metrics",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Serve Prometheus metrics at this port of the loopback address (ssae-tf[watch]).",
+)
 @options.quiet
 @click.pass_context
 def command(
@@ -45,6 +53,7 @@ def command(
     interval: float,
     once: bool,
     drift_alarms: float,
+    metrics: int | None,
     quiet: bool,
 ) -> None:
     """Inspect images as they arrive in a folder, and notice drift.
@@ -56,6 +65,10 @@ def command(
     between two images; with --once the exit code is 3 if one has failed.
     """
     report = options.reporter(quiet)
+    if metrics is not None:
+        from ssae_tf import watch_metrics
+
+        watch_metrics.check()
 
     from ssae_tf.detector import Detector
     from ssae_tf.export.artefact import open_detector
@@ -70,7 +83,15 @@ def command(
         scores, threshold = detector.scores, detector.threshold
     reference = Reference(scores, threshold, drift_alarms)
     failed = 0
-    with signals.noticed() as signal:
+    more: dict[str, Any] = {}
+    with contextlib.ExitStack() as stack:
+        signal = stack.enter_context(signals.noticed())
+        served = None
+        if metrics is not None:
+            served = stack.enter_context(
+                contextlib.closing(watch_metrics.Metrics(metrics, threshold))
+            )
+            more["drifting"] = served.drifting
         for line in watch(
             detector,
             reference,
@@ -80,7 +101,10 @@ def command(
             interval=interval,
             once=once,
             stopped=lambda: bool(signal.number),
+            **more,
         ):
+            if served is not None:
+                served.add(line)
             failed += "error" in line
             if "drift" in line:
                 report.warn(line["drift"]["message"])

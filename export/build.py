@@ -26,6 +26,7 @@ from ssae_tf.export.metadata import SCHEMA_VERSION
 from ssae_tf.export.parity import Parity, cases, compare
 from ssae_tf.export.place import choose_place, put, working_folder
 from ssae_tf.files import write_json
+from ssae_tf.golden import write_golden
 from ssae_tf.progress import Reporter, duration
 from ssae_tf.run_folder import (
     ARTEFACT_KIND,
@@ -109,6 +110,7 @@ def export(
         made = maker.make(result, place)
         seconds = time.monotonic() - begin
         reporter.say(f"Converted in {duration(seconds)}.")
+        write_golden(result, detector, images, _golden_size(request))
         metadata = _metadata(run, maker, result, made, seconds)
         parity = _compare(run, maker, result, metadata)
         metadata["parity"] = {
@@ -121,6 +123,13 @@ def export(
             _refuse(result, place, parity, keep_failed)
         put(result, place)
     return Exported(place, parity, made.missing, seconds)
+
+
+def _golden_size(request: Request) -> tuple[int, int] | None:
+    """(height, width) that an artefact takes, where it does not take all."""
+    if request.profile is not None:
+        return request.profile.usual[1], request.profile.usual[2]
+    return request.image_size
 
 
 def _metadata(run: Path, maker: Maker, folder: Path, made: Made, seconds: float) -> dict[str, Any]:

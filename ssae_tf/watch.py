@@ -277,7 +277,13 @@ class _Inspection:
     has_result: bool = False
 
     def line(self, arrival: Arrival) -> Line:
+        """What is written of an image.
+
+        Raises:
+            RunError: the inspector fails before it has inspected a single image.
+        """
         path = self.folder / arrival.name
+        begin = time.monotonic()
         try:
             line = self.inspector.predict(path).to_dict()
             self.has_result = True
@@ -286,8 +292,9 @@ class _Inspection:
                 raise
             text = str(error) if isinstance(error, SsaeError) else f"{path}: {one_line(error)}."
             line = {"schema_version": SCHEMA_VERSION, "path": str(path), "error": text}
+        seconds = round(time.monotonic() - begin, 4)
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
-        return {**line, **dataclasses.asdict(arrival), "inspected": now}
+        return {**line, **dataclasses.asdict(arrival), "inspected": now, "seconds": seconds}
 
 
 def drift_line(alarm: Alarm, drift: Drift) -> Line:

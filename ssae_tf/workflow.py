@@ -24,6 +24,7 @@ from ssae_tf.detector import Detector, load_network, run_config
 from ssae_tf.errors import InputError, RunError, WriteError
 from ssae_tf.evaluation.run import check_test_set, evaluate_detector
 from ssae_tf.files import not_written, read_json, write_json, write_text
+from ssae_tf.golden import write_golden
 from ssae_tf.models.weights import save_weights
 from ssae_tf.preparation import Prepared, prepare
 from ssae_tf.progress import Reporter, duration
@@ -254,8 +255,8 @@ def evaluate(
         run: a finished run folder, or a detector (then `data` is needed).
         data: a root in MVTec AD layout; None for the one the run was trained on.
         category: None for the run's own.
-        out: folder for metrics.json, verdicts.csv, report.html, and sheets of the best, median and
-            worst images of each kind; None for none.
+        out: folder for metrics.json, verdicts.csv, report.html, card.md, and sheets of the best,
+            median and worst images of each kind; None for none.
         reporter: where progress goes; None for stderr.
 
     Returns:
@@ -308,6 +309,7 @@ def _finish(
         # The network as it will be loaded: without dead taps.
         model = load_network(trainer.config, one.place / WEIGHTS_FILE)
         detector = build_detector(model, trainer.config, prepared.split, reporter)
+        write_golden(one.place, detector, [s.path for s in prepared.split.calibrate])
         detector.save(one.place)
         found, metrics = prepared.found, None
         if found.test:

@@ -33,6 +33,7 @@ NAMES = (
     *("config.json", "split.json", "environment.json", "weights.npz", "weighting.npz"),
     *("calibration.json", "metrics.json", "ablation.json", "history.csv", "checkpoints/state.npz"),
     *("checkpoints/best.npz", "logs/events.out.tfevents.1.host.2.3.v2", "sheets/good.png"),
+    *("card.md", "golden/golden.json", "golden/normal_0.png"),
 )
 
 

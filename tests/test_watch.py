@@ -25,6 +25,7 @@ from ssae_tf.result import Result
 from ssae_tf.runtime.lock import locked
 from ssae_tf.watch import Reference, sentence, watch
 
+TIMES = ("inspected", "seconds")
 REFERENCE = Reference((0.1, 0.2, 0.3, 0.4), 0.4)
 
 
@@ -205,7 +206,7 @@ def test_every_state_of_the_record_goes_on_to_the_same_lines(camera: Path) -> No
 
 
 def _timeless(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in line.items() if key != "inspected"} for line in lines]
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
 
 
 def test_one_writer_at_a_time(camera: Path) -> None:

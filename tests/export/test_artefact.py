@@ -138,7 +138,7 @@ def test_hashes_are_those_of_sha256sum(copy: Path) -> None:
     [
         (lambda text: "", "SHA256SUMS: line 1 is no hash and new path: ''"),
         (lambda text: "a b\n", "SHA256SUMS: line 1 is no hash and new path: 'a b'"),
-        (lambda text: text + text, "SHA256SUMS: line 4 is no hash and new path"),
+        (lambda text: text + text, "SHA256SUMS: line 9 is no hash and new path"),
         (lambda text: text.replace("  ", " *"), "SHA256SUMS: line 1 is no hash"),
         (lambda text: text.splitlines()[0] + "\n", "doesn't list model.tflite, so it is incompl"),
         (lambda text: text + f"{'0' * 64}  ../other\n", "../other lies outside of the folder"),
