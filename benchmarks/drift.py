@@ -41,13 +41,16 @@ Altered = Callable[[np.ndarray], np.ndarray]
 
 def _ages(scale: float) -> Iterator[tuple[str, Altered]]:
     """Name and effect of each change; `scale` is image pixels per inspected pixel."""
-    yield "none", lambda image: image
+    yield "none", np.copy
     for day in range(_STEP, _DAYS + 1, _STEP):
-        yield f"darker {day}", lambda image, day=day: image * np.float32(0.99**day)
-        sigma = 0.05 * day * scale
-        yield f"blurred {day}", lambda image, sigma=sigma: cv2.GaussianBlur(image, (0, 0), sigma)
+        yield f"darker {day}", functools.partial(np.multiply, np.float32(0.99**day))
+        yield f"blurred {day}", functools.partial(_blurred, sigma=0.05 * day * scale)
     for shift in _SHIFTS:
         yield f"moved {shift}", functools.partial(_moved, by=round(shift * scale))
+
+
+def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma))
 
 
 def _moved(image: np.ndarray, by: int) -> np.ndarray:

@@ -11,24 +11,19 @@ import cv2
 import numpy as np
 import pytest
 
-from ssae_tf.config import from_dict
 from ssae_tf.data.images import write_png
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.errors import RunError
 from ssae_tf.golden import compare_golden, write_golden
-from ssae_tf.models.autoencoder import autoencoder
-from stand_ins import randomize
+from ssae_tf.run_folder import Mark, write_mark
+from stand_ins import untrained_detector
 
 THRESHOLD = 0.05
 
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    """An untrained network, which scores everything."""
-    config = from_dict({"model": {"width": 0.0625}, "scoring": {"smoothing_sigma": 2.0}})
-    model = autoencoder(config.model, training_size=32)
-    randomize(model)
-    return Detector(model, config, Calibration(THRESHOLD, 9, (THRESHOLD,)))
+    return untrained_detector(THRESHOLD)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +48,6 @@ def run(detector: Detector, images: list[Path], tmp_path: Path) -> Path:
 def _folder(path: Path) -> Path:
     (path / "golden").mkdir(parents=True)
     # `save` wants a folder that is empty or a run.
-    from ssae_tf.run_folder import Mark, write_mark
-
     write_mark(path, Mark())
     return path
 

@@ -179,6 +179,7 @@ class Drift:
         self._calibration = [score for score in scores if score < threshold]
         self._random = np.random.default_rng(seed)
         self._time: float | None = None
+        self._waited: dict[str, float] = {}
         self._silent_until = float("-inf")
         self._begin()
 
