@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ssae_tf.cli import options
 from ssae_tf.cli.main import ExitCode
+
+if TYPE_CHECKING:
+    from ssae_tf.detector import Detector
+    from ssae_tf.export.artefact import Artefact
+    from ssae_tf.progress import Reporter
+    from ssae_tf.watch import Reference
 
 
 @click.command("watch", epilog="Example: ssae-tf watch runs/tile camera/ --out watched")
@@ -70,18 +76,12 @@ def command(
 
         watch_metrics.check()
 
-    from ssae_tf.detector import Detector
     from ssae_tf.export.artefact import open_detector
     from ssae_tf.runtime import signals
-    from ssae_tf.watch import Reference, watch
+    from ssae_tf.watch import watch
 
     detector = open_detector(run)
-    if isinstance(detector, Detector):
-        assert detector.calibration is not None
-        scores, threshold = detector.calibration.scores, detector.calibration.threshold
-    else:
-        scores, threshold = detector.scores, detector.threshold
-    reference = Reference(scores, threshold, drift_alarms)
+    reference = _reference(detector, drift_alarms, report)
     failed = 0
     more: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
@@ -89,7 +89,7 @@ def command(
         served = None
         if metrics is not None:
             served = stack.enter_context(
-                contextlib.closing(watch_metrics.Metrics(metrics, threshold))
+                contextlib.closing(watch_metrics.Metrics(metrics, reference.threshold))
             )
             more["drifting"] = served.drifting
         for line in watch(
@@ -113,3 +113,27 @@ def command(
         ctx.exit(128 + signal.number)
     if failed:
         ctx.exit(ExitCode.PARTIAL)
+
+
+def _reference(
+    detector: Detector | Artefact, alarms_per_year: float, report: Reporter
+) -> Reference:
+    """What drift is measured from: scores of calibration images that training has not seen."""
+    from ssae_tf.export.artefact import Artefact
+    from ssae_tf.watch import Reference
+
+    if isinstance(detector, Artefact):
+        scores, promised = detector.scores, detector.metadata["false_alarms"]
+        threshold = detector.threshold
+    else:
+        assert detector.calibration is not None
+        scores, promised = detector.calibration.scores, detector.calibration.false_alarms
+        threshold = detector.calibration.threshold
+    if not promised:
+        # They score lower than new ones, which would pass for drift.
+        scores = ()
+        report.say(
+            "Drift is measured from the first images of service on: training has seen calibration "
+            "images, or the run does not say."
+        )
+    return Reference(scores, threshold, alarms_per_year)

@@ -93,6 +93,7 @@ class Record:
     Attributes:
         path: of the file.
         done: the images in it.
+        has_result: whether one of them was inspected.
     """
 
     def __init__(self, path: Path) -> None:
@@ -106,9 +107,10 @@ class Record:
         """
         self.path = path
         self.done: set[Arrival] = set()
+        self.has_result = False
         # Since the last `watch` line: score and time of each result, and how many alarms.
         self._begin: Line | None = None
-        self._results: list[tuple[float, str]] = []
+        self._results: list[tuple[float, float]] = []
         self._alarms = 0
         try:
             if path.exists():
@@ -126,26 +128,24 @@ class Record:
             for number, text in enumerate(file, start=1):
                 if not text.endswith(b"\n"):
                     break
-                self._take(self._parsed(text, number))
+                try:
+                    self._take(json.loads(text))
+                except (ValueError, KeyError, TypeError):
+                    raise RunError(
+                        f"{self.path}: line {number} is none that this ssae_tf writes; move the "
+                        "file away."
+                    ) from None
                 whole += len(text)
             file.truncate(whole)
 
-    def _parsed(self, text: bytes, number: int) -> Line:
-        try:
-            line = json.loads(text)
-            if not isinstance(line, dict) or line["schema_version"] > SCHEMA_VERSION:
-                raise ValueError
-        except (ValueError, KeyError, TypeError):
-            raise RunError(
-                f"{self.path}: line {number} is none that this ssae_tf writes; move the file away."
-            ) from None
-        return line
-
     def _take(self, line: Line) -> None:
+        if line["schema_version"] > SCHEMA_VERSION:
+            raise ValueError
         if "watch" in line:
             self._begin, self._results, self._alarms = line["watch"], [], 0
         if "score" in line:
-            self._results.append((line["score"], line["inspected"]))
+            self._results.append((float(line["score"]), _seconds(line["inspected"])))
+            self.has_result = True
         self._alarms += "drift" in line
         self._remember(line)
 
@@ -187,8 +187,9 @@ class Record:
         drift = reference.drift()
         if self._begin != reference.to_dict():
             return drift, [{"schema_version": SCHEMA_VERSION, "watch": reference.to_dict()}]
-        alarms = (drift.add(score, _seconds(text)) for score, text in self._results)
+        alarms = (drift.add(score, time) for score, time in self._results)
         raised = [alarm for alarm in alarms if alarm is not None]
+        self._results.clear()
         return drift, [drift_line(alarm, drift) for alarm in raised[self._alarms :]]
 
 
@@ -225,7 +226,7 @@ def watch(
     Raises:
         DataError: the folder can't be listed at the start.
         RunError: `out` can't be written to, or another process is in it; the inspector fails before
-            it has inspected a single image.
+            a single image was inspected.
     """
     before = set(_arrivals(folder))
     try:
@@ -238,7 +239,7 @@ def watch(
             drift, missing = record.resumed(reference)
             yield from map(record.add, missing)
             drifting(drift)
-            inspection = _Inspection(inspector, folder)
+            inspection = _Inspection(inspector, folder, record.has_result)
             while not stopped():
                 _wait(interval, stopped)
                 now = _look(folder, reporter)
@@ -269,18 +270,18 @@ class _Inspection:
     Attributes:
         inspector: what inspects them.
         folder: that they are in.
-        has_result: whether an image was inspected by now.
+        has_result: whether an image was inspected by now, by an earlier process at least.
     """
 
     inspector: Inspector
     folder: Path
-    has_result: bool = False
+    has_result: bool
 
     def line(self, arrival: Arrival) -> Line:
         """What is written of an image.
 
         Raises:
-            RunError: the inspector fails before it has inspected a single image.
+            RunError: the inspector fails before a single image was inspected.
         """
         path = self.folder / arrival.name
         begin = time.monotonic()
@@ -320,7 +321,7 @@ def sentence(alarm: Alarm, alarms_per_year: float) -> str:
         f"{alarm.mean_p_value:.2f} where 0.5 is usual; chance says so {often} at most). Compare "
         "images of before and after: lamp, focus, lens and place of the camera. If the surface "
         "itself is another now, collect good images and `ssae-tf calibrate RUN --data FOLDER`, or "
-        "`ssae-tf fit` anew; `watch` then begins its test anew."
+        "`ssae-tf fit` anew; `watch`, started again, begins its test anew."
     )
 
 

@@ -13,6 +13,7 @@ from ssae_tf.config import from_dict
 from ssae_tf.evaluation import run as evaluation_run
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.progress import Reporter
+from ssae_tf.scoring.conformal import FalseAlarmRate
 
 
 class Listener(Reporter):
@@ -90,5 +91,5 @@ def untrained_detector(threshold: float) -> detector.Detector:
     config = from_dict(settings)
     model = autoencoder(config.model, training_size=32)
     randomize(model)
-    calibration = detector.Calibration(threshold, 9, (threshold,))
+    calibration = detector.Calibration(threshold, 9, (threshold,), FalseAlarmRate(1))
     return detector.Detector(model, config, calibration)

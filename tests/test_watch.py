@@ -7,6 +7,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -182,7 +183,14 @@ def test_a_torn_last_line_is_cut_off_and_its_image_done_again(camera: Path, torn
 
 
 @pytest.mark.parametrize(
-    "content", ["[]\n", "hello\n", '{"score": 1}\n', '{"schema_version": 9}\n']
+    "content",
+    [
+        "[]\n",
+        "hello\n",
+        '{"schema_version": 1, "name": "a"}\n',
+        '{"score": 1}\n',
+        '{"schema_version": 9}\n',
+    ],
 )
 def test_a_file_of_something_else_is_refused_and_stays(camera: Path, content: str) -> None:
     path = camera.parent / "out" / "results.jsonl"
@@ -227,6 +235,11 @@ def test_a_detector_that_never_works_ends_it(camera: Path) -> None:
         _watch(camera, inspector=Broken())
     # It is inspected when the detector is mended.
     assert [line["name"] for line in _watch(camera)] == ["a.png"]
+    # One image that breaks what has worked is a line, and not the end of each start from now on.
+    path = _arrive(camera, "b.png", 100)
+    (line,) = _watch(camera, inspector=Broken())
+    assert line["error"] == "its weights are damaged."
+    assert line["path"] == str(path)
 
 
 def test_a_folder_must_be_there_at_the_start_and_may_be_away_later(camera: Path) -> None:
@@ -395,11 +408,18 @@ def test_the_command_prints_what_it_writes_and_predict_says(
     assert (code, err) == (3, "")
     assert lines == _written(images)
     scores = json.loads((run_folder / "calibration.json").read_text())["scores"]
-    assert lines[0]["watch"]["n_calibration"] == len(scores)
+    assert lines[0]["watch"]["n_calibration"] == len(scores) == 1
     _, predicted, _ = invoke("predict", run_folder, images)
     for line, expected in zip(lines[1:], predicted, strict=True):
         assert {key: line[key] for key in expected} == expected
     assert invoke(*command) == (0, [], "")
+    # Where training has seen calibration images, these are nothing to compare with.
+    copy = shutil.copytree(run_folder, images.parent / "copy")
+    calibration = json.loads((copy / "calibration.json").read_text())
+    (copy / "calibration.json").write_text(json.dumps({**calibration, "false_alarms": None}))
+    code, lines, err = invoke("watch", copy, *command[2:])
+    assert (code, [line["watch"]["n_calibration"] for line in lines]) == (0, [0])
+    assert err.startswith("Drift is measured from the first images of service on")
 
 
 def test_a_signal_ends_it_between_images(run_folder: Path, images: Path) -> None:
