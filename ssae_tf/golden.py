@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -17,18 +16,18 @@ import numpy as np
 
 from ssae_tf.corruption.held_out import corrupted_copies
 from ssae_tf.data.cache import resize
-from ssae_tf.data.images import read_pixels, to_unit, write_png
+from ssae_tf.data.images import encode_png, read_pixels, to_unit
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
-from ssae_tf.files import write_json
+from ssae_tf.files import atomic, write_json
 from ssae_tf.result import Result
-from ssae_tf.run_folder import GOLDEN_FILE, GOLDEN_FOLDER
+from ssae_tf.run_folder import GOLDEN_FILE, GOLDEN_FOLDER, GOLDEN_IMAGES
 from ssae_tf.schemas import GoldenFile, read
 from ssae_tf.scoring.threshold import image_score, is_anomalous
 
 SCHEMA_VERSION = 1
-# Good ones, and the side that more is cut off from where a run inspects images in their own size.
-_COUNT, _LARGEST = 2, 512
+# The side that more is cut off from where a run inspects images in their own size.
+_LARGEST = 512
 
 
 class Inspector(Protocol):
@@ -71,17 +70,18 @@ def write_golden(
             are inspected in their own size, that, of which at most 512² are kept.
 
     Raises:
-        RunError, DataError: they can't be written.
+        RunError: they can't be written.
     """
     calibration = detector.calibration
     assert calibration is not None
     scores = {}
     out = folder / GOLDEN_FOLDER
-    for index, image in enumerate(islice(_readable(detector, images, size), _COUNT)):
-        out.mkdir(exist_ok=True)
+    readable = _readable(detector, images, size)
+    for index, (names, image) in enumerate(zip(GOLDEN_IMAGES, readable, strict=False)):
         corrupted = corrupted_copies(image[None], (0, index))[0]
-        for name, x in (f"normal_{index}.png", image), (f"corrupted_{index}.png", corrupted):
-            write_png(out / name, np.round(255.0 * x).astype(np.uint8))
+        for name, x in zip(names, (image, corrupted), strict=True):
+            with atomic(out / name) as temporary:
+                temporary.write_bytes(encode_png(np.round(255.0 * x).astype(np.uint8)))
             result = detector.predict(out / name)
             scores[name] = {"score": result.score, "is_anomalous": result.is_anomalous}
     if scores:
