@@ -158,7 +158,7 @@ def test_without_once_it_goes_on_until_it_is_stopped(camera: Path) -> None:
         camera.parent / "out",
         Listener(),
         interval=0.001,
-        stopped=lambda: len(names) == 3,
+        stopped=lambda: len(names) >= 2,
     )
     next(lines)
     for line in lines:
@@ -166,8 +166,8 @@ def test_without_once_it_goes_on_until_it_is_stopped(camera: Path) -> None:
         # Two at once: the second is not begun after the stop.
         for one in range(2):
             _arrive(camera, f"{2 * len(names) + one}.png", 100)
-    assert len(names) == 3
-    assert len(inspector.seen) == 3
+    assert len(names) == 2
+    assert len(inspector.seen) == 2
 
 
 @pytest.mark.parametrize("torn", [b'{"schema_version": 1, "na', b"\0\0\0\0", b"{"])
@@ -328,6 +328,7 @@ def test_a_restart_goes_on_with_the_drift_test(camera: Path) -> None:
     # Killed between the image and its alarm: it is made up for, and not twice.
     path.write_bytes(b"".join(data[:place]))
     assert _watch(camera, reference=STRICT)[0] == whole[place]
+    assert _watch(camera, reference=STRICT) == []
     assert sum(map(_is_drift, _written(camera))) == 1
 
 

@@ -124,6 +124,15 @@ def test_a_steady_share_of_defects_is_no_drift() -> None:
     assert not _service(scores, np.append(rng.normal(size=300), 5.0), 0)
 
 
+def test_a_threshold_within_the_scores_is_no_drift() -> None:
+    # Half of calibration lies above it: compared with these, all good images would score low.
+    rng = np.random.default_rng(0)
+    calibration = rng.normal(size=400)
+    drift = Drift(calibration, float(np.median(calibration)))
+    scores = rng.normal(size=60 * A_DAY).tolist()
+    assert not any(drift.add(score, number * DAY / A_DAY) for number, score in enumerate(scores))
+
+
 def test_drift_that_stays_is_told_again_a_day_later_at_the_earliest() -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(size=60 * A_DAY) + 3.0
