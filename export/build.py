@@ -26,6 +26,7 @@ from ssae_tf.export.metadata import SCHEMA_VERSION
 from ssae_tf.export.parity import Parity, cases, compare, what_is_compared
 from ssae_tf.export.place import choose_place, put, told_what_is_kept, working_folder
 from ssae_tf.files import write_json
+from ssae_tf.golden import write_golden
 from ssae_tf.progress import Reporter, duration
 from ssae_tf.run_data import calibration_images
 from ssae_tf.run_folder import (
@@ -135,6 +136,7 @@ def export(
         made = maker.make(result, place)
         seconds = time.monotonic() - begin
         reporter.say(f"Converted in {duration(seconds)}.")
+        write_golden(result, detector, source.images, _golden_size(request))
         metadata = _metadata(source, maker, result, made, seconds)
         parity = _compare(maker, result, metadata)
         metadata["parity"] = {
@@ -147,6 +149,13 @@ def export(
             _refuse(result, place, parity, keep_failed)
         put(result, place)
     return Exported(place, parity, made.missing, seconds)
+
+
+def _golden_size(request: Request) -> tuple[int, int] | None:
+    """(height, width) that an artefact takes, where it does not take all."""
+    if request.profile is not None:
+        return request.profile.usual[1], request.profile.usual[2]
+    return request.image_size
 
 
 def _read(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ssae_tf.corruption.held_out import corrupted_copies
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_pixels, to_unit
 from ssae_tf.detector import Detector
-from ssae_tf.export.parity import corrupted_copies
 
 # Images that int8 is calibrated on, each of them twice: the converter runs all of the graph on
 # them, four signatures and without fast kernels.

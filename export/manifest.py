@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ssae_tf.errors import RunError
 from ssae_tf.files import write_text
-from ssae_tf.run_folder import SUMS_FILE
+from ssae_tf.run_folder import GOLDEN_FOLDER, SUMS_FILE
 from ssae_tf.schemas import is_inside
 
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -30,6 +30,7 @@ _OURS = (
     "variables/**/*",
     "assets/**/*",
     "assets.extra/**/*",
+    f"{GOLDEN_FOLDER}/*",
 )
 
 

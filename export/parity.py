@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from ssae_tf.corruption.held_out import held_out
+from ssae_tf.corruption.held_out import corrupted_copies
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import encode_png, read_pixels, to_unit
 from ssae_tf.detector import Detector
@@ -163,21 +162,6 @@ def what_is_compared(images: int, has_other_size: bool) -> str:
     return (
         f"Comparing map and verdict of artefact and detector on {count} images: {', '.join(parts)}."
     )
-
-
-def corrupted_copies(images: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
-    """Images with what defects may look like.
-
-    Args:
-        images: (B, H, W, 3) float32 in [0, 1].
-        seed: of the corruption.
-
-    Returns:
-        Like `images`.
-    """
-    x_hat, _ = held_out(tf.constant(images), tf.constant(seed))
-    # Blending rounds beyond white.
-    return np.clip(x_hat, 0.0, 1.0)
 
 
 def compare(

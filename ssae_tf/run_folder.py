@@ -49,6 +49,11 @@ BEST_FILE = "best.npz"
 LOGS_FOLDER = "logs"
 SHEETS_FOLDER = "sheets"
 EXPORT_FOLDER = "export"
+GOLDEN_FOLDER = "golden"
+GOLDEN_FILE = "golden.json"
+# In the order of their images: each good one, and its corrupted copy.
+GOLDEN_IMAGES = (("normal_0.png", "corrupted_0.png"), ("normal_1.png", "corrupted_1.png"))
+CARD_FILE = "card.md"
 # Of an artefact, and what says there that it is one.
 METADATA_FILE = "metadata.json"
 PARITY_FILE = "parity.json"
@@ -64,12 +69,14 @@ _FILES = (
     *(CONFIG_FILE, SPLIT_FILE, ENVIRONMENT_FILE, WEIGHTS_FILE, WEIGHTING_FILE, CALIBRATION_FILE),
     IGNORE_FILE,
     *(METRICS_FILE, VERDICTS_FILE, REPORT_FILE, ABLATION_FILE, HISTORY_FILE, LOCK_FILE, MARK_FILE),
+    CARD_FILE,
+    *(f"{GOLDEN_FOLDER}/{n}" for n in (GOLDEN_FILE, *(n for pair in GOLDEN_IMAGES for n in pair))),
     *(f"{CHECKPOINTS_FOLDER}/{name}" for name in (STATE_FILE, BEST_FILE)),
     *(f"{folder}/{n}" for folder in (_PENDING_FOLDER, _HALF_FOLDER) for n in _PENDING_FILES),
 )
 _OTHERS = re.compile(rf"{LOGS_FOLDER}/events\.out\.tfevents\.[^/]+|{SHEETS_FOLDER}/.+\.png")
 _FOLDERS = (
-    *(CHECKPOINTS_FOLDER, LOGS_FOLDER, SHEETS_FOLDER, EXPORT_FOLDER),
+    *(CHECKPOINTS_FOLDER, LOGS_FOLDER, SHEETS_FOLDER, EXPORT_FOLDER, GOLDEN_FOLDER),
     *(_PENDING_FOLDER, _HALF_FOLDER),
 )
 _T = TypeVar("_T")

@@ -1,4 +1,4 @@
-"""report.html and verdicts.csv of a run: what they need, gathered from the run and its images."""
+"""report.html, card.md and verdicts.csv of a run: what they need, gathered from run and images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ssae_tf.data.kinds import GOOD
 from ssae_tf.data.mvtec import Category, load_category
 from ssae_tf.detector import Detector
 from ssae_tf.errors import SsaeError, one_line
+from ssae_tf.evaluation.card import write_card
 from ssae_tf.evaluation.gallery import LIMITS, Gallery, Panel, panel
 from ssae_tf.evaluation.protocol import ImageResult
 from ssae_tf.evaluation.report import Calibrated, Measured, Report, write_report
@@ -22,6 +23,7 @@ from ssae_tf.files import read_json, write_text
 from ssae_tf.progress import Reporter
 from ssae_tf.run_folder import (
     ABLATION_FILE,
+    CARD_FILE,
     ENVIRONMENT_FILE,
     REPORT_FILE,
     VERDICTS_FILE,
@@ -44,7 +46,7 @@ def write_results(
     tested: Measured | None = None,
     gallery: Gallery | None = None,
 ) -> None:
-    """Writes both files; one that can't be made is a warning, since the run is good without.
+    """Writes all three; one that can't be made is a warning, since the run is good without.
 
     Args:
         out: the folder to write to.
@@ -81,6 +83,8 @@ def write_results(
             ignored=_ignored(detector, size),
         )
         write_report(out / REPORT_FILE, report)
+        with _warned_of(out / CARD_FILE, reporter):
+            write_card(out / CARD_FILE, report, _counts(run, report.calibrated))
 
 
 @contextlib.contextmanager
@@ -90,6 +94,17 @@ def _warned_of(path: Path, reporter: Reporter) -> Iterator[None]:
     except Exception as error:
         text = str(error) if isinstance(error, SsaeError) else f"{path}: {one_line(error)}"
         reporter.warn(f"Without {path.name}: {text}")
+
+
+def _counts(run: Path | None, calibrated: Calibrated) -> dict[str, int]:
+    """Good images by what they are for; `calibrate` may have taken others since."""
+    split = {} if run is None else _json(run / SPLIT_FILE)
+    if not split:
+        return {}
+    return {
+        **{part: len(split[part]) for part in ("train", "select")},
+        "calibrate": len(calibrated.scores),
+    }
 
 
 def _image_size(found: Category) -> tuple[int, int] | None:

@@ -142,6 +142,26 @@ class CalibrationFile(Levels):
         return self
 
 
+class GoldenImage(BaseModel):
+    """What was said of a golden image."""
+
+    model_config = STRICT
+
+    score: Level
+    is_anomalous: bool
+
+
+class GoldenFile(BaseModel):
+    """golden.json: the rule, and by file name what it says of the images beside it."""
+
+    model_config = STRICT
+
+    schema_version: Annotated[int, Field(ge=1, le=1)]
+    threshold: Level
+    min_area: Area
+    images: Annotated[dict[Inside, GoldenImage], Field(min_length=1)]
+
+
 class SplitFile(BaseModel):
     """split.json: the images of each part, relative to the category."""
 

@@ -26,6 +26,7 @@ from ssae_tf.detector import Detector, load_network, run_config
 from ssae_tf.errors import InputError, RunError, WriteError
 from ssae_tf.evaluation.run import check_test_set, evaluate_detector
 from ssae_tf.files import not_written, read_json, write_json, write_text
+from ssae_tf.golden import write_golden
 from ssae_tf.ignore_mask import own_ignore_mask
 from ssae_tf.models.weights import save_weights
 from ssae_tf.preparation import Prepared, prepare
@@ -287,8 +288,8 @@ def evaluate(
         category: None for the run's own.
         good, bad: plain folders of good and of defective images to measure on instead of `data`;
             without masks, so that pixel figures are None. One of them will do.
-        out: folder for metrics.json, verdicts.csv, report.html, and sheets of the best, median and
-            worst images of each kind; None for none.
+        out: folder for metrics.json, verdicts.csv, report.html, card.md, and sheets of the best,
+            median and worst images of each kind; None for none.
         reporter: where progress goes; None for stderr.
 
     Returns:
@@ -374,6 +375,7 @@ def _finish(
         detector = build_detector(
             model, trainer.config, prepared.split, reporter, prepared.ignore_mask
         )
+        write_golden(one.place, detector, [s.path for s in prepared.split.calibrate])
         detector.save(one.place)
         found, metrics = prepared.found, None
         if found.test:

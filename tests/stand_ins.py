@@ -12,12 +12,14 @@ import tensorflow as tf
 
 from ssae_tf import detector, workflow
 from ssae_tf.calibration import build_detector
-from ssae_tf.config import RunConfig, override
+from ssae_tf.config import RunConfig, from_dict, override
 from ssae_tf.data.mvtec import load_category
 from ssae_tf.data.split import data_hash, split_names, split_normal
 from ssae_tf.evaluation import run as evaluation_run
 from ssae_tf.files import write_json
+from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.progress import Reporter
+from ssae_tf.scoring.conformal import FalseAlarmRate
 
 
 class Listener(Reporter):
@@ -124,3 +126,13 @@ def randomize(model: tf.keras.Model) -> None:
             layer.set_weights([0.5 + rng.random(np.shape(w)) for w in layer.get_weights()])
         elif layer.name == "reconstruction":
             layer.set_weights([rng.normal(size=np.shape(w)) for w in layer.get_weights()])
+
+
+def untrained_detector(threshold: float) -> detector.Detector:
+    """A small network with random weights, which scores everything, and a threshold."""
+    settings = {"model": {"width": 0.0625}, "scoring": {"smoothing_sigma": 2.0}}
+    config = from_dict(settings)
+    model = autoencoder(config.model, training_size=32)
+    randomize(model)
+    calibration = detector.Calibration(threshold, 9, (threshold,), FalseAlarmRate(1))
+    return detector.Detector(model, config, calibration)

@@ -77,6 +77,7 @@ RULES = {
     "ssae_tf.scoring.anomaly_map": Rule(_ours("models.answer", "ops"), TENSORS),
     "ssae_tf.scoring.ignored": Rule(_ours("ops"), TENSORS),
     "ssae_tf.scoring.conformal": Rule(_ours(), ARRAYS),
+    "ssae_tf.scoring.drift": Rule(_ours(), ARRAYS),
     "ssae_tf.scoring.threshold": Rule(_ours(), ARRAYS),
     "ssae_tf.evaluation.metrics": Rule(_ours("scoring.threshold"), ARRAYS),
     "ssae_tf.evaluation.report": Rule(

@@ -39,6 +39,7 @@ NAMES = (
         "logs/events.out.tfevents.1.host.2.3.v2",
         "sheets/good.png",
     ),
+    *("card.md", "golden/golden.json", "golden/normal_0.png"),
 )
 
 
@@ -72,6 +73,7 @@ def begin(folder: Path, overwrite: bool = False, data: Path = Path("/data")) -> 
 def test_files_that_we_write_are_ours(run: Path) -> None:
     write_text(run / "checkpoints" / ".state.a1b2c3d4.npz", "half")
     write_text(run / ".metrics.abcdefgh.json", "half")
+    write_text(run / "golden" / ".normal_1.abcdefgh.png", "half")
     (run / "export").mkdir()
     ours, others = contents(run)
     assert others == []
@@ -82,7 +84,7 @@ def test_files_that_we_write_are_ours(run: Path) -> None:
     "name",
     [
         *("notes.txt", "config.json.bak", "logs/notes.txt", "a/config.json", "weights.npz/x"),
-        *("checkpoints/old.npz", "sheets/good.txt", "export/model.onnx"),
+        *("checkpoints/old.npz", "sheets/good.txt", "export/model.onnx", "golden/mine.png"),
     ],
 )
 def test_all_else_is_foreign(name: str, run: Path, tmp_path: Path) -> None:

@@ -167,6 +167,9 @@ def test_a_run_holds_what_the_contract_says(run_folder: Path) -> None:
         "report.html",
         "verdicts.csv",
         "weighting.npz",
+        "card.md",
+        "golden/golden.json",
+        *(f"golden/{kind}_{number}.png" for kind in ("normal", "corrupted") for number in (0, 1)),
         *(f"sheets/{kind}.png" for kind in kinds),
     }
     assert len(logs) == 1
@@ -415,6 +418,8 @@ def test_overwrite_replaces_all_of_it(
         "calibration.json",
         "config.json",
         "environment.json",
+        "card.md",
+        "golden",
         "report.html",
         "split.json",
         "ssae_tf.json",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from ssae_tf.corruption.compose import compose
@@ -76,3 +77,18 @@ def held_out(
     if counted is not None:
         region &= counted[..., 0] > 0.0
     return compose(x, x + opacity * (target - x), region)
+
+
+def corrupted_copies(images: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
+    """Images with what defects may look like.
+
+    Args:
+        images: (B, H, W, 3) float32 in [0, 1].
+        seed: of the corruption.
+
+    Returns:
+        Like `images`.
+    """
+    x_hat, _ = held_out(tf.constant(images), tf.constant(seed))
+    # Blending rounds beyond white.
+    return np.clip(x_hat, 0.0, 1.0)

@@ -130,7 +130,7 @@ def content(report: Report) -> dict[str, Any]:
         "groups": list(_groups(report)) if report.tested else [],
         "calibration": _calibration(report),
         "ablation": _ablation(report),
-        "limits": list(_limits(report)),
+        "limits": list(limits(report)),
         "records": list(_records(report)),
         "settings": list(flat(report.settings)),
         "ignored": report.ignored,
@@ -314,7 +314,8 @@ def _ablation(report: Report) -> dict[str, Any] | None:
     }
 
 
-def _limits(report: Report) -> Iterator[str]:
+def limits(report: Report) -> Iterator[str]:
+    """What a detector can't do and what its figures don't say, a sentence each."""
     images = len(report.calibrated.scores)
     if images < _FEW:
         yield (
