@@ -26,6 +26,7 @@ from ssae_tf.run_folder import (
     CARD_FILE,
     ENVIRONMENT_FILE,
     REPORT_FILE,
+    SPLIT_FILE,
     VERDICTS_FILE,
 )
 
