@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from ssae_tf.batching import batch_size
 from ssae_tf.config import RunConfig
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.data.per_image import of_images, warn_of_skipped
@@ -77,11 +78,12 @@ def calibrated(
         ConfigError: so few images, or images of training, can't promise `max_false_alarms`.
     """
     usable, maps, skipped = of_images(
-        lambda image: detector.inspect(image)[1],
+        lambda images: [map_ for _, map_ in detector.inspect_batch(images)],
         samples,
         detector.config.data,
         "Calibrating",
         reporter,
+        batch_size(),
     )
     if not maps:
         raise DataError(f"None of the {len(samples)} calibration images can be read.")
@@ -168,11 +170,12 @@ def normalized(detector: Detector, split: Split, reporter: Reporter) -> Detector
     settings = detector.config.data
     plain = detector.replace(weights=None)
     _, maps, _ = of_images(
-        lambda image: plain.inspect(image)[1],
+        lambda images: [map_ for _, map_ in plain.inspect_batch(images)],
         _not_calibrated_with(split)[:_WEIGHTING_IMAGES],
         settings,
         "Looking at normal images",
         reporter,
+        batch_size(),
     )
     weights = location_weights(
         maps,

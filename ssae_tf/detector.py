@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import tensorflow as tf
 
 from ssae_tf import config as config_module
+from ssae_tf.batching import batch_size, in_pixels_of, is_at_threshold, together
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import resize
 from ssae_tf.errors import ConfigError, RunError
@@ -18,7 +19,7 @@ from ssae_tf.files import as_json, atomic, write_json, write_text
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
 from ssae_tf.ops.resampling import next_multiple
-from ssae_tf.result import Result, as_unit, judged
+from ssae_tf.result import Image, Result, as_unit, judged, path_of
 from ssae_tf.run_folder import (
     CALIBRATION_FILE,
     CONFIG_FILE,
@@ -29,6 +30,7 @@ from ssae_tf.run_folder import (
     read_whole,
     write_together,
 )
+from ssae_tf.runtime.gpu import set_up_gpus, use_tensor_float_32
 from ssae_tf.schemas import CalibrationFile, check_rule, read
 from ssae_tf.scoring.anomaly_map import inspect, respond
 from ssae_tf.scoring.conformal import FalseAlarmRate
@@ -146,6 +148,17 @@ class Detector:
         self.weights = weights
         self._map = _compiled(model, config, weights)
         self.network = compiled_network(model)
+        use_tensor_float_32(False)
+
+    def __repr__(self) -> str:
+        known, model = self.calibration, self.config.model
+        threshold = "none" if known is None else f"{known.threshold:.4g}"
+        size = self.inspection_size
+        return (
+            f"<Detector category={self.config.category!r} preset={self.config.preset!r} "
+            f"network={model.answer}, width {model.width:g} threshold={threshold} "
+            f"inspection_size={'native' if size is None else '{}×{}'.format(*size)}>"
+        )
 
     @classmethod
     def load(cls, run: str | Path) -> Detector:
@@ -207,34 +220,87 @@ class Detector:
         settings = config_module.to_json(self.config)
         write_together(folder, {CONFIG_FILE: settings, CALIBRATION_FILE: calibration})
 
+    @overload
+    def predict(
+        self, image: Image, *, threshold: float | None = None, tiles: Tiles | None = None
+    ) -> Result: ...
+
+    @overload
     def predict(
         self,
-        image: str | Path | np.ndarray,
+        image: list[Image] | tuple[Image, ...],
         *,
         threshold: float | None = None,
         tiles: Tiles | None = None,
-    ) -> Result:
-        """Inspects one image.
+    ) -> list[Result]: ...
+
+    def predict(
+        self,
+        image: Image | list[Image] | tuple[Image, ...],
+        *,
+        threshold: float | None = None,
+        tiles: Tiles | None = None,
+    ) -> Result | list[Result]:
+        """Inspects one image, or each of a list.
 
         Args:
-            image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+            image: a path, an image of Pillow, or (H, W, 3) or (H, W), uint8, uint16, or float in
+                [0, 1], RGB. A list or tuple of these is inspected as in `predict_batch`.
             threshold: None for the calibrated one.
             tiles: as in `inspect`.
 
         Returns:
-            The verdict with score, defects, map and mask, in pixels of the image.
+            The verdict with score, defects, map and mask, in pixels of the image; a list of them,
+            in order, for a list.
 
         Raises:
-            DataError: the file can't be read, or the array is none of the above.
+            DataError: the file can't be read, or the image is none of the above.
             RunError: the detector is not calibrated, or its weights are damaged.
         """
-        calibration = self._calibrated()
-        path = "" if isinstance(image, np.ndarray) else str(image)
+        if isinstance(image, (list, tuple)):
+            if tiles is None:
+                return self.predict_batch(image, threshold=threshold)
+            return [self.predict(one, threshold=threshold, tiles=tiles) for one in image]
+        self._calibrated()
         x = as_unit(image, self.config.data.white_level)
-        reconstruction, map_ = self.inspect(x, tiles)
-        level = calibration.threshold if threshold is None else threshold
-        outline = self.config.scoring.outline
-        return judged(path, x, reconstruction, map_, level, calibration.min_area, outline)
+        return self._judged(path_of(image), x, *self.inspect(x, tiles), threshold)
+
+    def predict_batch(
+        self, images: Sequence[Image], *, threshold: float | None = None, size: int | None = None
+    ) -> list[Result]:
+        """Inspects images, several at a time: the results of `predict`, in order.
+
+        Scores and maps agree to rounding, and verdicts always: an image whose score is the
+        threshold but for rounding is inspected by itself.
+
+        Args:
+            images: each as in `predict`, of any sizes.
+            threshold: None for the calibrated one.
+            size: images that the network sees at a time, where it sees them at one size; None for
+                what suits the device.
+        """
+        self._calibrated()
+        xs = [as_unit(image, self.config.data.white_level) for image in images]
+        answers = self.inspect_batch(xs, size)
+        results = []
+        for image, x, answer in zip(images, xs, answers, strict=True):
+            result = self._judged(path_of(image), x, *answer, threshold)
+            if len(images) > 1 and is_at_threshold(result):
+                result = self._judged(result.path, x, *self.inspect(x), threshold)
+            results.append(result)
+        return results
+
+    def _judged(
+        self,
+        path: str,
+        x: np.ndarray,
+        reconstruction: np.ndarray,
+        map_: np.ndarray,
+        threshold: float | None,
+    ) -> Result:
+        known, outline = self._calibrated(), self.config.scoring.outline
+        level = known.threshold if threshold is None else threshold
+        return judged(path, x, reconstruction, map_, level, known.min_area, outline)
 
     def inspect(
         self, image: np.ndarray, tiles: Tiles | None = None
@@ -253,17 +319,21 @@ class Detector:
         Raises:
             RunError: the network's answer is not finite.
         """
-        height, width = image.shape[:2]
-        x = tf.constant(self.as_inspected(image)[None])
         if tiles is None:
-            answers = self._map(x)
-        else:
-            network = tiled(self.network, tiles.side, tiles.halo)
-            answers = inspect(network, x, self.config, self.weights)
+            return self.inspect_batch([image], 1)[0]
+        network = tiled(self.network, tiles.side, tiles.halo)
+        x = tf.constant(self.as_inspected(image)[None])
+        answers = inspect(network, x, self.config, self.weights)
         reconstruction, map_ = (answer[0].numpy() for answer in answers)
-        if not np.isfinite(map_).all():
-            raise RunError("The network answers with NaN or infinity: its weights are damaged.")
-        return resize(reconstruction, height, width), resize(map_, height, width)
+        return in_pixels_of(image, reconstruction, map_)
+
+    def inspect_batch(
+        self, images: Sequence[np.ndarray], size: int | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`inspect` of several images, in order; `size` as in `predict_batch`."""
+        seen = [self.as_inspected(image) for image in images]
+        answers = together(self._map, seen, batch_size() if size is None else size)
+        return [in_pixels_of(image, *both) for image, both in zip(images, answers, strict=True)]
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """F(X) alone.
@@ -392,6 +462,7 @@ def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
     Raises:
         RunError: the file can't be read, or belongs to another network.
     """
+    set_up_gpus()
     model = autoencoder(config.model, training_size=config.training.stages[0].size)
     load_weights(model, weights)
     skip_dead_taps(model)

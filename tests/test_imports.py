@@ -62,7 +62,8 @@ RULES = {
     "ssae_tf.runtime.machine": Rule(_ours(), frozenset({"tensorflow"})),
     "ssae_tf.progress": Rule(_ours("runtime.streams"), frozenset({"rich"})),
     # A client of a server needs no TensorFlow.
-    "ssae_tf.result": Rule(_ours("data.images", "schemas", "scoring.threshold"), ARRAYS),
+    "ssae_tf.result": Rule(_ours("data.images", "schemas", "scoring.threshold"), ARRAYS | {"PIL"}),
+    "ssae_tf.batching": Rule(_ours("data.cache", "result"), TENSORS),
     "ssae_tf.schemas": Rule(_ours("files"), frozenset({"pydantic"})),
     "ssae_tf.runtime.streams": Rule(_ours(), frozenset()),
     "ssae_tf.ops": Rule(_ours(), TENSORS),
