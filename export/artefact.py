@@ -24,7 +24,7 @@ from ssae_tf.export.names import (
     RECONSTRUCTION,
 )
 from ssae_tf.files import read_json
-from ssae_tf.result import Result, as_unit, judged
+from ssae_tf.result import Image, Result, as_unit, judged, path_of
 from ssae_tf.run_folder import METADATA_FILE, PARITY_FILE, SUMS_FILE
 from ssae_tf.schemas import check
 from ssae_tf.scoring.threshold import float32_below
@@ -112,13 +112,14 @@ class Artefact:
         size = self.metadata["inputs"]["image_size"]
         return None if size is None else (size[0], size[1])
 
-    def predict(self, image: str | Path | np.ndarray, *, threshold: float | None = None) -> Result:
+    def predict(self, image: Image, *, threshold: float | None = None) -> Result:
         """Inspects one image, with the result of `Detector.predict`.
 
         The graph gives the map; score, defects and verdict follow from it by the area rule.
 
         Args:
-            image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+            image: a path, an image of Pillow, or (H, W, 3) or (H, W), uint8, uint16, or float in
+                [0, 1], RGB.
             threshold: in place of the artefact's own and of its level of review; None for these.
 
         Raises:
@@ -127,7 +128,7 @@ class Artefact:
             InputError: the threshold is no finite number of at least 0.
             RunError: the graph fails, or answers with no map of the image.
         """
-        path = "" if isinstance(image, np.ndarray) else str(image)
+        path = path_of(image)
         x = as_unit(image, self.metadata["inputs"]["white_level"])
         if self.image_size not in (None, x.shape[:2]):
             raise DataError(

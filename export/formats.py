@@ -7,6 +7,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from ssae_tf.errors import MissingExtraError
+from ssae_tf.export import tensorrt
 
 # Largest difference of the map from the detector's, as a share of the threshold: maps are weighed
 # by place, and what is little on one surface decides on another. For floats twice to four times
@@ -56,6 +57,16 @@ class Format:
             MissingExtraError: one is not.
         """
         missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
+        if missing and self.name == "trt":
+            # TF-TRT takes the SavedModel.
+            version, reason = tensorrt.probe_tftrt()
+            if version:
+                return
+            raise MissingExtraError(
+                f"--format trt finds neither of its roads: {reason}; and ONNX needs "
+                f"{', '.join(missing)}: pip install 'ssae-tf[{self.extra}]', or 'ssae-tf[trt]' on "
+                "the GPU host."
+            )
         if missing:
             raise MissingExtraError(
                 f"--format {self.name} needs {', '.join(missing)}: "

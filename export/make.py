@@ -175,7 +175,7 @@ class Maker:
                 flag = "" if self.precision == "fp32" else f" --{self.precision}"
                 missing += (
                     f", or `trtexec --onnx={place / source.name} "
-                    f"--saveEngine={place / engine.name} {profile.for_trtexec()}{flag}`"
+                    f"--saveEngine={place / engine.name} {profile.for_trtexec()} --noTF32{flag}`"
                 )
             missing += "."
             return Made("onnxruntime", (FLOAT, PIXELS), missing, extra)

@@ -93,7 +93,7 @@ def find_builder(name: str) -> tuple[Builder | None, str]:
     """
     reasons = []
     if name == "trt":
-        version, reason = _probe_tftrt()
+        version, reason = probe_tftrt()
         if version:
             return Builder("tf-trt", "tensorflow", version), ""
         reasons.append(reason)
@@ -115,7 +115,7 @@ def find_builder(name: str) -> tuple[Builder | None, str]:
     return None, "; ".join(reasons)
 
 
-def _probe_tftrt() -> tuple[str, str]:
+def probe_tftrt() -> tuple[str, str]:
     """The TensorRT version that TF-TRT finds, or "" and the reason."""
     import tensorflow as tf
 
@@ -165,6 +165,11 @@ def convert_with_tftrt(
         profile: smallest, usual and largest (batch, height, width).
     """
     from tensorflow.python.compiler.tensorrt import trt_convert
+
+    from ssae_tf.runtime.gpu import use_tensor_float_32
+
+    # TensorFlow's own switch is TF-TRT's as well.
+    use_tensor_float_32(False)
 
     def shapes() -> Iterator[tuple[np.ndarray]]:
         for shape in profile.values():

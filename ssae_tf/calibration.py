@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from ssae_tf.batching import batch_size
 from ssae_tf.calibration_file import Calibration
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import resize
@@ -88,11 +89,15 @@ def calibrated(
     """
     # Of an image of 12 megapixels the map would be 48 MB, at the inspection size it is 0.3.
     usable, answers, skipped = of_images(
-        lambda image: (detector.answer(image)[1], image.shape[:2]),
+        lambda images: [
+            (map_, image.shape[:2])
+            for image, (_, map_) in zip(images, detector.answers(images), strict=True)
+        ],
         samples,
         detector.config.data,
         "Calibrating",
         reporter,
+        batch_size(),
     )
     if not answers:
         raise DataError(f"None of the {len(samples)} calibration images can be read.")
@@ -169,11 +174,12 @@ def normalized(detector: Detector, split: Split, reporter: Reporter) -> Detector
     settings = detector.config.data
     plain = detector.replace(weights=None)
     _, maps, _ = of_images(
-        lambda image: plain.inspect(image)[1],
+        lambda images: [map_ for _, map_ in plain.inspect_batch(images)],
         _not_calibrated_with(split)[:_WEIGHTING_IMAGES],
         settings,
         "Looking at normal images",
         reporter,
+        batch_size(),
     )
     weights = location_weights(
         maps,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import tensorflow as tf
 
 from ssae_tf import config as config_module
+from ssae_tf.batching import batch_size, is_at_threshold, together
 from ssae_tf.calibration_file import Calibration
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import resize
@@ -18,7 +19,7 @@ from ssae_tf.files import as_json, atomic, write_json, write_text
 from ssae_tf.ignore_mask import keep_ignore_mask, read_ignore_mask
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
-from ssae_tf.result import Result, as_unit, judged
+from ssae_tf.result import Image, Result, as_unit, judged, path_of
 from ssae_tf.run_folder import (
     CALIBRATION_FILE,
     CONFIG_FILE,
@@ -30,6 +31,7 @@ from ssae_tf.run_folder import (
     read_whole,
     write_together,
 )
+from ssae_tf.runtime.gpu import set_up_gpus, use_tensor_float_32
 from ssae_tf.scoring.anomaly_map import inspect, respond
 from ssae_tf.scoring.ignored import ignored_of
 
@@ -75,6 +77,17 @@ class Detector:
         self.ignored = ignored_of(config.scoring, ignore_mask)
         self._map = _compiled(model, config, weights)
         self.network = compiled_network(model)
+        use_tensor_float_32(False)
+
+    def __repr__(self) -> str:
+        known, model = self.calibration, self.config.model
+        threshold = "none" if known is None else f"{known.threshold:.4g}"
+        size = self.inspection_size
+        return (
+            f"<Detector category={self.config.category!r} preset={self.config.preset!r} "
+            f"network={model.answer}, width {model.width:g} threshold={threshold} "
+            f"inspection_size={'native' if size is None else '{}×{}'.format(*size)}>"
+        )
 
     @classmethod
     def load(cls, run: str | Path) -> Detector:
@@ -142,34 +155,82 @@ class Detector:
         settings = config_module.to_json(self.config)
         write_together(folder, {CONFIG_FILE: settings, CALIBRATION_FILE: calibration})
 
-    def predict(self, image: str | Path | np.ndarray, *, threshold: float | None = None) -> Result:
-        """Inspects one image.
+    @overload
+    def predict(self, image: Image, *, threshold: float | None = None) -> Result: ...
+
+    @overload
+    def predict(
+        self, image: list[Image] | tuple[Image, ...], *, threshold: float | None = None
+    ) -> list[Result]: ...
+
+    def predict(
+        self, image: Image | list[Image] | tuple[Image, ...], *, threshold: float | None = None
+    ) -> Result | list[Result]:
+        """Inspects one image, or each of a list.
 
         Args:
-            image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+            image: a path, an image of Pillow, or (H, W, 3) or (H, W), uint8, uint16, or float in
+                [0, 1], RGB. A list or tuple of these is inspected as in `predict_batch`.
             threshold: in place of the calibrated one and of the level of review; None for these.
 
         Returns:
-            The verdict with score, defects, map and mask, in pixels of the image.
+            The verdict with score, defects, map and mask, in pixels of the image; a list of them,
+            in order, for a list.
 
         Raises:
-            DataError: the file can't be read, or the array is none of the above.
+            DataError: the file can't be read, or the image is none of the above.
             RunError: the detector is not calibrated, or its weights are damaged.
         """
-        calibration = self._calibrated()
-        path = "" if isinstance(image, np.ndarray) else str(image)
+        if isinstance(image, (list, tuple)):
+            return self.predict_batch(image, threshold=threshold)
+        self._calibrated()
         x = as_unit(image, self.config.data.white_level)
-        reconstruction, map_ = self.inspect(x)
+        return self._judged(path_of(image), x, *self.inspect(x), threshold)
+
+    def predict_batch(
+        self, images: Sequence[Image], *, threshold: float | None = None, size: int | None = None
+    ) -> list[Result]:
+        """Inspects images, several at a time: the results of `predict`, in order.
+
+        Scores and maps agree to rounding, and verdicts always: an image whose score is the
+        threshold but for rounding is inspected by itself.
+
+        Args:
+            images: each as in `predict`, of any sizes.
+            threshold: as in `predict`.
+            size: images that the network sees at a time, where it sees them at one size; None for
+                what suits the device.
+        """
+        self._calibrated()
+        xs = [as_unit(image, self.config.data.white_level) for image in images]
+        answers = self.inspect_batch(xs, size)
+        results = []
+        for image, x, answer in zip(images, xs, answers, strict=True):
+            result = self._judged(path_of(image), x, *answer, threshold)
+            if len(images) > 1 and is_at_threshold(result):
+                result = self._judged(result.path, x, *self.inspect(x), threshold)
+            results.append(result)
+        return results
+
+    def _judged(
+        self,
+        path: str,
+        x: np.ndarray,
+        reconstruction: np.ndarray,
+        map_: np.ndarray,
+        threshold: float | None,
+    ) -> Result:
+        known = self._calibrated()
         return judged(
             path,
             x,
             reconstruction,
             map_,
-            calibration.threshold if threshold is None else threshold,
-            calibration.min_area,
+            known.threshold if threshold is None else threshold,
+            known.min_area,
             self.config.scoring.outline,
-            review_threshold=calibration.review_threshold if threshold is None else None,
-            good_scores=calibration.unseen_scores,
+            review_threshold=known.review_threshold if threshold is None else None,
+            good_scores=known.unseen_scores,
         )
 
     def inspect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -187,26 +248,40 @@ class Detector:
             RunError: the network's answer is not finite.
             DataError: the image is so small that all of it is ignored.
         """
-        height, width = image.shape[:2]
-        reconstruction, map_ = self.answer(image)
-        map_ = resize(map_, height, width)
-        if self.ignored is not None:
-            map_ = np.where(self.ignored.pixels(height, width), map_, np.float32(0.0))
-        return resize(reconstruction, height, width), map_
+        return self.inspect_batch([image], 1)[0]
 
-    def answer(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`inspect` at the inspection size: what can be kept of many large images."""
-        height, width = image.shape[:2]
-        x = tf.constant(self.as_inspected(image)[None])
-        seen = () if self.ignored is None else (self.ignored.at_size(height, width, *x.shape[1:3]),)
-        reconstruction, map_ = (answer[0].numpy() for answer in self._map(x, *seen))
-        if not np.isfinite(map_).all():
-            raise RunError("The network answers with NaN or infinity: its weights are damaged.")
-        return reconstruction, map_
+    def inspect_batch(
+        self, images: Sequence[np.ndarray], size: int | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`inspect` of several images, in order; `size` as in `predict_batch`."""
+        answers = zip(images, self.answers(images, size), strict=True)
+        return [self._in_pixels_of(image, *answer) for image, answer in answers]
+
+    def answers(
+        self, images: Sequence[np.ndarray], size: int | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`inspect_batch` at the inspection size: what can be kept of many large images."""
+        seen = [self.as_inspected(image) for image in images]
+        counted = [
+            self.ignored.at_size(*image.shape[:2], *x.shape[:2])
+            for image, x in zip(images, seen, strict=True)
+            if self.ignored is not None
+        ]
+        return together(self._map, seen, batch_size() if size is None else size, counted)
 
     def counted(self, height: int, width: int) -> np.ndarray | None:
         """Which pixels of an image of a size count, as `Ignored.pixels`; None for all."""
         return None if self.ignored is None else self.ignored.pixels(height, width)
+
+    def _in_pixels_of(
+        self, image: np.ndarray, reconstruction: np.ndarray, map_: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        height, width = image.shape[:2]
+        map_ = resize(map_, height, width)
+        counted = self.counted(height, width)
+        if counted is not None:
+            map_ = np.where(counted, map_, np.float32(0.0))
+        return resize(reconstruction, height, width), map_
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """F(X) alone.
@@ -305,6 +380,7 @@ def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
     Raises:
         RunError: the file can't be read, or belongs to another network.
     """
+    set_up_gpus()
     model = autoencoder(config.model, training_size=config.training.stages[0].size)
     load_weights(model, weights)
     skip_dead_taps(model)

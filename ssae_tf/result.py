@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image as pillow
 
-from ssae_tf.data.images import read_image, to_unit
+from ssae_tf.data.images import from_pillow, read_image, to_unit
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.schemas import check_rule
 from ssae_tf.scoring.conformal import p_value
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
+# What an image may come as.
+Image = str | Path | np.ndarray | pillow.Image
 # How far convolutions may round a map below 0.
 _ROUNDING = 1e-3
 
@@ -105,21 +108,34 @@ class Result:
         return plot(self)
 
 
-def as_unit(image: str | Path | np.ndarray, white_level: int) -> np.ndarray:
+def path_of(image: Image) -> str:
+    """The path of an image, "" where it is no file."""
+    return str(image) if isinstance(image, (str, Path)) else ""
+
+
+def as_unit(image: Image, white_level: int) -> np.ndarray:
     """An image as the network takes it.
 
     Args:
-        image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+        image: a path, an image of Pillow, or (H, W, 3) or (H, W), uint8, uint16, or float in
+            [0, 1], RGB.
         white_level: the uint16 value that becomes 1.0.
 
     Returns:
         (H, W, 3) float32 in [0, 1].
 
     Raises:
-        DataError: the file can't be read, or the array is none of the above.
+        DataError: the file can't be read, or the image is none of the above.
     """
-    if not isinstance(image, np.ndarray):
+    if isinstance(image, (str, Path)):
         return read_image(image, white_level)
+    if isinstance(image, pillow.Image):
+        image = from_pillow(image)
+    if not isinstance(image, np.ndarray):
+        raise DataError(
+            "Expected a path, an array or an image of Pillow. Received: "
+            f"{type(image).__module__}.{type(image).__qualname__}."
+        )
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=-1)
     if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:

@@ -8,6 +8,7 @@ import datetime
 import importlib.metadata
 import math
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -369,7 +370,9 @@ def _finish(
     """Trains, calibrates and evaluates into an existing run folder, and gives it its name."""
     one.kept = True
     with _told_how_to_go_on(one, reporter):
-        save_weights(trainer.train(one.place, resume=go_on), one.place / WEIGHTS_FILE)
+        model = trainer.train(one.place, resume=go_on)
+        begin = time.monotonic()
+        save_weights(model, one.place / WEIGHTS_FILE)
         # The network as it will be loaded: without dead taps.
         model = load_network(trainer.config, one.place / WEIGHTS_FILE)
         detector = build_detector(
@@ -383,6 +386,7 @@ def _finish(
         else:
             write_results(one.place, detector, found, reporter, run=one.place)
         finish(one)
+        reporter.say(f"After training: {duration(time.monotonic() - begin)} for {_after(found)}.")
     return Fitted(one.folder, detector, metrics)
 
 
@@ -405,6 +409,12 @@ def _told_how_to_go_on(one: Begun, reporter: Reporter) -> Iterator[None]:
             error = not_written(Path(error.filename or one.place), error)
         text = str(error).rstrip(".")
         raise WriteError(f"{text}; {one.place} is kept as it is, and `{go_on}` goes on.") from None
+
+
+def _after(found: Category) -> str:
+    """What `fit` does after training."""
+    tested = f", {len(found.test)} test images" if found.test else ""
+    return f"the threshold{tested} and the report"
 
 
 def _finished(folder: Path) -> Fitted:

@@ -66,8 +66,9 @@ RULES = {
         _ours(
             "data.images", "evaluation.plot", "schemas", "scoring.conformal", "scoring.threshold"
         ),
-        ARRAYS,
+        ARRAYS | {"PIL"},
     ),
+    "ssae_tf.batching": Rule(_ours("result"), TENSORS),
     "ssae_tf.schemas": Rule(_ours("files"), frozenset({"pydantic"})),
     "ssae_tf.calibration_file": Rule(_ours("schemas", "scoring.conformal"), frozenset()),
     "ssae_tf.runtime.streams": Rule(_ours(), frozenset()),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import WebPImagePlugin
+from PIL import Image, ImageOps, WebPImagePlugin
 
 from ssae_tf.data.codec import decode
 from ssae_tf.data.headers import READERS, DamagedError, exif_orientation, format_of, read_header
@@ -129,6 +129,26 @@ def read_image(
         DataError: as in `read_pixels`.
     """
     return to_unit(read_pixels(path, max_pixels), white_level)
+
+
+def from_pillow(image: Image.Image) -> np.ndarray:
+    """The pixels of an image of Pillow: those of its file, but for what decoders round.
+
+    Returns:
+        (H, W, 3) uint8, RGB, or (H, W) uint16; turned as its EXIF orientation says, without alpha.
+
+    Raises:
+        DataError: its pixels are neither 8- nor 16-bit.
+    """
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):
+        return np.asarray(upright).astype(np.uint16)
+    if upright.mode in ("I", "F"):
+        raise DataError(
+            f"Expected an image of Pillow of 8 or 16 bits. Received: mode {upright.mode!r}, whose "
+            "white level is not known: give an array."
+        )
+    return np.asarray(upright.convert("RGB"))
 
 
 def read_mask(path: str | Path) -> np.ndarray:

@@ -12,30 +12,39 @@ from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.errors import DataError
 from ssae_tf.progress import Reporter, Task
+from ssae_tf.runtime.machine import usable_cpus
 from ssae_tf.runtime.parallel import ahead
 from ssae_tf.runtime.threads import side_by_side
 
 _T = TypeVar("_T")
+_L = TypeVar("_L")
 
 
 def of_images(
-    function: Callable[[np.ndarray], _T],
+    function: Callable[[list[np.ndarray]], list[_T]],
     samples: Sequence[Sample],
     settings: DataConfig,
     name: str,
     reporter: Reporter,
+    size: int = 1,
 ) -> tuple[list[Sample], list[_T], list[str]]:
-    """Applies a function to images, (H, W, 3) float32; otherwise as `each`.
+    """Applies a function to images, (H, W, 3) float32, `size` at a time; otherwise as `each`.
 
     Returns:
         The samples that could be used, the result of each, and sentences about the others.
     """
+
+    def load(sample: Sample) -> tuple[Sample, np.ndarray]:
+        return sample, read_image(sample.path, settings.white_level)
+
+    def work(loaded: list[tuple[Sample, np.ndarray]]) -> list[tuple[Sample, _T]]:
+        usable, images = zip(*loaded, strict=True)
+        return list(zip(usable, function(list(images)), strict=True))
+
+    found: list[tuple[Sample, _T]] = []
     with reporter.task(name, len(samples)) as task:
-        found, skipped = each(
-            lambda sample: (sample, function(read_image(sample.path, settings.white_level))),
-            samples,
-            task,
-            settings.skip_unreadable,
+        skipped = apply_in_batches(
+            load, work, samples, size, task, settings.skip_unreadable, found.append
         )
     return [sample for sample, _ in found], [result for _, result in found], skipped
 
@@ -55,11 +64,26 @@ def apply_to(
     skip_unreadable: bool,
     keep: Callable[[_T], None],
 ) -> list[str]:
-    """Applies a function to samples, to as many at a time as suits TensorFlow's threads.
+    """`apply_in_batches` of one sample each, with a function of it."""
+    return apply_in_batches(function, lambda found: found, samples, 1, task, skip_unreadable, keep)
+
+
+def apply_in_batches(
+    load: Callable[[Sample], _L],
+    work: Callable[[list[_L]], list[_T]],
+    samples: Sequence[Sample],
+    size: int,
+    task: Task,
+    skip_unreadable: bool,
+    keep: Callable[[_T], None],
+) -> list[str]:
+    """Loads samples and works on several together, on as many threads as suit TensorFlow's.
 
     Args:
-        function: of a sample.
+        load: makes of a sample what is worked on.
+        work: gives a result for each of what was loaded, at least one.
         samples: in the order in which results are kept.
+        size: samples that are worked on together.
         task: advances with each.
         skip_unreadable: whether samples that can't be used are left out.
         keep: gets the results, in this thread, as they come.
@@ -71,20 +95,29 @@ def apply_to(
         DataError: a sample can't be used, and is not to be left out.
     """
 
-    def attempt(sample: Sample) -> tuple[list[_T], list[str]]:
+    def loaded(sample: Sample) -> tuple[list[_L], list[str]]:
         try:
-            return [function(sample)], []
+            return [load(sample)], []
         except DataError as error:
             if not skip_unreadable:
                 raise
             return [], [str(error)]
 
+    def attempt(batch: Sequence[Sample]) -> tuple[list[_T], list[str]]:
+        parts = [loaded(sample) for sample in batch]
+        usable = [one for found, _ in parts for one in found]
+        return work(usable) if usable else [], [text for _, wrong in parts for text in wrong]
+
     messages: list[str] = []
-    for found, wrong in ahead(attempt, samples, side_by_side()):
+    batches = [samples[first : first + size] for first in range(0, len(samples), size)]
+    # While the network sees a batch, the next ones are loaded.
+    threads = side_by_side() if size == 1 else usable_cpus()
+    for batch, (found, wrong) in zip(batches, ahead(attempt, batches, threads), strict=True):
         for result in found:
             keep(result)
         messages += wrong
-        task.advance()
+        for _ in batch:
+            task.advance()
     return messages
 
 

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ssae_tf.batching import batch_size
+from ssae_tf.data.images import read_image
 from ssae_tf.data.kinds import GOOD
 from ssae_tf.data.mvtec import Category, Sample, read_sample_mask
-from ssae_tf.data.per_image import apply_to, of_images, warn_of_skipped
+from ssae_tf.data.per_image import apply_in_batches, of_images, warn_of_skipped
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, one_line
 from ssae_tf.evaluation.gallery import Gallery
@@ -77,17 +81,29 @@ def measure_test_set(
     assert calibration is not None
     evaluation = Evaluation()
 
-    def measured(sample: Sample) -> ImageResult:
-        inspected = detector.predict(sample.path)
-        result = _measured(detector, inspected, sample, found.root)
-        if gallery is not None:
-            gallery.add_if_wrong(result, inspected.image, inspected.reconstruction)
-        return result
+    def load(sample: Sample) -> tuple[Sample, np.ndarray, np.ndarray | None]:
+        image = read_image(sample.path, detector.config.data.white_level)
+        return sample, image, read_sample_mask(sample, image.shape[:2])
+
+    def measured(
+        loaded: list[tuple[Sample, np.ndarray, np.ndarray | None]],
+    ) -> list[ImageResult]:
+        samples, images, masks = zip(*loaded, strict=True)
+        results = []
+        for inspected, sample, mask in zip(
+            detector.predict_batch(images), samples, masks, strict=True
+        ):
+            results.append(_measured(detector, inspected, sample, mask, found.root))
+            if gallery is not None:
+                gallery.add_if_wrong(results[-1], inspected.image, inspected.reconstruction)
+        return results
 
     with reporter.task("Evaluating", len(found.test)) as task:
-        skipped = apply_to(
+        skipped = apply_in_batches(
+            load,
             measured,
             found.test,
+            batch_size(),
             task,
             detector.config.data.skip_unreadable,
             evaluation.add,
@@ -106,7 +122,9 @@ def _projection(detector: Detector, found: Category, reporter: Reporter) -> dict
     """`projection_figures` of the normal test images, as they are inspected."""
     good = [sample for sample in found.test if sample.kind == GOOD]
     _, sums, _ = of_images(
-        lambda image: error_sums(detector.reconstruct, detector.as_inspected(image)),
+        lambda images: [
+            error_sums(detector.reconstruct, detector.as_inspected(image)) for image in images
+        ],
         _spread(good, _PROJECTION_IMAGES),
         detector.config.data,
         "Repairing synthetic anomalies",
@@ -121,8 +139,13 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [samples[len(samples) * index // count] for index in range(count)]
 
 
-def _measured(detector: Detector, inspected: Result, sample: Sample, root: Path) -> ImageResult:
-    height, width = inspected.mask.shape
+def _measured(
+    detector: Detector,
+    inspected: Result,
+    sample: Sample,
+    true_mask: np.ndarray | None,
+    root: Path,
+) -> ImageResult:
     return ImageResult(
         path=str(sample.path.relative_to(root)),
         kind=sample.kind,
@@ -130,8 +153,8 @@ def _measured(detector: Detector, inspected: Result, sample: Sample, root: Path)
         is_anomalous=inspected.is_anomalous,
         anomaly_map=inspected.anomaly_map,
         predicted_mask=inspected.mask,
-        true_mask=read_sample_mask(sample, (height, width)),
-        counted=detector.counted(height, width),
+        true_mask=true_mask,
+        counted=detector.counted(*inspected.mask.shape),
         defects=len(inspected.defects),
         area=sum(defect.area for defect in inspected.defects),
     )
@@ -164,7 +187,8 @@ def _write_sheets(
                     sample = samples[verdict.path]
                     again = detector.predict(sample.path)
                     assert again.reconstruction is not None
-                    result = _measured(detector, again, sample, found.root)
+                    mask = read_sample_mask(sample, again.image.shape[:2])
+                    result = _measured(detector, again, sample, mask, found.root)
                     rows.append(SheetRow(label, result, again.image, again.reconstruction))
                     if verdict is median[1]:
                         gallery.add("typical", result, again.image, again.reconstruction)

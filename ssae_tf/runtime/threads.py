@@ -14,6 +14,7 @@ import os
 import tensorflow as tf
 
 from ssae_tf.config import TrainingConfig
+from ssae_tf.runtime.gpu import set_up_gpus
 from ssae_tf.runtime.machine import usable_cpus
 
 
@@ -33,6 +34,7 @@ def use_cores() -> None:
 
 def look_for_devices() -> None:
     """Has TensorFlow start its devices, which is when it tells of those that it lacks."""
+    set_up_gpus()
     tf.config.list_logical_devices()
 
 

@@ -31,11 +31,13 @@ from ssae_tf.run_folder import (
     LOGS_FOLDER,
     STATE_FILE,
 )
+from ssae_tf.runtime.gpu import set_up_gpus, use_tensor_float_32
 from ssae_tf.runtime.signals import noticed
 from ssae_tf.runtime.threads import shards
 from ssae_tf.scoring.anomaly_map import anomaly_map
 from ssae_tf.training import normalization
 from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
+from ssae_tf.training.figures import RecentFigures
 from ssae_tf.training.logs import HistoryRow, TensorBoard, read_history, write_history
 from ssae_tf.training.schedule import (
     estimated_seconds,
@@ -110,6 +112,7 @@ class Trainer:
         """
         self.config = config
         self.reporter = reporter
+        set_up_gpus()
         self._batches = Batches(train, select, config)
         self._build()
 
@@ -167,7 +170,7 @@ class Trainer:
         start = saved - done.seconds
         total = self.config.training.steps
         judged_at = set(evaluation_steps(self.config.training))
-        recent: list[list[float]] = []
+        recent = RecentFigures(self._check_finite)
         description = f"Training {self.config.category}".rstrip()
         with (
             contextlib.closing(TensorBoard(folder / LOGS_FOLDER, self.reporter.warn)) as board,
@@ -177,25 +180,28 @@ class Trainer:
             # One that had ended early, and was killed before its threshold, trains no further.
             left = iter(()) if self._gets_worse(history) else self._steps(done.step)
             for stage, figures in left:
-                recent.append([float(figure) for figure in figures])
-                self._check_finite(recent[-1], done.step + 1)
+                recent.add(done.step + 1, figures)
                 done = Progress(done.step + 1, done.best_criterion, time.monotonic() - start)
-                task.advance(_note(recent, stage, task))
+                task.advance(_note(recent.known, stage, task))
+                number = interrupted.number
+                is_late = time.monotonic() - saved >= _SAVED_EVERY
+                if done.step in judged_at or is_late or number:
+                    # Nothing is judged or saved before all figures were looked at.
+                    recent.fetch()
                 if done.step in judged_at:
-                    row = self._evaluate(judge, board, done, stage, recent, checkpoints)
+                    row = self._evaluate(judge, board, done, stage, recent.known, checkpoints)
                     history.append(row)
-                    recent = []
+                    recent.clear()
                     best = min(done.best_criterion, row.criterion)
                     done = Progress(done.step, best, time.monotonic() - start)
                     write_history(folder / HISTORY_FILE, history)
-                is_late = time.monotonic() - saved >= _SAVED_EVERY
-                if done.step in judged_at or is_late or interrupted.number:
+                if done.step in judged_at or is_late or number:
                     self._save(checkpoints, done)
                     saved = time.monotonic()
                 if done.step in judged_at:
                     self.reporter.say(_line(history[-1], total))
-                if interrupted.number:
-                    raise TrainingInterrupted(done.step, total, str(folder), interrupted.number)
+                if number:
+                    raise TrainingInterrupted(done.step, total, str(folder), number)
                 if done.step in judged_at and self._gets_worse(history):
                     self.reporter.say(_ended_early(history, total))
                     break
@@ -293,6 +299,8 @@ class Trainer:
         self._estimate = normalization.make_estimate(self.model)
 
     def _make_step(self, stage: Stage) -> Callable[..., Figures]:
+        # A detector of before in this process has switched it off.
+        use_tensor_float_32(True)
         count = shards(self.config.training, stage.batch_size)
         return make_step(self.model, self._optimizer, self.config, count)
 
@@ -315,11 +323,13 @@ class Trainer:
 
 
 def _note(recent: Sequence[Sequence[float]], stage: Stage, task: Task) -> str:
+    pace = f"{task.pace * stage.batch_size:.1f} images/s at {stage.size}²" if task.pace > 0 else ""
+    # None are fetched yet.
+    if not recent:
+        return pace
     loss, outside, inside = np.mean(recent[-20:], axis=0)
     note = f"loss {loss:.3g}, error outside M {outside:.4f}, inside {inside:.4f}"
-    if task.pace > 0:
-        note += f", {task.pace * stage.batch_size:.1f} images/s at {stage.size}²"
-    return note
+    return f"{note}, {pace}" if pace else note
 
 
 def _ended_early(history: Sequence[HistoryRow], total: int) -> str:

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ssae_tf.data.images import encode_png
 from ssae_tf.detector import Detector, Result
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.export.build import Exported
 from ssae_tf.export.client import Client
-from ssae_tf.export.names import FLOAT, MIN_AREA, OUTLINE, PICTURE
+from ssae_tf.export.names import ENCODED, FLOAT, MIN_AREA, OUTLINE, PICTURE
 from ssae_tf.export.tfserving import (
     HOW_TO_OPEN,
     docker_command,
@@ -213,6 +214,27 @@ def test_batches_and_thresholds_of_their_own(model: object, rng: np.random.Gener
     found = model.run(f"{FLOAT}_at", {PICTURE: x, "given_threshold": limits})
     assert found["is_anomalous"].tolist() == [True, False]
     assert found["threshold"].tolist() == [0.0, 9.0]
+
+
+def test_files_of_one_size_may_be_joined(model: object, rng: np.random.Generator) -> None:
+    images = [encode_png(rng.integers(0, 256, (16, 24, 3), np.uint8)) for _ in range(3)]
+    together = model.run(ENCODED, {PICTURE: np.array(images, object)})
+    for index, image in enumerate(images):
+        alone = model.run(ENCODED, {PICTURE: np.array([image], object)})
+        np.testing.assert_allclose(
+            together["anomaly_map"][index], alone["anomaly_map"][0], atol=1e-6
+        )
+        assert together["is_anomalous"][index] == alone["is_anomalous"][0]
+
+
+def test_files_of_two_sizes_fail_together_and_harm_no_other(
+    model: object, rng: np.random.Generator
+) -> None:
+    images = [encode_png(rng.integers(0, 256, (16, side, 3), np.uint8)) for side in (24, 16)]
+    with pytest.raises(Exception, match=r"(?i)shape"):
+        model.run(ENCODED, {PICTURE: np.array(images, object)})
+    found = model.run(ENCODED, {PICTURE: np.array(images[:1], object)})
+    assert found["anomaly_map"].shape == (1, 16, 24)
 
 
 def test_warmup_requests_are_replayed(

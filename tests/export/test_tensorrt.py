@@ -11,10 +11,11 @@ import pytest
 import tensorflow as tf
 
 from ssae_tf.detector import Detector
-from ssae_tf.errors import RunError
+from ssae_tf.errors import MissingExtraError, RunError
 from ssae_tf.export import child, savedmodel, tensorrt
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import Exported
+from ssae_tf.export.formats import FORMATS
 from ssae_tf.export.names import FLOAT, PICTURE
 from ssae_tf.export.serving import Serving, network_of
 
@@ -104,6 +105,34 @@ def test_the_graph_handed_over(
         np.testing.assert_allclose(found["anomaly_map"][index], expected, atol=1e-4)
 
 
+@pytest.fixture
+def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a plain install."""
+    find_spec = importlib.util.find_spec
+    missing = ("onnx", "onnxruntime", "tf2onnx", "tensorrt")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in missing else find_spec(name)
+    )
+
+
+def test_a_plain_install_hears_what_is_missing_for_each_road(without_onnx: None) -> None:
+    _without_tensorrt()
+    with pytest.raises(MissingExtraError) as caught:
+        FORMATS["trt"].check()
+    text = str(caught.value)
+    assert text.startswith("--format trt finds neither of its roads: ")
+    assert f"TensorFlow {tf.__version__}" in text
+    assert "ONNX needs onnx, onnxruntime, tf2onnx: pip install 'ssae-tf[onnx]'" in text
+    with pytest.raises(MissingExtraError, match="--format trt-rtx needs onnx"):
+        FORMATS["trt-rtx"].check()
+
+
+def test_tftrt_needs_no_onnx(without_onnx: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it finds TensorRT, which no machine of the tests has."""
+    monkeypatch.setattr(tensorrt, "probe_tftrt", lambda: ("8.6.1", ""))
+    FORMATS["trt"].check()
+
+
 @pytest.fixture(scope="module")
 def exported(make: Callable[..., Exported]) -> Exported:
     """An engine where the builder is installed, else only what it would be built from."""
@@ -121,7 +150,7 @@ def test_without_a_builder_there_is_onnx(
         "; tensorrt can't be imported. On the GPU host, `pip install 'ssae-tf[trt]'` and this "
         f"command again, or `trtexec --onnx={folder / 'model.onnx'} "
         f"--saveEngine={folder / 'model.engine'} --minShapes=picture:1x32x32x3 "
-        "--optShapes=picture:1x64x64x3 --maxShapes=picture:4x64x64x3`."
+        "--optShapes=picture:1x64x64x3 --maxShapes=picture:4x64x64x3 --noTF32`."
     )
     artefact = Artefact.load(folder)
     assert artefact.metadata["runtime"] == "onnxruntime"
