@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssae_tf.cli import options
+from ssae_tf.cli import fleet, options
 from ssae_tf.cli.main import ExitCode
 from ssae_tf.errors import DataError, ImageTooLargeError, RunError, SsaeError, one_line
 
@@ -34,7 +34,7 @@ def _check_threshold(_: click.Context, __: click.Parameter, value: float | None)
     "predict", epilog="Example: ssae-tf predict runs/tile images/ --out found > found.jsonl"
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -67,17 +67,41 @@ def _check_threshold(_: click.Context, __: click.Parameter, value: float | None)
     help="Height times width above which an image is refused, before memory is taken for it. "
     "[default: 178956970]",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: on the machines of a cluster, into --out-table; IMAGES may then also be patterns, "
+    "manifests (CSV or Parquet with a column `path`) and places in stores (s3://…).",
+)
+@click.option(
+    "--out-table",
+    metavar="FOLDER",
+    callback=fleet.check_table,
+    help="Of --engine ray: FOLDER.parquet or FOLDER.jsonl, a row for each image. Those that have "
+    "one already are passed over.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="NUMBER",
+    help="Of --engine ray. [default: one for each GPU of the cluster, or for each core]",
+)
 @options.quiet
 @click.pass_context
 def command(
     ctx: click.Context,
     run: Path,
-    images: tuple[Path, ...],
+    images: tuple[str, ...],
     out: Path | None,
     threshold: float | None,
     tile: int | None,
     halo: int | None,
     max_pixels: int | None,
+    engine: str,
+    out_table: str | None,
+    workers: int | None,
     quiet: bool,
 ) -> None:
     """Inspect images: one JSON line each.
@@ -91,6 +115,16 @@ def command(
     report = options.reporter(quiet)
 
     from ssae_tf.data.images import MAX_PIXELS
+
+    if engine == "ray":
+        if out_table is None or out is not None or tile is not None:
+            raise click.UsageError("--engine ray needs --out-table, and takes no --out or --tile.")
+        pixels = max_pixels or MAX_PIXELS
+        code = fleet.predict(run, images, out_table, report, workers, threshold, pixels)
+        ctx.exit(code)
+    if out_table is not None or workers is not None:
+        raise click.UsageError("--out-table and --workers need --engine ray.")
+
     from ssae_tf.data.mvtec import find_images
     from ssae_tf.detector import Detector
     from ssae_tf.export.artefact import find, open_detector
@@ -115,7 +149,7 @@ def command(
             f"either side{lost}."
         )
     if not paths:
-        raise DataError(f"{', '.join(map(str, images))}: no images found.")
+        raise DataError(f"{', '.join(images)}: no images found.")
     if out is not None:
         _make_folder(out)
     inspection = _Inspection(detector, max_pixels or MAX_PIXELS, more, out, _names(paths))
