@@ -21,11 +21,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import pyarrow as pa
 from measure import write_result
 
 from ssae_tf.data.images import read_pixels, write_png
 from ssae_tf.detector import Detector
+from ssae_tf.fleet.inspector import VERDICT
+from ssae_tf.fleet.table import Table
 from ssae_tf.result import as_unit, judged
 from ssae_tf.run_data import run_split
 from ssae_tf.runtime.threads import use_cores
@@ -33,6 +37,8 @@ from ssae_tf.runtime.threads import use_cores
 _SIDES = 64, 96
 _FEW = 32
 _PARTS = 500
+_LARGE, _REPEATED = 512, 100
+_ROWS = 100_000
 _SUBREAPER = 36
 ROUTES: dict[str, list[str]] = {
     "plain": [],
@@ -85,6 +91,36 @@ def parts(run: Path, folder: Path) -> dict[str, float]:
     return {name: seconds / len(paths) for name, seconds in spent.items()}
 
 
+def decoding(run: Path, folder: Path) -> dict[str, float]:
+    """CPU seconds of decoding a test image of 512², by format."""
+    category, _ = run_split(run, Detector.load(run).config)
+    image = cv2.resize(read_pixels(category.test[0].path), (_LARGE, _LARGE))
+    spent = {}
+    for name in ("png", "jpg"):
+        path = str(folder / f"large.{name}")
+        cv2.imwrite(path, image)
+        begin = time.process_time()
+        for _ in range(_REPEATED):
+            read_pixels(path)
+        spent[name] = (time.process_time() - begin) / _REPEATED
+    return spent
+
+
+def driver(folder: Path) -> dict[str, float]:
+    """What the driver spends on a row: CPU seconds of the table, and bytes of what it knows."""
+    paths = [f"s3://bucket/line-3/2026-11-26/camera-2/{index:010}.png" for index in range(_ROWS)]
+    good = {"schema_version": 1, "score": 0.1, "threshold": 0.2, "is_anomalous": False}
+    verdicts = pa.Table.from_pylist([{**good, "defects": []}] * _ROWS, schema=VERDICT)
+    rows = verdicts.append_column("path", pa.array(paths))
+    table = Table(str(folder / "found.parquet"), {})
+    begin = time.process_time()
+    table.add(rows)
+    table.flush()
+    seconds = (time.process_time() - begin) / _ROWS
+    of_names = sum(map(sys.getsizeof, paths)) + sys.getsizeof(paths) + sys.getsizeof(set(paths))
+    return {"seconds": seconds, "bytes": of_names / _ROWS}
+
+
 def route(run: Path, folder: Path, options: list[str]) -> dict[str, float]:
     """Wall and CPU seconds of a command, from start to end."""
     command = [sys.executable, "-m", "ssae_tf", "predict", str(run), str(folder), "--quiet"]
@@ -120,6 +156,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ssae_tf_") as name:
         few, all_ = write_images(arguments.run, Path(name), arguments.images)
         of_parts = parts(arguments.run, all_)
+        more = {"decoding_512": decoding(arguments.run, Path(name)), "driver": driver(Path(name))}
         for title, options in ROUTES.items():
             start, whole = (route(arguments.run, folder, options) for folder in (few, all_))
             rest = {kind: whole[kind] - start[kind] for kind in whole}
@@ -134,7 +171,7 @@ def main() -> None:
             f"{1e3 * cpu:.1f} | {1 - of_parts['network'] / cpu:.0%} |",
             flush=True,
         )
-    content = {"images": count, "load": os.getloadavg()[0], "parts": of_parts, "routes": routes}
+    content = {"images": count, "parts": of_parts, "routes": routes, **more}
     write_result(arguments.out, content, RUN=arguments.run)
 
 

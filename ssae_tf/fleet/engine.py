@@ -12,6 +12,7 @@ import importlib
 import io
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from ssae_tf.run_folder import (
     current,
 )
 from ssae_tf.runtime.lock import locked
+from ssae_tf.runtime.streams import stderr_held_back
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -196,6 +198,7 @@ def _workers(number: int | None, resources: dict[str, float]) -> dict[str, Any]:
 @contextlib.contextmanager
 def _cluster() -> Iterator[dict[str, float]]:
     """Connects to Ray, which is quiet meanwhile; gives the cluster's resources."""
+    _check_address()
     # Its native code writes to stderr past Python.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
@@ -203,7 +206,8 @@ def _cluster() -> Iterator[dict[str, float]]:
     # Ray prints failures of workers on stdout, where results belong.
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            ray.init(log_to_driver=False, logging_level="critical", include_dashboard=False)
+            with stderr_held_back():
+                ray.init(log_to_driver=False, logging_level="critical", include_dashboard=False)
         except Exception as error:
             raise RunError(f"Ray: no connection to a cluster ({one_line(error)}).") from None
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
@@ -215,6 +219,19 @@ def _cluster() -> Iterator[dict[str, float]]:
             yield ray.cluster_resources()
         finally:
             ray.shutdown()
+
+
+def _check_address() -> None:
+    """Refuses an address where nothing answers: Ray itself would try for many minutes."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except (OSError, OverflowError) as error:
+            raise RunError(
+                f"Ray: no cluster answers at {address}, which RAY_ADDRESS names ({error})."
+            ) from None
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,7 @@ import pytest
 
 from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
-from ssae_tf.fleet.engine import _workers
-
-Invoke = Callable[..., Any]
+from ssae_tf.fleet.engine import _check_address, _workers
 
 HAS_RAY = all(importlib.util.find_spec(name) for name in ("ray", "pyarrow", "fsspec"))
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="the extra ray is not installed")
@@ -116,38 +114,6 @@ def test_an_image_that_kills_its_workers_does_not_stop_the_others(
     assert len(_table(table)) == 64
 
 
-def test_without_ray(
-    invoke: Invoke, run_folder: Path, images: Path, tmp_path: Path, monkeypatch: Any
-) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.setitem(sys.modules, "ray.data", None)
-    table = tmp_path / "found.parquet"
-    done = invoke("predict", run_folder, images, "--engine", "ray", "--out-table", table)
-    assert (done.code, done.out) == (1, [])
-    assert done.error.startswith("Error: --engine ray needs Ray Data (")
-    assert done.error.endswith(": pip install 'ssae-tf[ray]'")
-    assert not table.exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--engine", "ray"], "--engine ray needs --out-table"),
-        (["--engine", "ray", "--out-table", "t.parquet", "--tile", "64"], "takes no --out"),
-        (["--engine", "ray", "--out-table", "t.parquet", "--out", "o"], "takes no --out"),
-        (["--engine", "ray", "--out-table", "t.csv"], "a name ending in .parquet or .jsonl: t.csv"),
-        (["--out-table", "t.parquet"], "--out-table and --workers need --engine ray"),
-        (["--workers", "2"], "--out-table and --workers need --engine ray"),
-    ],
-)
-def test_options_that_do_not_go_together(
-    invoke: Invoke, run_folder: Path, images: Path, arguments: list[str], sentence: str
-) -> None:
-    done = invoke("predict", run_folder, images, *arguments)
-    assert done.code == 2
-    assert sentence in done.error
-
-
 @needs_ray
 @pytest.mark.parametrize(
     ("number", "resources", "expected"),
@@ -174,15 +140,13 @@ def test_more_workers_than_cores() -> None:
         _workers(3, {"CPU": 2.0})
 
 
-@needs_ray
-def test_no_cluster_at_the_address(
-    run_folder: Path, images: Path, tmp_path: Path, project_root: Path
-) -> None:
-    script = (
-        "import os, sys; os.environ['RAY_ADDRESS'] = '127.0.0.1:1'\n"
-        "from ssae_tf.cli.main import run; sys.exit(run(sys.argv[1:]))"
-    )
-    options = ["--engine", "ray", "--out-table", tmp_path / "found.parquet"]
-    done = _run("-c", script, "predict", run_folder, images, *options, root=project_root)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1].startswith("Error: Ray: no connection to a cluster (")
+def test_no_cluster_at_the_address(monkeypatch: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        # Bound, but nobody listens.
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(RunError, match=rf"^Ray: no cluster answers at {address}, which RAY_"):
+            _check_address()
+        taken.listen()
+        _check_address()

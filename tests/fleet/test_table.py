@@ -37,45 +37,45 @@ def test_rows_are_kept_and_known(place: str, tmp_path: Path) -> None:
         place = str(tmp_path / place)
     first = Table(place, SETTINGS)
     assert first.done == set()
-    first.add(_rows("a", "bx"))
-    first.add(_rows("c"))
+    first.add(_rows("/a", "/bx"))
+    first.add(_rows("/c"))
     assert Table(place, SETTINGS).done == set()
     first.flush()
     second = Table(place, SETTINGS)
-    assert second.done == {"a", "bx", "c"}
-    second.add(_rows("d"))
+    assert second.done == {"/a", "/bx", "/c"}
+    second.add(_rows("/d"))
     second.flush()
     second.flush()
-    assert Table(place, SETTINGS).done == {"a", "bx", "c", "d"}
+    assert Table(place, SETTINGS).done == {"/a", "/bx", "/c", "/d"}
 
 
 def test_parquet_is_read_as_one_table(tmp_path: Path) -> None:
     place = tmp_path / "found.parquet"
-    for path in ("a", "bx"):
+    for path in ("/a", "/bx"):
         table = Table(str(place), SETTINGS)
         table.add(_rows(path))
         table.flush()
     found = parquet.read_table(place)
     assert found.column_names == ["schema_version", "path", *VERDICT.names[1:]]
-    assert sorted(found.column("path").to_pylist()) == ["a", "bx"]
+    assert sorted(found.column("path").to_pylist()) == ["/a", "/bx"]
     assert sorted(found.column("is_anomalous").to_pylist(), key=str) == [False, None]
 
 
 def test_lines_are_those_of_predict(tmp_path: Path) -> None:
     table = Table(str(tmp_path / "found.jsonl"), SETTINGS)
-    table.add(_rows("ä", "bx"))
+    table.add(_rows("/ä", "/bx"))
     table.flush()
     (part,) = (tmp_path / "found.jsonl").glob("*.jsonl")
     assert [json.loads(line) for line in part.read_text(encoding="utf-8").splitlines()] == [
         {
             "schema_version": 1,
-            "path": "ä",
+            "path": "/ä",
             "score": 0.25,
             "threshold": 0.5,
             "is_anomalous": False,
             "defects": [],
         },
-        {"schema_version": 1, "path": "bx", "error": "bx: no."},
+        {"schema_version": 1, "path": "/bx", "error": "/bx: no."},
     ]
 
 
@@ -83,9 +83,9 @@ def test_lines_are_those_of_predict(tmp_path: Path) -> None:
 def test_a_part_is_written_in_time(limit: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(table_module, limit, 2 if limit == "_ROWS" else 0.0)
     table = Table(str(tmp_path / "found.parquet"), SETTINGS)
-    table.add(_rows("a"))
-    table.add(_rows("b"))
-    assert Table(str(tmp_path / "found.parquet"), SETTINGS).done == {"a", "b"}
+    table.add(_rows("/a"))
+    table.add(_rows("/b"))
+    assert Table(str(tmp_path / "found.parquet"), SETTINGS).done == {"/a", "/b"}
 
 
 def test_another_detector_is_refused(tmp_path: Path) -> None:
@@ -104,6 +104,6 @@ def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     place = tmp_path / "found.jsonl"
     Table(str(place), SETTINGS)
-    (place / "part-1.jsonl").write_text('{"path": "a"}\n{"pa')
+    (place / "part-1.jsonl").write_text('{"path": "/a"}\n{"pa')
     with pytest.raises(DataError, match=r"part-1\.jsonl: is no part of a table"):
         Table(str(place), SETTINGS)
