@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssae_tf.cli import options
+from ssae_tf.cli import fleet, options
 from ssae_tf.cli.main import ExitCode
 from ssae_tf.errors import DataError, ImageTooLargeError, RunError, SsaeError, one_line
 
@@ -45,7 +45,7 @@ def _check_batch(_: click.Context, __: click.Parameter, value: str) -> int | Non
     "predict", epilog="Example: ssae-tf predict runs/tile images/ --out found > found.jsonl"
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -94,12 +94,33 @@ def _check_batch(_: click.Context, __: click.Parameter, value: str) -> int | Non
     help="Height times width above which an image is refused, before memory is taken for it. "
     "[default: 178956970]",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: on the machines of a cluster, into --out-table; IMAGES may then also be patterns, "
+    "manifests (CSV or Parquet with a column `path`) and places in stores (s3://…).",
+)
+@click.option(
+    "--out-table",
+    metavar="FOLDER",
+    callback=fleet.check_table,
+    help="Of --engine ray: FOLDER.parquet or FOLDER.jsonl, a row for each image. Those that have "
+    "one already are passed over.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="NUMBER",
+    help="Of --engine ray. [default: one for each GPU of the cluster, or for each core]",
+)
 @options.quiet
 @click.pass_context
 def command(
     ctx: click.Context,
     run: Path,
-    images: tuple[Path, ...],
+    images: tuple[str, ...],
     out: Path | None,
     page: Path | None,
     table: Path | None,
@@ -107,6 +128,9 @@ def command(
     threshold: float | None,
     batch: int | None,
     max_pixels: int | None,
+    engine: str,
+    out_table: str | None,
+    workers: int | None,
     quiet: bool,
 ) -> None:
     """Inspect images: one JSON line each.
@@ -119,6 +143,20 @@ def command(
 
     from ssae_tf.batching import batch_size
     from ssae_tf.data.images import MAX_PIXELS
+
+    if engine == "ray":
+        files = {"--out": out, "--report": page, "--csv": table, "--coco": coco, "--batch": batch}
+        given = [name for name, value in files.items() if value is not None]
+        if out_table is None or given:
+            raise click.UsageError(
+                f"--engine ray needs --out-table, and takes no {given[0] if given else '--out'}."
+            )
+        pixels = max_pixels or MAX_PIXELS
+        code = fleet.predict(run, images, out_table, report, workers, threshold, pixels)
+        ctx.exit(code)
+    if out_table is not None or workers is not None:
+        raise click.UsageError("--out-table and --workers need --engine ray.")
+
     from ssae_tf.data.mvtec import find_images
     from ssae_tf.detector import Detector
     from ssae_tf.evaluation.predictions import writers
@@ -127,7 +165,7 @@ def command(
     from ssae_tf.runtime.parallel import ahead
     from ssae_tf.runtime.threads import side_by_side, use_cores
 
-    outputs = writers(str(run), images, page, table, coco)
+    outputs = writers(str(run), tuple(map(Path, images)), page, table, coco)
     paths = find_images(images)
     # A single image is seen with all cores, and an artefact's runtime takes one call at a time.
     is_many = len(paths) > 1
@@ -135,7 +173,7 @@ def command(
         use_cores()
     detector = open_detector(run)
     if not paths:
-        raise DataError(f"{', '.join(map(str, images))}: no images found.")
+        raise DataError(f"{', '.join(images)}: no images found.")
     if out is not None:
         _make_folder(out)
     inspection = _Inspection(

@@ -90,6 +90,23 @@ def read_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return pixels
 
 
+def decode_pixels(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """`read_pixels` of a file's content, wherever it was read.
+
+    Args:
+        data: all of the file.
+        name: of the image, for messages.
+        max_pixels: as in `read_pixels`.
+
+    Raises:
+        DataError: as in `read_pixels`.
+    """
+    pixels, has_alpha = _decoded(_format(data[:12], name), data, name, max_pixels)
+    if has_alpha:
+        _warn_of_alpha(name)
+    return pixels
+
+
 def to_unit(pixels: np.ndarray, white_level: int = 65535) -> np.ndarray:
     """Scales pixels to [0, 1].
 
@@ -219,7 +236,10 @@ def encode_png(array: np.ndarray) -> bytes:
 
 def _decode(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, bool]:
     """RGB pixels as in `read_pixels`, and whether an alpha channel was left out."""
-    kind, data = _content(path)
+    return _decoded(*_content(path), path, max_pixels)
+
+
+def _decoded(kind: str, data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray, bool]:
     try:
         if kind in READERS:
             return _by_opencv(kind, data, path, max_pixels)
@@ -242,14 +262,19 @@ def _content(path: str | Path) -> tuple[str, bytes]:
             raise DataError(f"{path}: expected a file, found a {_kind_of_file(mode)}.")
         with open(path, "rb") as file:
             start = file.read(12)
-            kind = format_of(start)
-            if kind is not None:
-                return kind, start + file.read()
+            return _format(start, path), start + file.read()
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror}).") from error
     except ValueError as error:
         # A null byte in the name.
         raise DataError(f"{path}: can't be read ({error}).") from error
+
+
+def _format(start: bytes, path: str | Path) -> str:
+    """The format of a file by its first 12 bytes."""
+    kind = format_of(start)
+    if kind is not None:
+        return kind
     if not start:
         raise DataError(f"{path}: the file is empty (0 bytes).")
     raise DataError(

@@ -69,9 +69,3 @@ def test_other_values_are_refused(invoke: Invoke, run_folder: Path, value: str) 
     done = invoke("predict", run_folder, "x.png", "--batch", value)
     assert done.code == 2
     assert "expected auto or a number of at least 1" in " ".join(done.err)
-
-
-def test_tiles_are_of_one_image(invoke: Invoke, run_folder: Path) -> None:
-    done = invoke("predict", run_folder, "x.png", "--batch", "2", "--tile", "64")
-    assert done.code == 2
-    assert "--batch and --tile exclude each other" in " ".join(done.err)
