@@ -72,7 +72,7 @@ def arguments(
         write_png(place / "0_mask.png", truth)
     write_png(tmp_path / "mask.png", mask)
     monkeypatch.chdir(tmp_path)
-    scoring = {"smoothing_sigma": 0.0, "ignore": "mask.png", "margin": 0}
+    scoring = {"smoothing_sigma": 0.0, "ignore": "mask.png"}
     stages = [{"size": 16, "batch_size": 1, "steps": 2}]
     config = from_dict({"scoring": scoring, "min_area": 4, "training": {"stages": stages}})
     return {"data": "data", "out": "run", "config": config, "reporter": Listener()}
@@ -147,7 +147,7 @@ def test_a_relative_file_is_found_from_elsewhere(
 def test_overwriting_takes_the_mask_away(arguments: dict[str, object]) -> None:
     workflow.fit(**arguments)
     assert Path("run/ignore.png").is_file()
-    plain = from_dict({"scoring": {"smoothing_sigma": 0.0, "margin": 0}, "min_area": 4})
+    plain = from_dict({"scoring": {"smoothing_sigma": 0.0}, "min_area": 4})
     metrics = workflow.fit(**{**arguments, "config": plain, "overwrite": True}).metrics
     assert not Path("run/ignore.png").exists()
     assert metrics["kinds"]["left"]["tpr"] == 1.0

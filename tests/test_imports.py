@@ -130,6 +130,7 @@ RULES = {
             "data",
             "detector",
             "export.artefact",
+            "export.manifest",
             "files",
             "progress",
             "result",

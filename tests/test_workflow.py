@@ -243,7 +243,7 @@ def test_weights_only_where_they_are_asked_for(
     monkeypatch.setattr(calibration_module, "_WEIGHTING_IMAGES", 4)
     seen: list[Any] = []
 
-    def weights(maps: list[Any], **symmetries: bool) -> np.ndarray:
+    def weights(maps: list[Any], *_: Any, **symmetries: bool) -> np.ndarray:
         seen.append(len(maps))
         return np.full((2, 2), 1.5, np.float32)
 
@@ -379,14 +379,6 @@ def test_few_images_are_told(
     fitted = fit()
     assert fitted.detector.calibration is not None
     assert any("good image" in warning for warning in listener.warned)
-
-
-def test_small_images_are_told(
-    fit: Callable[..., workflow.Fitted], config: RunConfig, listener: Listener
-) -> None:
-    stage = {"size": 128, "batch_size": 1, "steps": 1}
-    fit(config=config_module.override(config, {"training.stages": [stage]}))
-    assert any(line.startswith("8 of 8 training images are smaller") for line in listener.said)
 
 
 # Never over an existing run, and nothing left behind.
@@ -1000,13 +992,13 @@ def test_images_side_by_side_give_the_same(
     run_folder: Path, shared_network: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[int] = set()
-    inspect = Detector.inspect
+    answers = Detector.answers
 
-    def watched(self: Detector, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def watched(self: Detector, *arguments: Any) -> list[tuple[np.ndarray, np.ndarray]]:
         seen.add(threading.get_ident())
-        return inspect(self, image)
+        return answers(self, *arguments)
 
-    monkeypatch.setattr(Detector, "inspect", watched)
+    monkeypatch.setattr(Detector, "answers", watched)
     monkeypatch.setattr(per_image, "side_by_side", lambda: 3)
     assert workflow.evaluate(run_folder, reporter=Listener()) == _json(run_folder / "metrics.json")
     assert len(seen) == 3

@@ -77,11 +77,11 @@ def test_the_files_preset_is_the_one_to_start_from(
     path = tmp_path / "some.json"
     path.write_text('{"preset": "paper", "training": {"seed": 6}}')
     done = invoke("fit", "--data", sample_root, "--config", path)
-    assert done.err == []
+    assert config_module.PRESET_NOTE not in done.err
     assert fits[-1]["config"] == override(preset("paper", "tile"), {"training.seed": 6})
     path.write_text('{"training": {"seed": 6}}')
     done = invoke("fit", "--data", sample_root, "--config", path)
-    assert done.err == [config_module.PRESET_NOTE]
+    assert config_module.PRESET_NOTE in done.err
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ import pytest
 from ssae_tf.cli.main import run
 from ssae_tf.data.images import read_image, write_png
 from ssae_tf.detector import Detector
-from ssae_tf.export.artefact import Artefact, run_hash
+from ssae_tf.export.artefact import Artefact
+from ssae_tf.export.manifest import file_hash
 
 Invoke = Callable[..., Any]
 BORDER = 3
@@ -103,7 +104,7 @@ def test_an_artefact_ignores_the_same(
     artefact, detector = Artefact.load(tmp_path / "tile"), Detector.load(folder)
     assert artefact.metadata["ignored"] == {"mask": True, "border": BORDER}
     names = ("config.json", "weights.npz", "calibration.json", "weighting.npz", "ignore.png")
-    assert artefact.metadata["run_hash"] == run_hash(folder, names)
+    assert artefact.metadata["run_hash"] == file_hash(folder / name for name in names)
     path = next((sample_root / "tile" / "test" / "good").iterdir())
     found, expected = artefact.predict(path), detector.predict(path)
     assert (found.anomaly_map[~detector.counted(64, 64)] == 0.0).all()

@@ -62,9 +62,11 @@ def put(change: Callable[[Any, str, Any], None]) -> None:
         change: `setattr`, or that of a test that takes it back.
     """
 
-    def prepare(found: Any, config: RunConfig, reporter: Any) -> Prepared:
+    def prepare(found: Any, config: RunConfig, reporter: Any, ignore_mask: Any) -> Prepared:
         nothing: Any = None
-        return Prepared(found, split_normal(found, 0, 0.1, 0.25), nothing, nothing, config)
+        return Prepared(
+            found, split_normal(found, 0, 0.1, 0.25), nothing, nothing, config, ignore_mask
+        )
 
     def calibrated(detector: Detector, *_: Any, **__: Any) -> Detector:
         area = detector.config.min_area or 1

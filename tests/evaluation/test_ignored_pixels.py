@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssae_tf.evaluation.metrics import PixelAccumulator
-from ssae_tf.evaluation.protocol import GOOD, ImageResult, summarize
+from ssae_tf.evaluation.protocol import GOOD, Evaluation, ImageResult
 
 
 def figures(accumulator: PixelAccumulator) -> tuple[float | None, ...]:
@@ -49,13 +49,9 @@ def test_an_image_keeps_its_kind(images: list[tuple[np.ndarray, ...]]) -> None:
     """All of its defect is ignored: it has no defective pixel, and is a defective image still."""
     map_, truth, _ = images[0]
     none = np.zeros_like(truth)
-    found = summarize(
-        [
-            ImageResult("a", "dent", 0.0, False, map_, none, truth, ~truth),
-            ImageResult("b", GOOD, 0.0, False, map_, none, None),
-        ],
-        0.5,
-        1,
-    )
+    evaluation = Evaluation()
+    evaluation.add(ImageResult("a", "dent", 0.0, False, map_, none, truth, ~truth))
+    evaluation.add(ImageResult("b", GOOD, 0.0, False, map_, none, None))
+    found = evaluation.metrics(0.5, 1)
     assert (found["n_defective"], found["tpr"], found["n_without_mask"]) == (1, 0.0, 0)
     assert (found["pixel_auroc"], found["aupro"], found["f1_pixel"]) == (None, None, None)

@@ -30,7 +30,6 @@ def ignoring(request: pytest.FixtureRequest) -> Detector:
     model = tf.keras.Model(inputs, layers.Add()([inputs, x]), name="ssae")
     changes = {
         "scoring.smoothing_sigma": 1.5,
-        "scoring.margin": 8,
         "scoring.ignore": "mask.png",
         "scoring.border": 3,
         "scoring.inspection_size": "native" if request.param == "native" else [24, 40],

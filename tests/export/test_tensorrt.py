@@ -178,7 +178,8 @@ def test_an_engine_is_built_but_not_checked_without_a_gpu(exported: Exported) ->
         "usual": [1, 64, 64],
         "largest": [4, 64, 64],
     }
-    assert {"model.onnx", "model_u8.onnx", "model.engine"} == set(metadata["files"])
+    made = {name for name in metadata["files"] if not name.startswith("golden/")}
+    assert made == {"model.onnx", "model_u8.onnx", "model.engine"}
 
 
 @needs_rtx

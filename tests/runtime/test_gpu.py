@@ -16,7 +16,6 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import InputError
 from ssae_tf.export.formats import FORMATS
 from ssae_tf.models.autoencoder import autoencoder
-from ssae_tf.models.graph import inputs_of
 from ssae_tf.progress import Reporter
 from ssae_tf.runtime.gpu import MEMORY_VARIABLE, set_up_gpus, use_tensor_float_32
 from ssae_tf.scoring.anomaly_map import inspect
@@ -94,7 +93,10 @@ def _layer_by_layer(
     def network(x: tf.Tensor) -> tf.Tensor:
         values = {model.layers[0].name: x}
         for layer in model.layers[1:]:
-            given = inputs_of(layer, values)
+            inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+            # The first entry of the history is the layer under both versions of Keras.
+            given = [values[tensor._keras_history[0].name] for tensor in inputs]
+            given = given if len(given) > 1 else given[0]
             if layer in with_kernel:
                 given = tf.constant(rounded(given.numpy()))
             values[layer.name] = layer(given)

@@ -29,7 +29,7 @@ def make() -> Make:
     model = grey_network()
 
     def made(mask: np.ndarray | None = None, border: int = 0, **scoring: Any) -> Detector:
-        values = {"smoothing_sigma": 0.0, "margin": 0, "border": border, **scoring}
+        values = {"smoothing_sigma": 0.0, "border": border, **scoring}
         if mask is not None:
             values["ignore"] = "mask.png"
         config = from_dict({"scoring": values})
