@@ -40,7 +40,7 @@ COMMANDS = {
     "export": ("ssae_tf.cli.export", "Make an artefact that runs without this package."),
     "selftest": (
         "ssae_tf.cli.selftest",
-        "Check that a run or artefact inspects here as where it was made.",
+        "Check that a run inspects here as where it was made.",
     ),
     "latency": ("ssae_tf.cli.latency", "Time one image, part by part."),
     "benchmark": ("ssae_tf.cli.benchmark", "Many categories and methods: the paper's tables."),

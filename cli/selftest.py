@@ -14,7 +14,7 @@ from ssae_tf.errors import RunError
 @click.argument("run", type=click.Path(path_type=Path))
 @options.quiet
 def command(run: Path, quiet: bool) -> None:
-    """Check that a run or artefact inspects here as where it was made.
+    """Check that a run inspects here as where it was made.
 
     RUN is a run folder, or an artefact of `ssae-tf export`. Its golden images, a few good ones and
     corrupted copies, are inspected and their scores compared with those recorded; what may differ

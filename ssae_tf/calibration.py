@@ -12,7 +12,6 @@ import tensorflow as tf
 from ssae_tf.batching import batch_size
 from ssae_tf.calibration_file import Calibration
 from ssae_tf.config import RunConfig
-from ssae_tf.data.cache import resize
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.data.per_image import of_images, warn_of_skipped
 from ssae_tf.data.split import Split, name_in
@@ -109,7 +108,8 @@ def calibrated(
     sigma *= max(height / inspected[0], width / inspected[1])
     min_area = detector.config.min_area or default_min_area(height, width, sigma)
     scores = tuple(
-        image_score(resize(map_, *size), min(min_area, size[0] * size[1])) for map_, size in answers
+        image_score(detector.full_size(map_, *size), min(min_area, size[0] * size[1]))
+        for map_, size in answers
     )
     places = {sample.path.resolve() for sample in seen}
     known = [sample for sample in usable if sample.path.resolve() in places]

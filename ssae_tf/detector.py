@@ -277,11 +277,12 @@ class Detector:
         self, image: np.ndarray, reconstruction: np.ndarray, map_: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         height, width = image.shape[:2]
-        map_ = resize(map_, height, width)
-        counted = self.counted(height, width)
-        if counted is not None:
-            map_ = np.where(counted, map_, np.float32(0.0))
-        return resize(reconstruction, height, width), map_
+        return resize(reconstruction, height, width), self.full_size(map_, height, width)
+
+    def full_size(self, map_: np.ndarray, height: int, width: int) -> np.ndarray:
+        """A map of `answers` at the size of its image, 0 where this is ignored."""
+        map_, counted = resize(map_, height, width), self.counted(height, width)
+        return map_ if counted is None else np.where(counted, map_, np.float32(0.0))
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """F(X) alone.
