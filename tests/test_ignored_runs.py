@@ -38,7 +38,7 @@ class Stub:
         if Stub.stops and not resume:
             (folder / "checkpoints").mkdir()
             (folder / "checkpoints" / "state.npz").write_bytes(b"")
-            raise TrainingInterrupted("Interrupted.", 15)
+            raise TrainingInterrupted(1, 2, "run", 15)
         return grey_network()
 
 
@@ -72,7 +72,7 @@ def arguments(
         write_png(place / "0_mask.png", truth)
     write_png(tmp_path / "mask.png", mask)
     monkeypatch.chdir(tmp_path)
-    scoring = {"smoothing_sigma": 0.0, "ignore": "mask.png"}
+    scoring = {"smoothing_sigma": 0.0, "ignore": "mask.png", "inspection_size": "native"}
     stages = [{"size": 16, "batch_size": 1, "steps": 2}]
     config = from_dict({"scoring": scoring, "min_area": 4, "training": {"stages": stages}})
     return {"data": "data", "out": "run", "config": config, "reporter": Listener()}

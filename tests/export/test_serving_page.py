@@ -68,7 +68,7 @@ def shop(
     shutil.copytree(make("tflite").folder, tmp_path / "runs" / "tile" / "export" / "tflite")
     shutil.copytree(crack, tmp_path / "images")
     shutil.copy(crack / "000.png", tmp_path / "part.png")
-    np.save(tmp_path / "image.npy", np.zeros((32, 32, 3), np.uint8))
+    shutil.copy(crack / "000.png", tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
