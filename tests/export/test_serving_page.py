@@ -151,7 +151,7 @@ def test_the_example_for_devices(
     _, script, *arguments = shlex.split(line)
     command = [sys.executable, str(project_root / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    expected = trained.predict(np.load(shop / "image.npy"))
+    expected = trained.predict(shop / "image.png")
     assert json.loads(done.stdout)["is_anomalous"] == expected.is_anomalous
 
 
