@@ -24,8 +24,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "0")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# Tests of signals are about those that nobody ignores; `nohup make test` would have SIGHUP so.
+# Tests of signals are about those that nobody ignores; `nohup make test` would have SIGHUP so, and
+# a shell's `make test &` SIGINT.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SHARED_DATA = Path(os.environ.get("SSAE_TF_DATA") or ROOT.parent / "shared" / "data")
 
