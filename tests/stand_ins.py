@@ -130,8 +130,8 @@ def randomize(model: tf.keras.Model) -> None:
 
 def untrained_detector(threshold: float) -> detector.Detector:
     """A small network with random weights, which scores everything, and a threshold."""
-    settings = {"model": {"width": 0.0625}, "scoring": {"smoothing_sigma": 2.0}}
-    config = from_dict(settings)
+    scoring = {"smoothing_sigma": 2.0, "inspection_size": "native"}
+    config = from_dict({"model": {"width": 0.0625}, "scoring": scoring})
     model = autoencoder(config.model, training_size=32)
     randomize(model)
     calibration = detector.Calibration(threshold, 9, (threshold,), FalseAlarmRate(1))

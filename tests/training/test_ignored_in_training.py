@@ -57,28 +57,27 @@ class TestCorruption:
 
 
 class TestBatches:
-    @pytest.mark.parametrize("sampling", ["crop", "resize"])
-    def test_what_counts_is_cropped_and_turned_with_the_images(self, sampling, caches, configure):
+    def test_what_counts_is_resized_and_turned_with_the_images(self, caches, configure):
         train, select = (ignoring(cache) for cache in caches)
-        batches = Batches(train, select, configure({"data.sampling": sampling}))
+        batches = Batches(train, select, configure())
         drawn = list(batches.training(0, STAGE, 0, 0, 6))
         drawn += zip(range(4), batches.judged(STAGE), batches.judged_counted(STAGE), strict=True)
         assert 0.0 < np.mean([np.mean(counted) for *_, counted in drawn]) < 1.0
         for _, x, counted in drawn:
             assert counted.shape == (3, 16, 16, 1)
-            if sampling == "crop":
-                np.testing.assert_array_equal(all_white(x), np.asarray(counted) == 0.0)
-            else:
-                # Resized, an edge is between the two.
-                assert (all_white(x) == (np.asarray(counted) == 0.0)).mean() > 0.9
-                assert not (all_white(x) & (np.asarray(counted) > 0.0)).any()
+            # An edge is between the two.
+            assert (all_white(x) == (np.asarray(counted) == 0.0)).mean() > 0.9
+            assert not (all_white(x) & (np.asarray(counted) > 0.0)).any()
 
     def test_a_border_is_one_of_the_image(self, caches, configure):
-        train, select = (ignoring(cache, 4) for cache in caches)
-        config = configure({"scoring.inspection_size": [48, 64], "data.sampling": "crop"})
-        for _, x, counted in Batches(train, select, config).training(0, STAGE, 0, 0, 4):
-            # Whole pixels of the image became squares of 2 × 2.
-            assert (all_white(x) == (counted.numpy() == 0.0)).mean() > 0.9
+        train, select = (ignoring(cache, 6) for cache in caches)
+        config = configure({"data.rotate": False})
+        for *_, counted in Batches(train, select, config).training(0, STAGE, 0, 0, 4):
+            # Of 24 × 32 pixels; at 16 × 16 these are 4 rows and 3 columns on either side.
+            inside = np.zeros((16, 16), np.bool_)
+            inside[4:12, 3:13] = True
+            assert not counted.numpy()[:, ~inside].any()
+            assert counted.numpy()[:, inside].any(axis=(1, 2)).all()
 
     def test_the_pipeline_corrupts_nothing_there(self, caches, configure):
         config = configure({"corruption.where": "data", "corruption.size": [0.9, 1.0]})
