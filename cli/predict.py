@@ -15,7 +15,7 @@ import click
 
 from ssae_tf.cli import fleet, options
 from ssae_tf.cli.main import ExitCode
-from ssae_tf.errors import DataError, ImageTooLargeError, RunError, SsaeError, one_line
+from ssae_tf.errors import DataError, ImageTooLargeError, RunError
 
 if TYPE_CHECKING:
     from ssae_tf.detector import Detector
@@ -161,9 +161,8 @@ def command(
     from ssae_tf.detector import Detector
     from ssae_tf.evaluation.predictions import writers
     from ssae_tf.export.artefact import find, open_detector
-    from ssae_tf.runtime.machine import usable_cpus
     from ssae_tf.runtime.parallel import ahead
-    from ssae_tf.runtime.threads import side_by_side, use_cores
+    from ssae_tf.runtime.threads import batches_at_once, use_cores
 
     outputs = writers(str(run), tuple(map(Path, images)), page, table, coco)
     paths = find_images(images)
@@ -187,9 +186,7 @@ def command(
     batches = [paths[first : first + size] for first in range(0, len(paths), size)]
     if is_many:
         # While the network sees an image, others are decoded and written.
-        at_once = side_by_side() if isinstance(detector, Detector) else 1
-        if size > 1:
-            at_once = usable_cpus()
+        at_once = batches_at_once(size) if isinstance(detector, Detector) else 1
         lines = ahead(inspection.lines, ahead(inspection.inspect_batch, batches, at_once), 1)
     else:
         # In this thread, so that Ctrl-C ends it at once.
@@ -282,14 +279,11 @@ class _Inspection:
         return result.to_dict()
 
     def _failed(self, path: Path, error: Exception) -> dict[str, Any]:
-        from ssae_tf.result import SCHEMA_VERSION
+        from ssae_tf.result import failed
 
-        text = str(error) if isinstance(error, SsaeError) else f"{one_line(error)}."
-        if str(path) not in text:
-            text = f"{path}: {text}"
+        line = failed(path, error)
         if isinstance(error, ImageTooLargeError):
-            text += " --max-pixels raises it."
-        line = {"schema_version": SCHEMA_VERSION, "path": str(path), "error": text}
+            line["error"] += " --max-pixels raises it."
         for writer in self.writers:
             writer.fail(line)
         return line

@@ -31,15 +31,10 @@ from ssae_tf.progress import Reporter, duration
 from ssae_tf.run_data import calibration_images
 from ssae_tf.run_folder import (
     ARTEFACT_KIND,
-    CALIBRATION_FILE,
-    CONFIG_FILE,
-    IGNORE_FILE,
     METADATA_FILE,
     PARITY_FILE,
-    WEIGHTING_FILE,
-    WEIGHTS_FILE,
-    current,
     read_whole,
+    verdict_files,
 )
 
 # Good images that `Request.quick_check` leaves.
@@ -165,12 +160,7 @@ def _read(
         good = calibration_images(run, run_config(run), data, reporter)
         images = [sample.path for sample in good.samples]
     detector = Detector.load(run)
-    names = [CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE]
-    if detector.weights is not None:
-        names.append(WEIGHTING_FILE)
-    if detector.ignored is not None and detector.ignored.mask is not None:
-        names.append(IGNORE_FILE)
-    return _Source(detector, file_hash(current(run, name) for name in names), tuple(images))
+    return _Source(detector, file_hash(verdict_files(run)), tuple(images))
 
 
 def _metadata(

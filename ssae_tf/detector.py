@@ -128,7 +128,7 @@ class Detector:
             RunError: not calibrated, or the folder can't be written to, or holds anything else.
         """
         folder = Path(folder)
-        calibration = self._calibrated()
+        calibration = self.calibrated()
         claim(folder)
         # Not with other weights.
         (folder / CALIBRATION_FILE).unlink(missing_ok=True)
@@ -151,7 +151,7 @@ class Detector:
         Raises:
             RunError: not calibrated, or the folder can't be written to.
         """
-        calibration = as_json(self._calibrated().to_dict())
+        calibration = as_json(self.calibrated().to_dict())
         settings = config_module.to_json(self.config)
         write_together(folder, {CONFIG_FILE: settings, CALIBRATION_FILE: calibration})
 
@@ -183,7 +183,7 @@ class Detector:
         """
         if isinstance(image, (list, tuple)):
             return self.predict_batch(image, threshold=threshold)
-        self._calibrated()
+        self.calibrated()
         x = as_unit(image, self.config.data.white_level)
         return self._judged(path_of(image), x, *self.inspect(x), threshold)
 
@@ -201,7 +201,7 @@ class Detector:
             size: images that the network sees at a time, where it sees them at one size; None for
                 what suits the device.
         """
-        self._calibrated()
+        self.calibrated()
         xs = [as_unit(image, self.config.data.white_level) for image in images]
         answers = self.inspect_batch(xs, size)
         results = []
@@ -220,7 +220,7 @@ class Detector:
         map_: np.ndarray,
         threshold: float | None,
     ) -> Result:
-        known = self._calibrated()
+        known = self.calibrated()
         return judged(
             path,
             x,
@@ -320,7 +320,12 @@ class Detector:
         """(height, width) that images are resized to; None for their own size."""
         return self.config.inspection_size
 
-    def _calibrated(self) -> Calibration:
+    def calibrated(self) -> Calibration:
+        """The threshold and where it comes from.
+
+        Raises:
+            RunError: there is none yet.
+        """
         if self.calibration is None:
             raise RunError("This detector has no threshold yet: calibrate it first.")
         return self.calibration

@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from ssae_tf.corruption.held_out import corrupted_copies
 from ssae_tf.data.cache import resize
-from ssae_tf.data.images import encode_png, read_pixels, to_unit
+from ssae_tf.data.images import keep_png, read_pixels, to_unit
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
-from ssae_tf.files import atomic, write_json
-from ssae_tf.result import Result
+from ssae_tf.files import write_json
+from ssae_tf.result import Inspector
 from ssae_tf.run_folder import GOLDEN_FILE, GOLDEN_FOLDER, GOLDEN_IMAGES
 from ssae_tf.schemas import GoldenFile, read
 from ssae_tf.scoring.threshold import image_score, is_anomalous
@@ -28,13 +27,6 @@ from ssae_tf.scoring.threshold import image_score, is_anomalous
 SCHEMA_VERSION = 1
 # The side that more is cut off from where a run inspects images in their own size.
 _LARGEST = 512
-
-
-class Inspector(Protocol):
-    """A detector or an artefact."""
-
-    def predict(self, image: str | Path) -> Result:
-        """Inspects one image."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +64,14 @@ def write_golden(
     Raises:
         RunError: they can't be written.
     """
-    calibration = detector.calibration
-    assert calibration is not None
+    calibration = detector.calibrated()
     scores = {}
     out = folder / GOLDEN_FOLDER
     readable = _readable(detector, images, size)
     for index, (names, image) in enumerate(zip(GOLDEN_IMAGES, readable, strict=False)):
         corrupted = corrupted_copies(image[None], (0, index))[0]
         for name, x in zip(names, (image, corrupted), strict=True):
-            with atomic(out / name) as temporary:
-                temporary.write_bytes(encode_png(np.round(255.0 * x).astype(np.uint8)))
+            keep_png(out / name, np.round(255.0 * x).astype(np.uint8))
             result = detector.predict(out / name)
             scores[name] = {"score": result.score, "is_anomalous": result.is_anomalous}
     if scores:

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ssae_tf.config import RunConfig, ScoringConfig
-from ssae_tf.data.images import encode_png, read_mask
+from ssae_tf.data.images import keep_png, read_mask
 from ssae_tf.errors import DataError
-from ssae_tf.files import atomic
 from ssae_tf.ops.resampling import nearest
 from ssae_tf.run_folder import IGNORE_FILE
 from ssae_tf.scoring.ignored import Ignored
@@ -49,8 +48,7 @@ def keep_ignore_mask(folder: Path, mask: np.ndarray) -> None:
     Raises:
         WriteError: the folder can't be written to.
     """
-    with atomic(folder / IGNORE_FILE) as temporary:
-        temporary.write_bytes(encode_png(mask))
+    keep_png(folder / IGNORE_FILE, mask)
 
 
 def own_ignore_mask(folder: Path, scoring: ScoringConfig) -> np.ndarray | None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image as pillow
 
 from ssae_tf.data.images import from_pillow, read_image, to_unit
-from ssae_tf.errors import DataError, RunError
+from ssae_tf.errors import DataError, RunError, SsaeError, one_line
 from ssae_tf.schemas import check_rule
 from ssae_tf.scoring.conformal import p_value
 from ssae_tf.scoring.threshold import (
@@ -106,6 +106,21 @@ class Result:
         from ssae_tf.evaluation.plot import plot
 
         return plot(self)
+
+
+class Inspector(Protocol):
+    """A detector or an artefact."""
+
+    def predict(self, image: str | Path) -> Result:
+        """Inspects one image."""
+
+
+def failed(path: str | Path, error: Exception) -> dict[str, Any]:
+    """A line of `ssae-tf predict` about an image that was not inspected; the error names it."""
+    text = str(error) if isinstance(error, SsaeError) else f"{one_line(error)}."
+    if str(path) not in text:
+        text = f"{path}: {text}"
+    return {"schema_version": SCHEMA_VERSION, "path": str(path), "error": text}
 
 
 def path_of(image: Image) -> str:

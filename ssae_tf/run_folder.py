@@ -372,6 +372,12 @@ def current(folder: Path, name: str) -> Path:
     return pending if pending.is_file() else folder / name
 
 
+def verdict_files(folder: Path) -> list[Path]:
+    """What a finished run's verdicts follow from, always in one order, as a hash needs it."""
+    names = (CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE, WEIGHTING_FILE, IGNORE_FILE)
+    return [path for name in names if (path := current(folder, name)).is_file()]
+
+
 def read_whole(folder: Path, read: Callable[[], _T]) -> _T:
     """What `read` makes of a run, all of it of one and the same state of the run.
 

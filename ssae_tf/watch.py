@@ -15,13 +15,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ssae_tf.data.listing import images_below
 from ssae_tf.errors import DataError, RunError, SsaeError, one_line
 from ssae_tf.files import not_written
 from ssae_tf.progress import Reporter
-from ssae_tf.result import SCHEMA_VERSION, Result
+from ssae_tf.result import SCHEMA_VERSION, Inspector
 from ssae_tf.runtime.lock import locked
 from ssae_tf.scoring.drift import Alarm, Drift
 
@@ -29,13 +29,6 @@ RESULTS_FILE = "results.jsonl"
 # A signal is noticed within so many seconds.
 _NAP = 0.1
 Line = dict[str, Any]
-
-
-class Inspector(Protocol):
-    """A detector or an artefact."""
-
-    def predict(self, image: str | Path) -> Result:
-        """Inspects one image."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -317,8 +317,7 @@ def evaluate(
         return tested_category(Path(run), config, data, category)
 
     if isinstance(run, Detector):
-        if run.calibration is None:
-            raise RunError("This detector has no threshold yet: calibrate it first.")
+        run.calibrated()
         return _measure(run, images(run.config), out, reporter, None)
     folder = Path(run)
 

@@ -21,6 +21,18 @@ from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.progress import Reporter
 from ssae_tf.scoring.conformal import FalseAlarmRate
 
+# Of metrics.json, as the contract has them.
+FIGURES = {
+    "image_auroc",
+    "pixel_auroc",
+    "aupro",
+    "tpr",
+    "tnr",
+    "balanced_accuracy",
+    "f1_image",
+    "f1_pixel",
+}
+
 
 class Listener(Reporter):
     """Keeps what a person would be told."""

@@ -13,6 +13,7 @@ from ssae_tf.config.io import (
 from ssae_tf.config.presets import DEFAULT_PRESET, PRESET_NOTE, PRESETS, RECIPES, preset
 from ssae_tf.config.schema import (
     DOWNSAMPLING,
+    GATED_DOWNSAMPLING,
     CorruptionConfig,
     DataConfig,
     ModelConfig,
@@ -29,6 +30,7 @@ from ssae_tf.config.schema import (
 __all__ = [
     "DEFAULT_PRESET",
     "DOWNSAMPLING",
+    "GATED_DOWNSAMPLING",
     "PRESETS",
     "PRESET_NOTE",
     "RECIPES",

@@ -25,6 +25,7 @@ from ssae_tf.data.codec import decode
 from ssae_tf.data.headers import READERS, DamagedError, exif_orientation, format_of, read_header
 from ssae_tf.data.masks import defective
 from ssae_tf.errors import DataError, ImageTooLargeError, InputError, one_line
+from ssae_tf.files import atomic
 
 HAS_HEIC = importlib.util.find_spec("pillow_heif") is not None
 HEIC_PIP = "pip install 'ssae-tf[heic]'"
@@ -211,6 +212,18 @@ def write_png(path: Path, array: np.ndarray) -> None:
         raise DataError(f"{path}: can't be written ({error.strerror}).") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def keep_png(path: Path, array: np.ndarray) -> None:
+    """`write_png` of what a power cut must not take: flushed, in a folder that is made.
+
+    Raises:
+        InputError: as in `write_png`.
+        WriteError: the file can't be written.
+    """
+    encoded = encode_png(array)
+    with atomic(path) as temporary:
+        temporary.write_bytes(encoded)
 
 
 def encode_png(array: np.ndarray) -> bytes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
+from ssae_tf.config import GATED_DOWNSAMPLING
+
 _LARGE = 2_000_000
 # What a defect needs at the inspection size, pixels, to be seen.
 _DEFECT = 3
-# A side of what a gated network sees is a multiple of it.
-_MULTIPLE = 32
 _MORE = 4
 """How many times the pixels a proposed size has."""
 
@@ -37,7 +37,7 @@ def proposed_size(size: tuple[int, int], inspected: tuple[int, int]) -> tuple[in
 
 
 def _rounded(side: float) -> int:
-    return max(_MULTIPLE, round(side / _MULTIPLE) * _MULTIPLE)
+    return max(GATED_DOWNSAMPLING, round(side / GATED_DOWNSAMPLING) * GATED_DOWNSAMPLING)
 
 
 def what_is_lost(size: tuple[int, int], inspected: tuple[int, int]) -> str:

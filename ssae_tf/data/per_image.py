@@ -12,9 +12,8 @@ from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.errors import DataError
 from ssae_tf.progress import Reporter, Task
-from ssae_tf.runtime.machine import usable_cpus
 from ssae_tf.runtime.parallel import ahead
-from ssae_tf.runtime.threads import side_by_side
+from ssae_tf.runtime.threads import batches_at_once
 
 _T = TypeVar("_T")
 _L = TypeVar("_L")
@@ -111,8 +110,8 @@ def apply_in_batches(
     messages: list[str] = []
     batches = [samples[first : first + size] for first in range(0, len(samples), size)]
     # While the network sees a batch, the next ones are loaded.
-    threads = side_by_side() if size == 1 else usable_cpus()
-    for batch, (found, wrong) in zip(batches, ahead(attempt, batches, threads), strict=True):
+    answers = ahead(attempt, batches, batches_at_once(size))
+    for batch, (found, wrong) in zip(batches, answers, strict=True):
         for result in found:
             keep(result)
         messages += wrong

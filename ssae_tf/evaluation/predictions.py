@@ -88,9 +88,12 @@ class PredictionsPage:
         """Adds an image, with its thumbnails unless the page is full of more anomalous ones."""
         self._images += 1
         self._rejected += result.is_anomalous
+        line = result.to_dict()
+        if len(self._shown) == MAX_SHOWN and _rank(line) > _rank(self._shown[-1]["result"]):
+            return
         panels = draw(result.image, None, result.anomaly_map, result.mask, result.threshold)
-        shown = [*self._shown, {"result": result.to_dict(), "panels": panels}]
-        shown.sort(key=lambda one: (-one["result"]["score"], one["result"]["path"]))
+        shown = [*self._shown, {"result": line, "panels": panels}]
+        shown.sort(key=lambda one: _rank(one["result"]))
         self._shown = shown[:MAX_SHOWN]
 
     def fail(self, line: Mapping[str, Any]) -> None:
@@ -112,6 +115,11 @@ class PredictionsPage:
             "more_failures": max(0, len(self._failures) - _MAX_FAILURES),
         }
         write_text(self._path, render("predictions.html.j2", content))
+
+
+def _rank(line: Mapping[str, Any]) -> tuple[float, str]:
+    """The most anomalous first."""
+    return -line["score"], line["path"]
 
 
 class PredictionsTable:

@@ -22,9 +22,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.style import context as in_style
 
+from ssae_tf.data.images import keep_png
 from ssae_tf.errors import InputError, printable
 from ssae_tf.evaluation.protocol import ImageResult, Verdict
-from ssae_tf.files import atomic
 
 OUTLINE = (0, 255, 80)
 """RGB colour of mask outlines: a green that neither surfaces nor the colour map contain."""
@@ -376,6 +376,4 @@ def _write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise InputError(f"Expected a file name ending in .png. Received: {path}.")
-    _, encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
-    with atomic(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+    keep_png(path, image)

@@ -24,15 +24,7 @@ from ssae_tf.export.manifest import file_hash
 from ssae_tf.files import check_can_be_made
 from ssae_tf.fleet.places import RAY_PIP, absolute, is_remote
 from ssae_tf.progress import Reporter
-from ssae_tf.run_folder import (
-    CALIBRATION_FILE,
-    CONFIG_FILE,
-    IGNORE_FILE,
-    SUMS_FILE,
-    WEIGHTING_FILE,
-    WEIGHTS_FILE,
-    current,
-)
+from ssae_tf.run_folder import SUMS_FILE, verdict_files
 from ssae_tf.runtime.lock import locked
 from ssae_tf.runtime.streams import stderr_held_back
 
@@ -260,6 +252,4 @@ def _hash(run: Path) -> str:
     from ssae_tf.detector import run_config
 
     run_config(run)
-    names = [CONFIG_FILE, CALIBRATION_FILE, WEIGHTS_FILE, WEIGHTING_FILE, IGNORE_FILE]
-    files = [current(run, name) for name in names]
-    return file_hash(file for file in files if file.is_file())
+    return file_hash(verdict_files(run))

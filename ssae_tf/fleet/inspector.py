@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from ssae_tf.data.images import MAX_PIXELS, decode_pixels, read_pixels
-from ssae_tf.errors import DataError, SsaeError, one_line
+from ssae_tf.errors import DataError
 from ssae_tf.fleet.places import is_remote, read_bytes
-from ssae_tf.result import SCHEMA_VERSION
+from ssae_tf.result import failed
 from ssae_tf.runtime.parallel import ahead
 
 PATH, CONTENT = "path", "bytes"
@@ -109,9 +109,7 @@ class Inspector:
                 raise pixels
             return self._detector.predict(pixels, threshold=self._threshold).to_dict()
         except Exception as error:
-            text = str(error) if isinstance(error, SsaeError) else f"{one_line(error)}."
-            text = text if path in text else f"{path}: {text}"
-            return {"schema_version": SCHEMA_VERSION, "error": text}
+            return failed(path, error)
 
 
 def _items(batch: pa.Table) -> list[tuple[str, bytes | None]]:

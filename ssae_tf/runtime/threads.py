@@ -43,6 +43,15 @@ def side_by_side() -> int:
     return usable_cpus() if tf.config.threading.get_intra_op_parallelism_threads() == 1 else 1
 
 
+def batches_at_once(size: int) -> int:
+    """How many batches should be loaded and inspected at a time.
+
+    Args:
+        size: images of a batch; where it is more than one, the others wait for a device.
+    """
+    return side_by_side() if size == 1 else usable_cpus()
+
+
 def shards(config: TrainingConfig, batch_size: int) -> int:
     """Into how many parts the batch of a step is split, of at least two images each.
 

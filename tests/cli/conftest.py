@@ -57,3 +57,15 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(workflow, "fit", fit)
     return calls
+
+
+@pytest.fixture
+def empty_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing them takes long, and is tested elsewhere."""
+    from ssae_tf.evaluation import run as evaluation_run
+
+    def write_sheet(path: Path, *_: object, **__: object) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(evaluation_run, "write_sheet", write_sheet)

@@ -18,16 +18,7 @@ Invoke = Callable[..., Any]
 SHEETS = ["crack.png", "good.png", "missing_grain.png", "stain.png"]
 
 
-@pytest.fixture(autouse=True)
-def _empty_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing them takes long, and is tested elsewhere."""
-    from ssae_tf.evaluation import run as evaluation_run
-
-    def write_sheet(path: Path, *_: object, **__: object) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-
-    monkeypatch.setattr(evaluation_run, "write_sheet", write_sheet)
+pytestmark = pytest.mark.usefixtures("empty_sheets")
 
 
 @pytest.fixture

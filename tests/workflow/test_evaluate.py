@@ -26,6 +26,7 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.evaluation import run as evaluation_run
 from ssae_tf.run_data import run_split
+from ssae_tf.runtime import threads
 from ssae_tf.scoring.conformal import FalseAlarmRate
 from stand_ins import Listener
 from untrained import bright, json_of, write_image
@@ -156,7 +157,7 @@ def test_images_side_by_side_give_the_same(
         return answers(self, *arguments)
 
     monkeypatch.setattr(Detector, "answers", watched)
-    monkeypatch.setattr(per_image, "side_by_side", lambda: 3)
+    monkeypatch.setattr(threads, "side_by_side", lambda: 3)
     assert workflow.evaluate(run_folder, reporter=Listener()) == json_of(
         run_folder / "metrics.json"
     )
@@ -214,7 +215,7 @@ def test_results_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.005)
         most.append(len(alive))
 
-    monkeypatch.setattr(per_image, "side_by_side", lambda: 2)
+    monkeypatch.setattr(threads, "side_by_side", lambda: 2)
     samples = [Sample(Path("x"), "good")] * 40
     with Listener().task("", len(samples)) as task:
         assert per_image.apply_to(make, samples, task, False, keep) == []
