@@ -27,6 +27,13 @@ from ssae_tf.runtime.signals import exit_code
     "images have moved.",
 )
 @click.option(
+    "--from",
+    "weights_from",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Start from the weights and settings of a finished run, on new images; it stays as it is.",
+)
+@click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     help="Time for training, turned into a number of steps at the start.",
@@ -42,6 +49,7 @@ def command(
     out: Path | None,
     overwrite: bool,
     resume: Path | None,
+    weights_from: Path | None,
     minutes: float | None,
     quiet: bool,
     **settings: object,
@@ -60,18 +68,22 @@ def command(
             raise click.UsageError(
                 f"--resume takes all settings from the run; leave out {', '.join(given)}."
             )
+    if weights_from is not None and settings["preset"] is not None:
+        raise click.UsageError("--from takes the settings of the run; leave out --preset.")
 
     from ssae_tf import workflow
     from ssae_tf.data.mvtec import load_category
     from ssae_tf.run_folder import REPORT_FILE
     from ssae_tf.runtime.threads import use_cores
     from ssae_tf.training.loop import TrainingInterrupted
+    from ssae_tf.warm_start import settings_of
 
     use_cores()
     try:
         if resume is not None:
             fitted = workflow.resume(resume, data=data, reporter=report)
         else:
+            start = None if weights_from is None else settings_of(weights_from)
             root = options.resolve_data(data, report)
             category = options.choose_category(category, settings)
             name = load_category(root, category).name
@@ -79,7 +91,7 @@ def command(
                 root,
                 category,
                 out=out,
-                config=options.build_config(settings, name, report),
+                config=options.build_config(settings, name, report, start),
                 minutes=minutes,
                 overwrite=overwrite,
                 reporter=report,

@@ -283,13 +283,16 @@ def choose_preset(values: Mapping[str, Any], report: Reporter) -> str:
     return name
 
 
-def build_config(values: dict[str, Any], category: str, report: Reporter) -> RunConfig:
+def build_config(
+    values: dict[str, Any], category: str, report: Reporter, start: RunConfig | None = None
+) -> RunConfig:
     """The preset with a category's recipe, and on it --config, then options, then --set.
 
     Args:
         values: what the options of `settings` received.
         category: name of the category.
         report: told which preset was taken when none was given.
+        start: settings in place of the preset.
 
     Raises:
         ConfigError: a file, option or assignment that the settings do not accept.
@@ -299,7 +302,7 @@ def build_config(values: dict[str, Any], category: str, report: Reporter) -> Run
     from ssae_tf import config as config_module
     from ssae_tf.training.schedule import with_steps
 
-    config = config_module.preset(choose_preset(values, report), category)
+    config = start or config_module.preset(choose_preset(values, report), category)
     file: ConfigFile | None = values["config"]
     if file is not None:
         try:

@@ -115,10 +115,11 @@ def prepare(
     _tell_of_large(caches["train"].sizes, config, reporter)
     settled = config_module.for_few(config, len(images))
     if settled != config:
+        own = "and normalises each image by itself (model.normalization group)"
         reporter.say(
             f"Of {len(images)} images the network would learn light and statistics by heart: it "
-            "trains without relief (corruption.relief 0) and normalises each image by itself "
-            "(model.normalization group)."
+            "trains without relief (corruption.relief 0)"
+            f"{f' {own}' if settled.model != config.model else ''}."
         )
     config = config_module.resolve(settled, _side(settled, caches["train"].sizes))
     return Prepared(found, split, caches["train"], caches["select"], config, ignore_mask)

@@ -59,6 +59,7 @@ from ssae_tf.run_making import Begun, begun, finish, taken_up
 from ssae_tf.run_report import write_results
 from ssae_tf.runtime.machine import machine
 from ssae_tf.training.loop import Trainer, TrainingInterrupted
+from ssae_tf.warm_start import check_channels, settings_of, with_its_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,7 @@ def fit(
     config: RunConfig | None = None,
     minutes: float | None = None,
     overwrite: bool = False,
+    weights_from: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> Fitted:
     """Trains a detector on good images, sets its threshold, measures it if there is a test set.
@@ -92,10 +94,11 @@ def fit(
         data: a root in MVTec AD layout, a category folder, or a plain folder of good images.
         category: name of the category; None where there is only one.
         out: the run folder to make; None for `runs/CATEGORY`.
-        config: all settings; None for the default preset.
+        config: all settings; None for the default preset, or those of `weights_from`.
         minutes: that training should take, turned into a number of steps at the start; None for
             the number in `config`.
         overwrite: replace an existing run, which stays as it is until the new one is complete.
+        weights_from: a finished run whose weights training starts from; None for what `config` has.
         reporter: where progress goes; None for stderr.
 
     Returns:
@@ -103,6 +106,7 @@ def fit(
 
     Raises:
         InputError: `minutes` is no time.
+        ConfigError: `config` has another network than `weights_from`.
         DataError: images are missing or unusable.
         RunError: `out` exists, can't be written to or replaced, or another process is in it.
         TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP; `resume` goes on.
@@ -122,13 +126,24 @@ def fit(
     if minutes is not None and not 0.0 < minutes < math.inf:
         raise InputError(f"Expected minutes above 0, and finite. Received: {minutes!r}.")
     found = load_category(data, category)
-    config = config or config_module.preset(config_module.DEFAULT_PRESET, found.name)
+    if config is None:
+        config = (
+            config_module.preset(config_module.DEFAULT_PRESET, found.name)
+            if weights_from is None
+            else settings_of(weights_from)
+        )
     config = dataclasses.replace(config, category=found.name)
+    if weights_from is not None:
+        config = dataclasses.replace(config, weights_from=str(weights_from))
+    if config.weights_from is not None:
+        config = with_its_network(config)
     if config.scoring.ignore is not None:
         # A run is gone on with from anywhere.
         place = str(Path(config.scoring.ignore).resolve())
         config = config_module.override(config, {"scoring.ignore": place})
     folder = Path(out) if out is not None else Path("runs") / found.name
+    if str(folder.resolve()) == config.weights_from:
+        raise RunError(f"{folder}: is the run to start from; --out chooses another folder.")
     request = {
         "data": str(Path(data).resolve()),
         "category": category,
@@ -349,6 +364,11 @@ def _train(
     mask = own_ignore_mask(one.place, config.scoring)
     prepared = prepare(found, config, reporter, mask)
     trainer = _trainer(prepared, reporter)
+    if config.weights_from is not None:
+        start = Path(config.weights_from)
+        check_channels(start, prepared.train.images, found.root)
+        trainer.start_from(start / WEIGHTS_FILE)
+        reporter.say(f"Training starts from the weights of {start}.")
     minutes = request["minutes"]
     seconds = trainer.fit_to_time(None if minutes is None else 60.0 * minutes)
     _announce(trainer.config, seconds, minutes, reporter)

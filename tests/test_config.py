@@ -32,6 +32,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "category": (["tile", ""], [3, None]),
     "preset": (["paper", ""], [1]),
     "min_area": ([None, 1, 500], [0, -3, 1.5, "big"]),
+    "weights_from": ([None, "runs/tile"], ["", 3]),
     "data.white_level": ([1, 1023, 65535], [0, 65536, 1.5]),
     "data.rotate": FLAG,
     "data.flip_horizontal": FLAG,

@@ -34,6 +34,10 @@ class Stub:
         self.config = config
         self.seconds: float | None = None
         self.resumed = False
+        self.start: Path | None = None
+
+    def start_from(self, weights: Path) -> None:
+        self.start = weights
 
     def fit_to_time(self, seconds: float | None) -> float:
         self.seconds = seconds

@@ -330,11 +330,14 @@ class RunConfig:
         preset: name of the preset the settings started from.
         min_area: pixels a defect must have; None is 0.02 % of an image's area, but at least the
             area that the smoothing spreads a single pixel over.
+        weights_from: folder of the finished run whose weights training starts from; None for
+            random ones.
     """
 
     category: str = ""
     preset: str = ""
     min_area: Count | None = None
+    weights_from: Annotated[str, Field(min_length=1)] | None = None
     data: DataConfig = Field(default_factory=DataConfig)
     corruption: CorruptionConfig = Field(default_factory=CorruptionConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)

@@ -114,6 +114,19 @@ class Trainer:
         self.reporter = reporter
         set_up_gpus()
         self._batches = Batches(train, select, config)
+        self._start: Path | None = None
+        self._build()
+
+    def start_from(self, weights: Path) -> None:
+        """Has training begin with weights from a file instead of random ones.
+
+        Args:
+            weights: what `save_weights` wrote.
+
+        Raises:
+            RunError: the file can't be read, or belongs to another network.
+        """
+        self._start = weights
         self._build()
 
     def fit_to_time(self, seconds: float | None) -> float:
@@ -294,6 +307,8 @@ class Trainer:
             seed=training.seed,
             mean_colour=self._batches.mean_colour,
         )
+        if self._start is not None:
+            load_weights(self.model, self._start)
         self._optimizer = tf.keras.optimizers.Adam(training.learning_rate, epsilon=training.epsilon)
         self._optimizer.build(self.model.trainable_variables)
         self._estimate = normalization.make_estimate(self.model)
