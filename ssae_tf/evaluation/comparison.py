@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ssae_tf.config import RunConfig, to_dict
 from ssae_tf.evaluation.page import figure, flat, render
 from ssae_tf.evaluation.tables import FIGURES
 from ssae_tf.files import write_text
@@ -64,7 +65,8 @@ def compare(runs: Sequence[Run]) -> Comparison:
     figures = {name: [figure(one.get(name), 3) for one in metrics] for name in FIGURES}
     figures |= {name: [figure(one.get(name)) for one in metrics] for name in _COUNTS}
     figures["n_calibration"] = [figure(run.calibration.get("n_calibration")) for run in runs]
-    settings = [dict(flat(run.settings)) for run in runs]
+    # A setting that came after a run was made has its default there.
+    settings = [dict(flat(to_dict(RunConfig()))) | dict(flat(run.settings)) for run in runs]
     names = dict.fromkeys(name for one in settings for name in one)
     rows = {name: [one.get(name, "") for one in settings] for name in names}
     differing = {name: cells for name, cells in rows.items() if len(set(cells)) > 1}

@@ -237,7 +237,7 @@ def _curves(tested: Measured) -> Iterator[dict[str, Any]]:
             "title": "Images: ROC",
             "x": "good images rejected",
             "y": "defective images found",
-            "widest": 1.0,
+            "widest": 1,
             "points": polyline(zip(false, true, strict=True), _CHART),
             "mark": [_CHART * alarms[0], _CHART * (1 - alarms[1])],
             "area": f"image AUROC {figure(tested.metrics['image_auroc'], 3)}",

@@ -26,6 +26,12 @@ def test_only_settings_that_differ_are_shown():
     assert found.notes == []
 
 
+def test_a_setting_that_came_later_has_its_default_in_runs_of_before():
+    before, after = run("a"), run("b")
+    after.settings["data"] = {"white_level": 65535, "rotate": False}
+    assert compare([before, after]).settings == {"data.rotate": ["true", "false"]}
+
+
 def test_figures_are_those_of_the_records():
     found = compare([run("a"), run("b", tested=False)])
     assert found.figures["image_auroc"] == ["0.500", "–"]
