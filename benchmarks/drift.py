@@ -8,12 +8,19 @@ changes does so on the 60th day.
 
     python benchmarks/drift.py RUN [RUN …] [--a-day 20] [--repeats 100] [--calibration 5]
         [--scores FOLDER] [--out FILE.json]
+
+With --promise, what a threshold promises is compared with what is rejected instead: the good images
+as they are, split into calibration and new ones, once for each seed. --more ROOT has other good
+images than the run's test set, in ROOT/CATEGORY/test/good where it has any.
+
+    python benchmarks/drift.py RUN [RUN …] --promise [--more ROOT] [--out FILE.json]
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +34,9 @@ from ssae_tf.data.kinds import GOOD
 from ssae_tf.detector import Detector
 from ssae_tf.files import read_json, write_json
 from ssae_tf.run_data import run_split
+from ssae_tf.scoring.conformal import FalseAlarmRate
 from ssae_tf.scoring.drift import DAY, Drift
+from ssae_tf.scoring.threshold import calibrate
 
 # Days between two ages that are seen; the last age stays.
 _STEP, _DAYS = 3, 45
@@ -36,6 +45,8 @@ _CHANGES = "darker", "blurred", *(f"moved {shift}" for shift in _SHIFTS)
 # A day of service on which a change begins, and how long it may take.
 _BEGIN, _PATIENCE, _YEAR = 60, 180, 365
 _RATES = 0.1, 1.0, 12.0
+# Splits in all, and how many of them are shown one by one.
+_SPLITS, _SHOWN = 200, 5
 Altered = Callable[[np.ndarray], np.ndarray]
 
 
@@ -147,6 +158,51 @@ def _row(row: dict[str, Any]) -> str:
     )
 
 
+def good_scores(run: Path, more: Path | None) -> tuple[str, int, list[float]]:
+    """Name of a run, its calibration images, and scores of good images training has not seen."""
+    detector = Detector.load(run)
+    found, split = run_split(run, detector.config)
+    others = sorted((more / found.name / "test" / "good").glob("*")) if more else []
+    others = others or [sample.path for sample in found.test if sample.kind == GOOD]
+    paths = [*(sample.path for sample in split.calibrate), *others]
+    scores = [detector.predict(path).score for path in paths]
+    return f"{found.name}, seed {detector.config.training.seed}", len(split.calibrate), scores
+
+
+def kept_promise(scores: np.ndarray, images: int) -> dict[str, Any]:
+    """What the highest score of so many images promises, and which shares of the rest exceed it."""
+    promise = FalseAlarmRate(images)
+    shares = []
+    for seed in range(_SPLITS):
+        order = np.random.default_rng(seed).permutation(len(scores))
+        threshold = calibrate(scores[order[:images]])
+        shares.append(float(np.mean(scores[order[images:]] > threshold)))
+    new = len(scores) - images
+    # The share among all parts is within the bound in 95 of 100; that among so few new ones in as
+    # many as the r highest scores of all are not all of new ones, r being the first that exceeds.
+    exceeding = math.floor(promise.bound * new) + 1
+    return {
+        **promise.to_dict(),
+        "new": new,
+        "shown": shares[:_SHOWN],
+        "mean": float(np.mean(shares)),
+        "within": float(np.mean(np.array(shares) <= promise.bound)),
+        "within_expected": 1 - math.comb(new, exceeding) / math.comb(len(scores), exceeding),
+        "scores": scores.tolist(),
+    }
+
+
+def promises(runs: list[Path], more: Path | None, out: Path | None) -> None:
+    """Prints what is promised and found for each run, and keeps it."""
+    rows = {}
+    for run in runs:
+        name, images, scores = good_scores(run, more)
+        rows[name] = row = kept_promise(np.array(scores), images)
+        print(name, {key: value for key, value in row.items() if key != "scores"}, flush=True)
+    places = {f"RUN{number}": run for number, run in enumerate(runs, start=1)}
+    write_result(out, {"runs": rows}, MORE=more, **places)
+
+
 def main() -> None:
     """Prints a Markdown table for each run, and keeps the figures as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -155,8 +211,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--calibration", type=int, nargs="*", default=[], help="Fewer images.")
     parser.add_argument("--scores", type=Path, help="Folder that keeps them from one time to next.")
+    parser.add_argument("--promise", action="store_true", help="False alarms, without drift.")
+    parser.add_argument("--more", type=Path, metavar="ROOT", help="Of --promise: good images.")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    if arguments.promise:
+        promises(arguments.runs, arguments.more, arguments.out)
+        return
 
     content: dict[str, Any] = {}
     for run in arguments.runs:

@@ -1,4 +1,10 @@
-"""What is estimated from normal images: the threshold, and the weights of residuals by location."""
+"""What is estimated from normal images: the threshold, and the weights of residuals by location.
+
+The images of calibration take part in the threshold alone, weights by location come from those of
+training and selection. There is thus nothing to cross-fit: scores of calibration are exchangeable
+with those of new good images, exactly, unless training has seen some of them, and then nothing is
+promised.
+"""
 
 from __future__ import annotations
 
