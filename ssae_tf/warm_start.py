@@ -33,37 +33,49 @@ def settings_of(run: str | Path) -> RunConfig:
     return dataclasses.replace(config, weights_from=str(folder))
 
 
-def with_its_network(config: RunConfig) -> RunConfig:
-    """Settings with the network of the run that they start from.
+def wanted(config: RunConfig | None, category: str, weights_from: str | Path | None) -> RunConfig:
+    """The settings of a training.
+
+    Args:
+        config: what is given; None for the default preset, or for those of `weights_from`.
+        category: name of what is trained on.
+        weights_from: a finished run; None for what `config` has.
+
+    Raises:
+        RunError, ConfigError: there is no such run, or its network is another.
+    """
+    if config is None and weights_from is not None:
+        config = settings_of(weights_from)
+    config = config or config_module.preset(config_module.DEFAULT_PRESET, category)
+    start = weights_from or config.weights_from
+    if start is None:
+        return dataclasses.replace(config, category=category)
+    # A run is gone on with from anywhere.
+    start = str(Path(start).resolve())
+    config = dataclasses.replace(config, category=category, weights_from=start)
+    check_network(config)
+    return config
+
+
+def check_network(config: RunConfig) -> None:
+    """Compares the network of settings with that of the run that they start from.
 
     Args:
         config: with `weights_from`.
-
-    Returns:
-        The same with that run's network, whose normalisation waits for no number of images.
 
     Raises:
         RunError: `weights_from` is no finished run.
         ConfigError: its network is another.
     """
     assert config.weights_from is not None
-    folder = Path(config.weights_from).resolve()
-    was, wanted = (_settled(one.model) for one in (run_config(folder), config))
+    was = run_config(Path(config.weights_from)).model
     for field in dataclasses.fields(ModelConfig):
-        before, now = getattr(was, field.name), getattr(wanted, field.name)
+        before, now = getattr(was, field.name), getattr(config.model, field.name)
         if before != now:
             raise ConfigError(
-                f"`model.{field.name}` can't change with the weights of {folder}. "
+                f"`model.{field.name}` can't change with the weights of {config.weights_from}. "
                 f"Expected {before!r}, as there. Received: {now!r}."
             )
-    return dataclasses.replace(config, model=was, weights_from=str(folder))
-
-
-def _settled(model: ModelConfig) -> ModelConfig:
-    """What had waited for the number of images would have been written, had there been few."""
-    if model.answer == "plain" or model.normalization is not None:
-        return model
-    return dataclasses.replace(model, normalization="batch")
 
 
 def check_channels(run: Path, images: Iterable[np.ndarray], place: Path) -> None:

@@ -59,7 +59,7 @@ from ssae_tf.run_making import Begun, begun, finish, taken_up
 from ssae_tf.run_report import write_results
 from ssae_tf.runtime.machine import machine
 from ssae_tf.training.loop import Trainer, TrainingInterrupted
-from ssae_tf.warm_start import check_channels, settings_of, with_its_network
+from ssae_tf.warm_start import check_channels, wanted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,17 +126,7 @@ def fit(
     if minutes is not None and not 0.0 < minutes < math.inf:
         raise InputError(f"Expected minutes above 0, and finite. Received: {minutes!r}.")
     found = load_category(data, category)
-    if config is None:
-        config = (
-            config_module.preset(config_module.DEFAULT_PRESET, found.name)
-            if weights_from is None
-            else settings_of(weights_from)
-        )
-    config = dataclasses.replace(config, category=found.name)
-    if weights_from is not None:
-        config = dataclasses.replace(config, weights_from=str(weights_from))
-    if config.weights_from is not None:
-        config = with_its_network(config)
+    config = wanted(config, found.name, weights_from)
     if config.scoring.ignore is not None:
         # A run is gone on with from anywhere.
         place = str(Path(config.scoring.ignore).resolve())

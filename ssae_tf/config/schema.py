@@ -379,7 +379,8 @@ def for_few(config: RunConfig, images: int) -> RunConfig:
     if images > _FEW_IMAGES:
         return config
     model = config.model
-    if model.answer == "gated" and model.normalization is None:
+    # That of weights which are there already is as it was.
+    if config.weights_from is None and model.answer == "gated" and model.normalization is None:
         model = dataclasses.replace(model, normalization="group")
     corruption = dataclasses.replace(config.corruption, relief=0.0)
     return dataclasses.replace(config, corruption=corruption, model=model)

@@ -86,9 +86,11 @@ def _settings(settings: Mapping[str, Any]) -> str:
         return MISSING
     training, model = settings["training"], settings["model"]
     stages = " → ".join(f"{one['steps']} at {one['size']}²" for one in training["stages"])
+    start = settings.get("weights_from")
     return (
         f"preset {settings['preset']}, {model['answer']} network of width {model['width']:g}, "
         f"objective {settings['objective']['equation']}, steps {stages}, seed {training['seed']}"
+        f"{f', from the weights of {start}' if start else ''}"
     )
 
 

@@ -17,7 +17,7 @@ from ssae_tf.config import RunConfig, from_dict, override
 from ssae_tf.errors import ConfigError, DataError, RunError
 from ssae_tf.models.weights import load_arrays
 from ssae_tf.sample_data.sample import draw_sample
-from ssae_tf.warm_start import settings_of, with_its_network
+from ssae_tf.warm_start import check_network, settings_of
 from stand_ins import Listener
 from untrained import Stub, json_of, write_image
 
@@ -69,6 +69,7 @@ def test_training_starts_from_the_weights_of_the_run(
     split = json_of(fitted.folder / "split.json")
     assert fitted.detector.calibration is not None
     assert set(fitted.detector.calibration.names) == set(split["calibrate"])
+    assert f"from the weights of {other} |" in (fitted.folder / "card.md").read_text("utf-8")
 
 
 def test_options_change_what_may_change(
@@ -153,9 +154,10 @@ def test_the_gate_normalises_as_in_the_run_however_few_the_new_images(tmp_path: 
     (tmp_path / "config.json").write_text(config_module.to_json(config))
     for name in ("weights.npz", "calibration.json"):
         (tmp_path / name).touch()
-    start = with_its_network(settings_of(tmp_path))
-    assert start.model.normalization == "batch"
-    assert config_module.for_few(start, 4).model == start.model
+    start = settings_of(tmp_path)
+    assert config_module.for_few(config, 4).model != config.model
+    assert config_module.for_few(start, 4).model == config.model
+    check_network(start)
 
 
 def test_the_mask_of_what_is_ignored_is_that_of_the_run(tmp_path: Path) -> None:
