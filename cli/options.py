@@ -166,7 +166,8 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
         "data.group",
         {
             "metavar": "REGEX",
-            "help": "Its capture group names the part in a file name: parts are never split.",
+            "help": "Its capture group names the part in a file name: parts are never split. Or a "
+            "file, NAME.csv, with columns name and group.",
         },
     ),
     "--ignore": (

@@ -11,7 +11,7 @@ from typing import Any
 from ssae_tf.config import RunConfig
 from ssae_tf.data.kinds import GOOD
 from ssae_tf.data.mvtec import Category, Sample, load_category
-from ssae_tf.data.split import Split, data_hash
+from ssae_tf.data.split import Split, data_hash, split_names
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.progress import Reporter
 from ssae_tf.run_folder import ENVIRONMENT_FILE, SPLIT_FILE
@@ -156,6 +156,20 @@ def run_split(
     moved = None if data is None else _moved_category(data, folder, config)
     found = moved or own_category(folder, config)
     return found, _recorded_split(folder, found)
+
+
+def check_split(folder: Path, split: Split) -> None:
+    """Compares a split with that which a run was started with.
+
+    Raises:
+        RunError: it is another, as where the table of `DataConfig.group` has changed.
+    """
+    names = read(folder / SPLIT_FILE, SplitFile)
+    if split_names(split) != {part: list(getattr(names, part)) for part in split_names(split)}:
+        raise RunError(
+            f"{folder}: its images fall into other parts than {SPLIT_FILE} has, as where the file "
+            "of their groups has changed; expected what the training was started with."
+        )
 
 
 def _recorded_split(folder: Path, found: Category) -> Split:

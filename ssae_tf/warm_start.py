@@ -47,13 +47,11 @@ def wanted(config: RunConfig | None, category: str, weights_from: str | Path | N
     if config is None and weights_from is not None:
         config = settings_of(weights_from)
     config = config or config_module.preset(config_module.DEFAULT_PRESET, category)
-    start = weights_from or config.weights_from
-    if start is None:
-        return dataclasses.replace(config, category=category)
-    # A run is gone on with from anywhere.
-    start = str(Path(start).resolve())
-    config = dataclasses.replace(config, category=category, weights_from=start)
-    check_network(config)
+    if weights_from is not None:
+        config = dataclasses.replace(config, weights_from=str(weights_from))
+    config = dataclasses.replace(config, category=category)
+    if config.weights_from is not None:
+        check_network(config)
     return config
 
 

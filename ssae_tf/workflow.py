@@ -36,6 +36,7 @@ from ssae_tf.recalibration import chosen, tell_left_out
 from ssae_tf.run_data import (
     calibration_images,
     category_at,
+    check_split,
     is_own,
     own_category,
     own_data,
@@ -126,11 +127,8 @@ def fit(
     if minutes is not None and not 0.0 < minutes < math.inf:
         raise InputError(f"Expected minutes above 0, and finite. Received: {minutes!r}.")
     found = load_category(data, category)
-    config = wanted(config, found.name, weights_from)
-    if config.scoring.ignore is not None:
-        # A run is gone on with from anywhere.
-        place = str(Path(config.scoring.ignore).resolve())
-        config = config_module.override(config, {"scoring.ignore": place})
+    # A run is gone on with from anywhere.
+    config = config_module.absolute(wanted(config, found.name, weights_from))
     folder = Path(out) if out is not None else Path("runs") / found.name
     if str(folder.resolve()) == config.weights_from:
         raise RunError(f"{folder}: is the run to start from; --out chooses another folder.")
@@ -179,6 +177,7 @@ def resume(
             )
         mask = own_ignore_mask(one.place, config.scoring)
         prepared = prepare(found, config, reporter, mask)
+        check_split(one.place, prepared.split)
         trainer = _trainer(prepared, reporter)
         if data is not None:
             _record_place(one.place, data, reporter)

@@ -1,6 +1,7 @@
 """Settings of a run: `preset` gives those of a preset with a category's recipe applied."""
 
 from ssae_tf.config.io import (
+    absolute,
     field_names,
     from_dict,
     load,
@@ -23,6 +24,7 @@ from ssae_tf.config.schema import (
     Stage,
     TrainingConfig,
     for_few,
+    is_table,
     resolve,
     resolve_as,
 )
@@ -42,9 +44,11 @@ __all__ = [
     "ScoringConfig",
     "Stage",
     "TrainingConfig",
+    "absolute",
     "field_names",
     "for_few",
     "from_dict",
+    "is_table",
     "load",
     "merge",
     "override",

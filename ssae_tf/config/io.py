@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ssae_tf.config.schema import RunConfig
+from ssae_tf.config.schema import RunConfig, is_table
 from ssae_tf.config.sentences import sentence
 from ssae_tf.errors import ConfigError
 
@@ -124,6 +124,18 @@ def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
             )
         group[last] = value
     return from_dict(values)
+
+
+def absolute(config: RunConfig) -> RunConfig:
+    """A copy in which the files and folders that are named are so with their whole paths."""
+    group = config.data.group
+    paths = {
+        "weights_from": config.weights_from,
+        "scoring.ignore": config.scoring.ignore,
+        "data.group": group if group is not None and is_table(group) else None,
+    }
+    changes = {name: str(Path(path).resolve()) for name, path in paths.items() if path is not None}
+    return override(config, changes)
 
 
 def field_names() -> list[str]:

@@ -52,9 +52,14 @@ InspectionSize = Annotated[
 ]
 
 
+def is_table(group: str) -> bool:
+    """Whether `DataConfig.group` is a file with the part of each image, and no expression."""
+    return group.lower().endswith(".csv")
+
+
 def _with_one_group(value: str | None) -> str | None:
     try:
-        groups = 1 if value is None else re.compile(value).groups
+        groups = 1 if value is None or is_table(value) else re.compile(value).groups
     except re.error as error:
         raise ValueError(f"is no regular expression ({error}); received {value!r}") from None
     if groups != 1:
@@ -78,7 +83,8 @@ class DataConfig:
         select_fraction: share of the normal images kept for choosing the checkpoint.
         calibrate_fraction: share of the normal images kept for the threshold.
         group: regular expression; what its first capture group matches in a file name names the
-            part, and all images of one part stay on one side of the split.
+            part, and all images of one part stay on one side of the split. Or a file, NAME.csv,
+            with columns `name` (of an image, or its path in the category's folder) and `group`.
         skip_unreadable: leave out files that can't be decoded instead of stopping.
         cache: where decoded images are kept; "auto" takes memory where they fit.
     """

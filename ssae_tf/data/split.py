@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssae_tf.data.mvtec import Category, Sample, mask_files
+from ssae_tf.data.parts import part_of
 from ssae_tf.errors import DataError, InputError
 
 # Up to this many, every image is in every part; above, a part of them is kept from training.
@@ -66,14 +66,13 @@ def split_normal(
         seed: another one gives another split.
         select_fraction: share of `train/good` for *select*, above 0 and below 0.5.
         calibrate_fraction: the same for *calibrate*.
-        group: regular expression, looked for in the file name; what its first capture group
-            matches names the part of the product. An image it does not match is one by itself.
+        group: as `DataConfig.group`. An image that it says nothing of is a part by itself.
 
     Returns:
         The parts; a part that should have fewer than one image has one.
 
     Raises:
-        DataError: `group` matches no file name.
+        DataError: `group` says nothing of any image, or can't be read.
         InputError: `category.train` is empty, or a share is out of range.
     """
     for name, share in (("select", select_fraction), ("calibrate", calibrate_fraction)):
@@ -157,12 +156,13 @@ def _shuffled_groups(category: Category, seed: int, group: str | None) -> list[t
     """The good images of each part of the product, in an order that the seed decides."""
     by_key: dict[str, list[Sample]] = defaultdict(list)
     matches = 0
+    known = (lambda _: None) if group is None else part_of(group)
     for sample in category.train:
-        found = re.search(group, sample.path.name) if group is not None else None
-        part = found[1] if found else None
+        name = name_in(sample.path, category.root)
+        part = known(name)
         matches += part is not None
         # File names have no null character: a part is never taken for an image.
-        key = name_in(sample.path, category.root) if part is None else f"\0{part}"
+        key = name if part is None else f"\0{part}"
         by_key[key].append(sample)
     if group is not None and not matches:
         raise DataError(
