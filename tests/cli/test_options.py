@@ -64,7 +64,7 @@ def test_a_setting_arrives_and_changes_nothing_else(
 @pytest.mark.parametrize("module", [fit, preview])
 def test_every_shared_setting_is_tested_here(module: Any) -> None:
     own = {
-        fit: {"--category", "--data", "--out", "--overwrite", "--resume", "--minutes"},
+        fit: {"--category", "--data", "--out", "--overwrite", "--resume", "--from", "--minutes"},
         preview: {"--category", "--data", "--out", "--rows"},
     }
     others = {"--preset", "--config", "--steps", "--set", "--quiet", "--verbose"}
