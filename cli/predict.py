@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # Bytes of a file's name before its ending: file systems take 255, some that encrypt take 143.
 _MAX_NAME = 120
+# What `_write` writes, while it does so.
+_TEMPORARY = re.compile(r"\..+_(map|mask|overlay)\.\w+\.(png|npy)")
 
 
 def _check_threshold(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
@@ -290,10 +293,13 @@ class _Inspection:
 
 
 def _make_folder(folder: Path) -> None:
+    from ssae_tf.files import sweep
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{folder}: can't be made ({error.strerror}).") from None
+    sweep(folder, _TEMPORARY.fullmatch)
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:

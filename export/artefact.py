@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ssae_tf.config.arguments import checked
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError, SsaeError, one_line
 from ssae_tf.export import onnx, openvino, tensorrt, tflite
@@ -80,6 +81,7 @@ class Artefact:
             raise RunError(f"{folder}: can't be loaded ({one_line(error)}).") from None
 
     @classmethod
+    @checked
     def load(cls, path: str | Path, *, even_failed: bool = False) -> Artefact:
         """Opens an artefact.
 
@@ -211,6 +213,7 @@ def versions_in(folder: Path) -> list[Path]:
     return [one for one in folder.iterdir() if one.name.isdecimal() and one.is_dir()]
 
 
+@checked
 def open_detector(path: str | Path) -> Detector | Artefact:
     """A run folder as a detector, or an artefact: both have `predict`.
 

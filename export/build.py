@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from ssae_tf import __version__
+from ssae_tf.config.arguments import checked
 from ssae_tf.detector import Detector, run_config
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.export import tfserving
@@ -73,6 +74,7 @@ class _Source:
     images: tuple[Path, ...]
 
 
+@checked
 def export(
     run: str | Path,
     request: Request,

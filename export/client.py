@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ssae_tf.config.arguments import checked
 from ssae_tf.data.images import read_pixels
 from ssae_tf.errors import DataError, InputError, RunError, one_line
 from ssae_tf.export import tfserving
@@ -38,7 +39,7 @@ from ssae_tf.export.names import (
     THRESHOLD,
     WITH_THRESHOLD,
 )
-from ssae_tf.result import Result, as_unit, judged
+from ssae_tf.result import Image, Result, as_unit, judged, path_of
 from ssae_tf.schemas import Area, Level, check_rule, sentence
 from ssae_tf.scoring.threshold import float32_below
 
@@ -109,6 +110,7 @@ class Client:
         True
     """
 
+    @checked
     def __init__(
         self, address: str, name: str, *, white_level: int = 65535, timeout: float = 60.0
     ) -> None:
@@ -149,7 +151,7 @@ class Client:
 
     def predict(
         self,
-        image: str | Path | np.ndarray,
+        image: Image,
         *,
         threshold: float | None = None,
         as_file: bool = False,
@@ -157,30 +159,28 @@ class Client:
         """Inspects one image.
 
         Args:
-            image: a path, or (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], RGB.
+            image: a path, an image of Pillow, or (H, W, 3) or (H, W), uint8, uint16, or float in
+                [0, 1], RGB.
             threshold: in place of the model's own and of its level of review; None for these.
             as_file: send the file as it is, PNG, JPEG or 24-bit BMP, which takes fewer bytes; the
                 server decodes it.
 
         Raises:
-            DataError: the file can't be read, or the array is none of the above.
+            DataError: the file can't be read, or the image is none of the above.
             InputError: the threshold is no finite number of at least 0.
             RunError: the server can't be reached, refuses, or does not answer as this package's
                 models do, in time and about this image.
         """
         if threshold is not None:
             check_rule(threshold, 1)
-        path = "" if isinstance(image, np.ndarray) else str(image)
-        if isinstance(image, np.ndarray):
-            if as_file:
-                raise DataError("Expected a path beside as_file. Received an array.")
-            pixels = image
-        else:
-            pixels = read_pixels(image)
+        path = path_of(image)
+        if as_file and not path:
+            raise DataError("Expected a path beside as_file. Received an array.")
+        pixels = read_pixels(path) if path else image
         x = as_unit(pixels, self.white_level)
         if as_file:
             signature, sent = ENCODED, np.array([Path(path).read_bytes()], object)
-        elif pixels.dtype == np.uint8 and pixels.ndim == 3:
+        elif isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 3:
             signature, sent = PIXELS, pixels[None]
         else:
             signature, sent = FLOAT, x[None]

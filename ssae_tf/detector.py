@@ -13,8 +13,9 @@ from ssae_tf import config as config_module
 from ssae_tf.batching import batch_size, is_at_threshold, together
 from ssae_tf.calibration_file import Calibration
 from ssae_tf.config import RunConfig
+from ssae_tf.config.arguments import checked
 from ssae_tf.data.cache import resize
-from ssae_tf.errors import ConfigError, RunError
+from ssae_tf.errors import ConfigError, InputError, RunError
 from ssae_tf.files import as_json, atomic, write_json, write_text
 from ssae_tf.ignore_mask import keep_ignore_mask, read_ignore_mask
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
@@ -90,6 +91,7 @@ class Detector:
         )
 
     @classmethod
+    @checked
     def load(cls, run: str | Path) -> Detector:
         """Opens a run folder.
 
@@ -118,6 +120,7 @@ class Detector:
         model = load_network(config, folder / WEIGHTS_FILE)
         return cls(model, config, calibration, weights, mask)
 
+    @checked
     def save(self, folder: str | Path) -> None:
         """Writes config.json, weights.npz, calibration.json; weights by location and mask if any.
 
@@ -187,8 +190,13 @@ class Detector:
         x = as_unit(image, self.config.data.white_level)
         return self._judged(path_of(image), x, *self.inspect(x), threshold)
 
+    @checked
     def predict_batch(
-        self, images: Sequence[Image], *, threshold: float | None = None, size: int | None = None
+        self,
+        images: Sequence[Any] | np.ndarray,
+        *,
+        threshold: float | None = None,
+        size: int | None = None,
     ) -> list[Result]:
         """Inspects images, several at a time: the results of `predict`, in order.
 
@@ -200,7 +208,13 @@ class Detector:
             threshold: as in `predict`.
             size: images that the network sees at a time, where it sees them at one size; None for
                 what suits the device.
+
+        Raises:
+            DataError, RunError: as of `predict`.
+            InputError: `size` is no number of images.
         """
+        if size is not None and size < 1:
+            raise InputError(f"Expected a size of at least 1. Received: {size}.")
         self.calibrated()
         xs = [as_unit(image, self.config.data.white_level) for image in images]
         answers = self.inspect_batch(xs, size)

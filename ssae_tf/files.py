@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,12 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays, because writers choose the format by it.
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
-        )
+        handle, temporary = _temporary(path)
     except OSError as error:
         raise not_written(path, error) from None
     except ValueError as error:
         # A null byte in the name.
         raise WriteError(f"{path}: can't be written ({error}).") from None
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         open_to_others(temporary, 0o666)
@@ -53,6 +49,41 @@ def atomic(path: Path) -> Iterator[Path]:
         raise not_written(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _temporary(path: Path) -> tuple[int, Path]:
+    """A new file beside a path, with the lock that tells `sweep` that its process lives."""
+    while True:
+        # The suffix stays, because writers choose the format by it.
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
+        )
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        # Swept before it had its lock.
+        os.close(handle)
+
+
+def sweep(folder: Path, is_ours: Callable[[str], object]) -> None:
+    """Deletes what `atomic` has left in a folder where its process died.
+
+    Args:
+        folder: may be missing.
+        is_ours: of a file name, whether the files of that kind are to go.
+    """
+    names = os.listdir(folder) if folder.is_dir() else []
+    for path in (folder / name for name in names if is_temporary(name) and is_ours(name)):
+        # Another process has it, or this one must not: it stays.
+        with contextlib.suppress(OSError):
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(handle)
 
 
 def not_written(path: Path, error: OSError) -> WriteError:

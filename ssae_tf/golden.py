@@ -15,7 +15,7 @@ import numpy as np
 
 from ssae_tf.corruption.held_out import corrupted_copies
 from ssae_tf.data.cache import resize
-from ssae_tf.data.images import keep_png, read_pixels, to_unit
+from ssae_tf.data.images import read_pixels, to_unit, write_png
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.files import write_json
@@ -71,7 +71,7 @@ def write_golden(
     for index, (names, image) in enumerate(zip(GOLDEN_IMAGES, readable, strict=False)):
         corrupted = corrupted_copies(image[None], (0, index))[0]
         for name, x in zip(names, (image, corrupted), strict=True):
-            keep_png(out / name, np.round(255.0 * x).astype(np.uint8))
+            write_png(out / name, np.round(255.0 * x).astype(np.uint8))
             result = detector.predict(out / name)
             scores[name] = {"score": result.score, "is_anomalous": result.is_anomalous}
     if scores:

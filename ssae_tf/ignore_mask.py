@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ssae_tf.config import RunConfig, ScoringConfig
-from ssae_tf.data.images import keep_png, read_mask
+from ssae_tf.data.images import read_mask, write_png
 from ssae_tf.errors import DataError
 from ssae_tf.ops.resampling import nearest
 from ssae_tf.run_folder import IGNORE_FILE
@@ -48,7 +48,7 @@ def keep_ignore_mask(folder: Path, mask: np.ndarray) -> None:
     Raises:
         WriteError: the folder can't be written to.
     """
-    keep_png(folder / IGNORE_FILE, mask)
+    write_png(folder / IGNORE_FILE, mask)
 
 
 def own_ignore_mask(folder: Path, scoring: ScoringConfig) -> np.ndarray | None:

@@ -25,6 +25,7 @@ from ssae_tf.files import (
     read_json,
     remove_empty,
     remove_files,
+    sweep,
     write_json,
     write_text,
 )
@@ -302,7 +303,11 @@ def evaluating(folder: Path, out: Path | None) -> contextlib.AbstractContextMana
         folder: of the run.
         out: where they go; None for nowhere.
     """
-    if out is None or os.path.realpath(out) != os.path.realpath(folder):
+    if out is None:
+        return contextlib.nullcontext()
+    if os.path.realpath(out) != os.path.realpath(folder):
+        sweep(out, _is_temporary)
+        sweep(out / SHEETS_FOLDER, lambda _: True)
         return contextlib.nullcontext()
     return writing(folder, "ssae-tf evaluate")
 

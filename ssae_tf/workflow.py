@@ -20,6 +20,7 @@ from ssae_tf import __version__
 from ssae_tf import config as config_module
 from ssae_tf.calibration import build_detector, calibrated
 from ssae_tf.config import RunConfig
+from ssae_tf.config.arguments import checked
 from ssae_tf.data.mvtec import Category, load_category
 from ssae_tf.data.split import data_hash, split_names
 from ssae_tf.data.two_folders import two_folders
@@ -78,6 +79,7 @@ class Fitted:
     metrics: dict[str, Any] | None
 
 
+@checked
 def fit(
     data: str | Path,
     category: str | None = None,
@@ -106,7 +108,7 @@ def fit(
         The detector, where it is, and its metrics.
 
     Raises:
-        InputError: `minutes` is no time.
+        InputError: `minutes` is no time, or an argument of another type than declared.
         ConfigError: `config` has another network than `weights_from`.
         DataError: images are missing or unusable.
         RunError: `out` exists, can't be written to or replaced, or another process is in it.
@@ -144,6 +146,7 @@ def fit(
         return _train(one, found, config, request, reporter)
 
 
+@checked
 def resume(
     folder: str | Path, *, data: str | Path | None = None, reporter: Reporter | None = None
 ) -> Fitted:
@@ -205,6 +208,7 @@ def _record_place(folder: Path, data: str | Path, reporter: Reporter) -> None:
     reporter.say(f"Data: {environment['data']}, which {ENVIRONMENT_FILE} names from now on.")
 
 
+@checked
 def calibrate(
     run: str | Path,
     *,
@@ -275,6 +279,7 @@ def calibrate(
     return detector
 
 
+@checked
 def evaluate(
     run: str | Path | Detector,
     *,

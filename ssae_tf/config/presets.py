@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ssae_tf.config.arguments import checked
 from ssae_tf.config.io import from_dict
 from ssae_tf.config.schema import RunConfig
 from ssae_tf.errors import ConfigError
@@ -100,6 +101,7 @@ PRESET_NOTE = (
 )
 
 
+@checked
 def preset(name: str, category: str = "") -> RunConfig:
     """The settings of a preset with a category's recipe applied.
 

@@ -11,7 +11,6 @@ import io
 import logging
 import os
 import stat
-import uuid
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
@@ -192,33 +191,14 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def write_png(path: Path, array: np.ndarray) -> None:
-    """Writes a PNG that is either complete or absent: under another name, then renamed.
+    """Writes a PNG that is either complete or absent.
 
     Args:
-        path: in a folder that exists; an existing file is replaced.
+        path: in a folder that is made if need be; an existing file is replaced.
         array: (H, W, 3) uint8 RGB, (H, W) uint8 grey, or (H, W) bool, written as 0 and 255.
 
     Raises:
         InputError: an array of another shape or dtype, or without pixels.
-        DataError: the file can't be written.
-    """
-    encoded = encode_png(array)
-    # mkstemp would leave a file that only its owner can read.
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
-    try:
-        temporary.write_bytes(encoded)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: can't be written ({error.strerror}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def keep_png(path: Path, array: np.ndarray) -> None:
-    """`write_png` of what a power cut must not take: flushed, in a folder that is made.
-
-    Raises:
-        InputError: as in `write_png`.
         WriteError: the file can't be written.
     """
     encoded = encode_png(array)

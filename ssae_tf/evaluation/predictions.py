@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ssae_tf.evaluation.coco import CocoFile
 from ssae_tf.evaluation.gallery import draw
 from ssae_tf.evaluation.page import render
-from ssae_tf.files import check_can_be_made, write_text
+from ssae_tf.files import check_can_be_made, is_temporary_of, sweep, write_text
 
 if TYPE_CHECKING:
     from ssae_tf.result import Result
@@ -59,6 +60,7 @@ def writers(
     """
     for file in filter(None, (page, table, coco)):
         check_can_be_made(file.parent)
+        sweep(file.parent, functools.partial(is_temporary_of, path=file))
     found: list[Writer] = []
     if page is not None:
         found.append(PredictionsPage(page, source))

@@ -22,7 +22,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.style import context as in_style
 
-from ssae_tf.data.images import keep_png
+from ssae_tf.data.images import write_png
 from ssae_tf.errors import InputError, printable
 from ssae_tf.evaluation.protocol import ImageResult, Verdict
 
@@ -376,4 +376,4 @@ def _write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise InputError(f"Expected a file name ending in .png. Received: {path}.")
-    keep_png(path, image)
+    write_png(path, image)

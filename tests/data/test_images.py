@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from ssae_tf.data import images
-from ssae_tf.errors import DataError, InputError
+from ssae_tf.errors import DataError, InputError, WriteError
 
 HEIGHT, WIDTH = 12, 20
 LOSSLESS = ["png", "bmp", "tif", "webp"]
@@ -479,10 +479,8 @@ def test_others_may_read_what_is_written(tmp_path: Path) -> None:
 
 
 def test_failing_to_write_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent.*a\.png: can't be written \(No such file"):
-        images.write_png(tmp_path / "absent" / "a.png", noise())
     (tmp_path / "taken.png").mkdir()
-    with pytest.raises(DataError, match=r"taken\.png: can't be written"):
+    with pytest.raises(WriteError, match=r"taken\.png: can't be written"):
         images.write_png(tmp_path / "taken.png", noise())
     assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
 
