@@ -84,7 +84,6 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "scoring.evidence": (["residual"], ["map", None]),
     "scoring.reading": (["absolute", "euclidean"], ["l2"]),
     "scoring.smoothing_sigma": ([0.0, 4.0, None], [-1.0, INFINITY, "soft"]),
-    "scoring.normalize": (["none", "location"], ["global", None]),
     "scoring.outline": ([None], [-0.1, 1.5, "half"]),
     "scoring.ignore": ([None, "mask.png"], ["", 1, True]),
     "scoring.border": ([0, 12], [-1, 1.5, "wide", None]),
@@ -328,7 +327,6 @@ PAPER: dict[str, Any] = {
     "training.schedule": "cosine",
     "scoring.evidence": "residual",
     "scoring.reading": "absolute",
-    "scoring.normalize": "none",
     "scoring.outline": None,
 }
 # LITERALLY has the rest of these.
@@ -497,22 +495,28 @@ class TestSettingsOfOlderRuns:
         values = to_dict(config_module.preset("quick", "tile"))
         old = json.loads(json.dumps(values))
         old["data"]["sampling"] = "resize"
-        old["scoring"]["margin"] = 32
+        old["scoring"] |= {"margin": 32, "normalize": "none"}
         path = tmp_path / "config.json"
         path.write_text(json.dumps(old))
         assert to_dict(load(path)) == values
 
-    def test_a_training_on_crops_is_refused_in_one_sentence(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("group", "name", "value"),
+        [("data", "sampling", "crop"), ("scoring", "normalize", "location")],
+    )
+    def test_what_can_not_be_made_any_more_is_refused_in_one_sentence(
+        self, group: str, name: str, value: str, tmp_path: Path
+    ) -> None:
         path = tmp_path / "config.json"
-        path.write_text('{"data": {"sampling": "crop"}}')
+        path.write_text(json.dumps({group: {name: value}}))
         with pytest.raises(ConfigError) as caught:
             load(path)
         assert str(caught.value) == (
-            f"{path}: `data.sampling` 'crop' is of an older version: `ssae-tf fit` makes such a "
-            "run anew."
+            f"{path}: `{group}.{name}` {value!r} is of an older version: `ssae-tf fit` makes such "
+            "a run anew."
         )
 
-    @pytest.mark.parametrize("name", ["data.sampling", "scoring.margin"])
+    @pytest.mark.parametrize("name", ["data.sampling", "scoring.margin", "scoring.normalize"])
     def test_they_can_not_be_set(self, name: str) -> None:
         with pytest.raises(ConfigError, match=f"Unknown setting `{name}`"):
             override(RunConfig(), {name: "resize"})

@@ -78,7 +78,7 @@ def trained(run_folder: Path) -> Detector:
 @pytest.fixture(scope="module")
 def strict(trained: Detector) -> Detector:
     """The same network with a threshold that no image passes."""
-    return Detector(trained.model, trained.config, Calibration(0.0, 3, (0.0,)), trained.weights)
+    return Detector(trained.model, trained.config, Calibration(0.0, 3, (0.0,)))
 
 
 @pytest.fixture
@@ -106,53 +106,6 @@ def _same(one: Any, other: Any) -> None:
 def _write(path: Path, pixels: np.ndarray) -> Path:
     assert cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
     return path
-
-
-# Weights by location.
-
-
-def test_residuals_are_weighted_by_location(grey: tf.keras.Model) -> None:
-    weights = np.linspace(0.5, 2.0, 12, dtype=np.float32).reshape(3, 4)
-    scoring = {"smoothing_sigma": 0.0, "normalize": "location", "inspection_size": "native"}
-    config = from_dict({"scoring": scoring})
-    detector = Detector(grey, config, Calibration(0.1, 1, (0.1,)), weights)
-    found = detector.predict(np.full((30, 80, 3), 0.75, np.float32))
-    # |X − 0.5| times the weights, whose cells are 10 × 20 pixels here: reached at their middle.
-    middles = found.anomaly_map[5::10, 10::20], found.anomaly_map[4::10, 9::20]
-    np.testing.assert_allclose(np.mean(middles, axis=0), 0.25 * weights, rtol=0.05)
-    assert found.score == pytest.approx(0.5, rel=1e-3)
-
-
-def test_weights_are_saved_and_loaded(trained: Detector, tmp_path: Path) -> None:
-    assert trained.weights is not None
-    assert np.ptp(trained.weights) > 0
-    trained.save(tmp_path)
-    np.testing.assert_array_equal(Detector.load(tmp_path).weights, trained.weights)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        (None, "has no weighting.npz"),
-        ({"other": np.ones((2, 2), np.float32)}, "expected an array 'weights'"),
-        ({"weights": np.ones((1, 2, 2), np.float32)}, r"of shape \(h, w\)"),
-        ({"weights": np.ones(2, np.float32)}, r"of shape \(h, w\)"),
-        ({"weights": np.ones((0, 2), np.float32)}, r"of shape \(h, w\)"),
-        ({"weights": -np.ones((2, 2), np.float32)}, "finite and above 0"),
-        # No map would be higher than 0.
-        ({"weights": np.zeros((2, 2), np.float32)}, "finite and above 0"),
-        ({"weights": np.full((2, 2), np.nan, np.float32)}, "finite and above 0"),
-        ({"weights": np.ones((2, 2))}, "float32"),
-    ],
-)
-def test_a_run_with_damaged_weights(
-    run_copy: Path, arrays: dict[str, np.ndarray] | None, message: str
-) -> None:
-    (run_copy / "weighting.npz").unlink()
-    if arrays is not None:
-        np.savez(run_copy / "weighting.npz", **arrays)
-    with pytest.raises(RunError, match=message):
-        Detector.load(run_copy)
 
 
 # Loading and saving.

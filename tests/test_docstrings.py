@@ -29,7 +29,7 @@ def _shop(
 def test_fit(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The preset would train for minutes, and to say how many it would trace its step once more.
     tiny = config_module.load(run_folder / "config.json")
-    tiny = config_module.override(tiny, {"training.evaluations": 1, "scoring.normalize": "none"})
+    tiny = config_module.override(tiny, {"training.evaluations": 1})
     monkeypatch.setattr(ssae_tf, "preset", lambda name, category: tiny)
     monkeypatch.setattr(Trainer, "fit_to_time", lambda self, seconds: 0.0)
     run_examples(ssae_tf.fit)

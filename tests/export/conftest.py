@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -82,11 +81,6 @@ _UNUSUAL: dict[str, dict[str, Any]] = {
         "smoothing_sigma": 0.0,
         "reading": "euclidean",
     },
-    "location": {
-        "smoothing_sigma": 2.0,
-        "normalize": "location",
-        "inspection_size": "native",
-    },
     "gated": {
         "smoothing_sigma": 1.0,
         "evidence": "gate",
@@ -120,9 +114,6 @@ def unusual(request: pytest.FixtureRequest) -> Detector:
     if request.param == "gated":
         model = autoencoder(config.model, training_size=32)
     randomize(model)
-    weights = None
-    if request.param == "location":
-        weights = np.random.default_rng(2).uniform(0.2, 2.0, (64, 64)).astype(np.float32)
     # Above the outline of a gate, so that defects reach beyond it.
     threshold = 0.55 if request.param == "gated" else 0.5
-    return Detector(model, config, Calibration(threshold, 1, (threshold,)), weights)
+    return Detector(model, config, Calibration(threshold, 1, (threshold,)))

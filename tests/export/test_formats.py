@@ -312,7 +312,7 @@ def test_unusual_settings(
     unusual: Detector,
     rng: np.random.Generator,
 ) -> None:
-    """Resized, weighed by location, gated; single pixels count."""
+    """Resized, gated; single pixels count."""
     run, share = unusual_run
     for size in ((32, 48), (75, 41), (20, 90)):
         pixels = rng.integers(0, 256, (2, *size, 3)).astype(np.uint8)
