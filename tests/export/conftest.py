@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,11 @@ def make(
     validation: list[Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Make:
-    """Exports the shared run; the same request gives the same artefact: copy it to change it."""
+    """Exports the shared run; the same request gives the same artefact: copy it to change it.
+
+    TFLite's converter in float32 has a process of its own, as all have outside of tests; the others
+    would only import TensorFlow once more.
+    """
     made: dict[Request, Exported] = {}
     files: list[Path] = []
     convert = Maker.onnx_without_verdict
@@ -66,12 +72,24 @@ def make(
                 # Tracing the network again would take longer than comparing.
                 patch.setattr(Detector, "load", lambda _: trained)
                 patch.setattr(Maker, "onnx_without_verdict", convert_once)
+                if request != Request("tflite", "float32"):
+                    patch.setattr(Maker, "call", _call_here)
                 made[request] = export(
                     run_folder, request, validation, out=out, reporter=Reporter(quiet=True)
                 )
         return made[request]
 
     return exported
+
+
+def _call_here(_: Maker, function: str, **arguments: Any) -> Any:
+    """`Maker.call` without a process."""
+    module, name = function.split(":")
+    given = {key: str(one) if isinstance(one, Path) else one for key, one in arguments.items()}
+    with warnings.catch_warnings():
+        # The converters' own, which nobody sees of a process.
+        warnings.simplefilter("ignore")
+        return getattr(importlib.import_module(f"ssae_tf.export.{module}"), name)(**given)
 
 
 _UNUSUAL: dict[str, dict[str, Any]] = {

@@ -283,7 +283,7 @@ def test_int8_that_judges_otherwise_is_refused(
 def unusual_model(unusual: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The SavedModel of settings far from the defaults."""
     folder = tmp_path_factory.mktemp("unusual") / "saved_model"
-    savedmodel.write(folder, Serving.of(unusual), network_of(unusual))
+    savedmodel.write(folder, Serving.of(unusual), network_of(unusual), None, tflite.SIGNATURES)
     return folder
 
 
