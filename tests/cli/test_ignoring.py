@@ -99,7 +99,7 @@ def test_an_artefact_ignores_the_same(
     made: tuple[Path, str], invoke: Invoke, tmp_path: Path, sample_root: Path
 ) -> None:
     folder = made[0]
-    done = invoke("export", folder, "--format", "tflite", "--out", tmp_path / "tile")
+    done = invoke("export", folder, "--format", "savedmodel", "--out", tmp_path / "tile")
     assert done.code == 0, done.err
     artefact, detector = Artefact.load(tmp_path / "tile"), Detector.load(folder)
     assert artefact.metadata["ignored"] == {"mask": True, "border": BORDER}
