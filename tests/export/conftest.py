@@ -89,7 +89,7 @@ def _call_here(_: Maker, function: str, **arguments: Any) -> Any:
     with warnings.catch_warnings():
         # The converters' own, which nobody sees of a process.
         warnings.simplefilter("ignore")
-        return getattr(importlib.import_module(f"ssae_tf.export.{module}"), name)(**given)
+        return getattr(importlib.import_module(f"ssae_tf.export.formats.{module}"), name)(**given)
 
 
 _UNUSUAL: dict[str, dict[str, Any]] = {

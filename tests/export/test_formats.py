@@ -14,10 +14,9 @@ import tensorflow as tf
 
 from ssae_tf.detector import Detector, Result
 from ssae_tf.errors import MissingExtraError, RunError
-from ssae_tf.export import onnx, savedmodel, tflite
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import Exported, export
-from ssae_tf.export.formats import FORMATS, Format
+from ssae_tf.export.formats import FORMATS, Format, onnx, savedmodel, tflite
 from ssae_tf.export.make import Maker, Request
 from ssae_tf.export.names import (
     ENCODED,

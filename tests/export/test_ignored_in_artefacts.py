@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ssae_tf.config import RunConfig, override
 from ssae_tf.detector import Calibration, Detector
-from ssae_tf.export import onnx, openvino, savedmodel, tflite
+from ssae_tf.export.formats import onnx, openvino, savedmodel, tflite
 from ssae_tf.export.names import FLOAT, PICTURE
 from ssae_tf.export.serving import Serving, network_of
 
