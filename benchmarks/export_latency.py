@@ -58,7 +58,7 @@ def calls(detector: Detector, artefacts: dict[str, Artefact]) -> dict[str, Call]
 
     @tf.function(jit_compile=True, autograph=False)
     def compiled(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return inspect(lambda y: model(y, training=False), x, config, detector.weights)
+        return inspect(lambda y: model(y, training=False), x, config)
 
     timed: dict[str, Call] = {
         "Keras predict (network alone)": lambda x: model.predict(x, verbose=0),

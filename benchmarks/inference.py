@@ -28,14 +28,14 @@ from measure import Child, Timed, here, matrix_product, medians, product_rate, w
 
 from ssae_tf.config import ModelConfig
 from ssae_tf.detector import compiled_network
-from ssae_tf.export import onnx, openvino
+from ssae_tf.export.formats import onnx, openvino
+from ssae_tf.export.formats.onnx import OnnxRuntime
+from ssae_tf.export.formats.openvino import OpenvinoRuntime
+from ssae_tf.export.formats.savedmodel import SavedModelRuntime
+from ssae_tf.export.formats.tflite import FILE as TFLITE_FILE
+from ssae_tf.export.formats.tflite import TfliteRuntime
 from ssae_tf.export.names import FLOAT, PICTURE
 from ssae_tf.export.network import folded
-from ssae_tf.export.onnx import OnnxRuntime
-from ssae_tf.export.openvino import OpenvinoRuntime
-from ssae_tf.export.savedmodel import SavedModelRuntime
-from ssae_tf.export.tflite import FILE as TFLITE_FILE
-from ssae_tf.export.tflite import TfliteRuntime
 from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.runtime.machine import usable_cpus
 

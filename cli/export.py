@@ -100,8 +100,8 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
     folder = options.resolve_run(run, report)
 
     from ssae_tf.export.build import export
+    from ssae_tf.export.formats.tensorrt import Profile
     from ssae_tf.export.make import Request
-    from ssae_tf.export.tensorrt import Profile
 
     shapes = [values[name] for name in ("min_shape", "opt_shape", "max_shape")]
     request = Request(

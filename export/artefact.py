@@ -11,8 +11,7 @@ import numpy as np
 from ssae_tf.config.arguments import checked
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError, SsaeError, one_line
-from ssae_tf.export import onnx, openvino, tensorrt, tflite
-from ssae_tf.export.formats import FORMATS, Format
+from ssae_tf.export.formats import FORMATS, Format, onnx, openvino, tensorrt, tflite
 from ssae_tf.export.manifest import check_sums
 from ssae_tf.export.metadata import Metadata
 from ssae_tf.export.names import (
@@ -224,7 +223,7 @@ def open_detector(path: str | Path) -> Detector | Artefact:
 
 
 def _saved_model(folder: Path) -> Runtime:
-    from ssae_tf.export.savedmodel import SavedModelRuntime
+    from ssae_tf.export.formats.savedmodel import SavedModelRuntime
 
     return SavedModelRuntime(folder)
 

@@ -150,7 +150,7 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
         autograph=False, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)]
     )
     def scoring(y: tf.Tensor) -> tf.Tensor:
-        return inspect(idle, y, config, detector.weights, *counted)[1]
+        return inspect(idle, y, config, *counted)[1]
 
     return {
         "network": lambda: detector.network(seen).numpy(),

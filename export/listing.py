@@ -6,8 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ssae_tf.errors import MissingExtraError
-from ssae_tf.export import tensorrt
-from ssae_tf.export.formats import FORMATS
+from ssae_tf.export.formats import FORMATS, tensorrt
 
 
 def listing() -> Table:

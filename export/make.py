@@ -12,12 +12,12 @@ import numpy as np
 from ssae_tf.data.images import read_pixels
 from ssae_tf.detector import Detector
 from ssae_tf.errors import InputError
-from ssae_tf.export import child, onnx, savedmodel, tensorrt, tfserving
+from ssae_tf.export import child, tfserving
 from ssae_tf.export.calibration_set import CalibrationSet
-from ssae_tf.export.formats import FORMATS, Format
+from ssae_tf.export.formats import FORMATS, Format, onnx, savedmodel, tensorrt
+from ssae_tf.export.formats.tflite import SIGNATURES as TFLITE_SIGNATURES
 from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
 from ssae_tf.export.serving import Serving, network_of
-from ssae_tf.export.tflite import SIGNATURES as TFLITE_SIGNATURES
 from ssae_tf.progress import Reporter
 
 # Of an engine's default profile.
@@ -217,11 +217,11 @@ class Maker:
         )
 
     def call(self, function: str, **arguments: Any) -> Any:
-        """Calls a function of this folder, "module:name", in a process of its own."""
+        """Calls a function of `formats`, "module:name", in a process of its own."""
         module, name = function.split(":")
         self.reporter.say(f"{module}: {name.replace('_', ' ')} …")
         return child.call(
-            f"ssae_tf.export.{module}:{name}",
+            f"ssae_tf.export.formats.{module}:{name}",
             time_limit=self.request.time_limit,
             what="The converter",
             scratch=self.scratch,

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from ssae_tf.export.formats import FORMATS
+from ssae_tf.export.formats.tensorrt import MODULES
 from ssae_tf.export.names import SIGNATURES
-from ssae_tf.export.tensorrt import MODULES
 from ssae_tf.schemas import STRICT, Area, Count, FalseAlarms, Level, Levels, Sha256
 
 SCHEMA_VERSION = 3
@@ -41,7 +41,7 @@ class Inputs(BaseModel):
 
 
 class Profile(BaseModel):
-    """`ssae_tf.export.tensorrt.Profile`."""
+    """`ssae_tf.export.formats.tensorrt.Profile`."""
 
     model_config = STRICT
 
@@ -51,7 +51,7 @@ class Profile(BaseModel):
 
 
 class Builder(BaseModel):
-    """`ssae_tf.export.tensorrt.Builder`."""
+    """`ssae_tf.export.formats.tensorrt.Builder`."""
 
     model_config = STRICT
 

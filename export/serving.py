@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from ssae_tf.config import RunConfig
@@ -50,7 +49,6 @@ class Serving:
         config: the settings of the run.
         threshold: the score above which an image is anomalous, unless the caller gives another.
         min_area: pixels of the image that a defect must have.
-        weights: of the evidence by location, (h, w) float32; None for 1.
         ignored: what of every image never counts; None for nothing.
         has_reconstruction: whether F(X) is an output.
         has_verdict: whether `is_anomalous` is an output; the area rule needs a loop, which not
@@ -62,7 +60,6 @@ class Serving:
     config: RunConfig
     threshold: float
     min_area: int
-    weights: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
     ignored: Ignored | None = dataclasses.field(default=None, repr=False, compare=False)
     has_reconstruction: bool = True
     has_verdict: bool = True
@@ -96,7 +93,6 @@ class Serving:
             detector.config,
             calibration.threshold,
             calibration.min_area,
-            detector.weights,
             detector.ignored,
             has_reconstruction,
             has_verdict,
@@ -145,7 +141,7 @@ class Serving:
         counted = seen = None if self.ignored is None else self.ignored.counted(height, width)
         if size is not None and counted is not None:
             seen = nearest(counted, *size)
-        reconstruction, map_ = inspect(network, inspected, self.config, self.weights, seen)
+        reconstruction, map_ = inspect(network, inspected, self.config, seen)
         if size is not None:
             reconstruction = resize(reconstruction, height, width)
             map_ = resize(map_[..., None], height, width)[..., 0]

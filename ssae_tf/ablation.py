@@ -154,17 +154,11 @@ ROWS = (
             "scoring.evidence": "residual",
             "scoring.outline": None,
             "scoring.reading": "absolute",
-            "scoring.normalize": "none",
         },
         always=True,
     ),
     Row("identity", "F(X) = X in the network's place", network=identity, always=True),
     Row("untrained", "the network before its first step", network=untrained, always=True),
-    Row(
-        "no_normalization",
-        "evidence not normalised by location",
-        {"scoring.normalize": "none"},
-    ),
     Row(
         "no_outline",
         "threshold and outlines where the highest normal image has them",

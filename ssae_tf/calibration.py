@@ -1,9 +1,8 @@
-"""What is estimated from normal images: the threshold, and the weights of residuals by location.
+"""What is estimated from normal images: the threshold.
 
-The images of calibration take part in the threshold alone, weights by location come from those of
-training and selection. There is thus nothing to cross-fit: scores of calibration are exchangeable
-with those of new good images, exactly, unless training has seen some of them, and then nothing is
-promised.
+The images of calibration take part in nothing else. There is thus nothing to cross-fit: their
+scores are exchangeable with those of new good images, exactly, unless training has seen some of
+them, and then nothing is promised.
 """
 
 from __future__ import annotations
@@ -25,12 +24,9 @@ from ssae_tf.detector import Detector
 from ssae_tf.errors import ConfigError, DataError
 from ssae_tf.progress import Reporter
 from ssae_tf.scoring.conformal import FalseAlarmRate, no_promise, ranks_for
-from ssae_tf.scoring.residual_normalization import location_weights
 from ssae_tf.scoring.threshold import calibrate as threshold_of
 from ssae_tf.scoring.threshold import default_min_area, image_score
 
-# Enough for every place, and no long wait.
-_WEIGHTING_IMAGES = 40
 # Of calibration: how many are named, and from how many on a tenth of them says something.
 _HIGHEST_NAMED, _FEWEST_FOR_SHARES = 3, 10
 # Fewer good images promise less than 1 in 20 false alarms: a gate's own ½ is the better bound.
@@ -44,7 +40,7 @@ def build_detector(
     reporter: Reporter,
     ignore_mask: np.ndarray | None = None,
 ) -> Detector:
-    """A detector around a network, with all that is estimated from normal images.
+    """A detector around a network, with the threshold of some normal images.
 
     Args:
         model: F.
@@ -54,11 +50,9 @@ def build_detector(
         ignore_mask: as in `Detector`.
 
     Returns:
-        The detector with its weights, if it has any, and its threshold.
+        The detector with its threshold.
     """
     detector = Detector(model, config, ignore_mask=ignore_mask)
-    if config.scoring.normalize == "location":
-        detector = normalized(detector, split, reporter)
     return calibrated(detector, split.calibrate, reporter, seen=split.train, root=split.root)
 
 
@@ -165,43 +159,3 @@ def _highest(scores: Sequence[float], names: Sequence[str]) -> str:
     if len(scores) >= _FEWEST_FOR_SHARES:
         line += f"; nine in ten have at most {np.quantile(scores, 0.9, method='higher'):.4g}"
     return f"{line}."
-
-
-def normalized(detector: Detector, split: Split, reporter: Reporter) -> Detector:
-    """The same detector with weights by location, from images that set no threshold.
-
-    Those that training has seen will do: locations are compared with each other.
-
-    Args:
-        detector: any; its weights are not looked at.
-        split: the images of the run.
-        reporter: where progress goes.
-    """
-    settings = detector.config.data
-    plain = detector.replace(weights=None)
-    _, maps, _ = of_images(
-        lambda images: [map_ for _, map_ in plain.inspect_batch(images)],
-        _not_calibrated_with(split)[:_WEIGHTING_IMAGES],
-        settings,
-        "Looking at normal images",
-        reporter,
-        batch_size(),
-    )
-    weights = location_weights(
-        maps,
-        [detector.counted(map_.shape[0], map_.shape[1]) for map_ in maps],
-        left_right=settings.flip_horizontal,
-        top_bottom=settings.flip_vertical,
-        turned=settings.rotate,
-    )
-    return detector.replace(weights=weights)
-
-
-def _not_calibrated_with(split: Split) -> list[Sample]:
-    """Normal images whose scores may get used to, those unseen by training first.
-
-    Where there are too few for parts of their own, those are left out that training left out too:
-    the highest score makes the threshold, which is then that of an image nothing was fitted to.
-    """
-    kept = set(split.select) & set(split.calibrate) - set(split.train)
-    return [one for one in dict.fromkeys((*split.select, *split.train)) if one not in kept]

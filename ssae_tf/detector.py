@@ -16,16 +16,15 @@ from ssae_tf.config import RunConfig
 from ssae_tf.config.arguments import checked
 from ssae_tf.data.cache import resize
 from ssae_tf.errors import ConfigError, InputError, RunError
-from ssae_tf.files import as_json, atomic, write_json, write_text
+from ssae_tf.files import as_json, write_json, write_text
 from ssae_tf.ignore_mask import keep_ignore_mask, read_ignore_mask
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
-from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
+from ssae_tf.models.weights import load_weights, save_weights
 from ssae_tf.result import Image, Result, as_unit, judged, path_of
 from ssae_tf.run_folder import (
     CALIBRATION_FILE,
     CONFIG_FILE,
     IGNORE_FILE,
-    WEIGHTING_FILE,
     WEIGHTS_FILE,
     claim,
     current,
@@ -36,8 +35,6 @@ from ssae_tf.runtime.gpu import set_up_gpus, use_tensor_float_32
 from ssae_tf.scoring.anomaly_map import inspect, respond
 from ssae_tf.scoring.ignored import ignored_of
 
-_WEIGHTS = "weights"
-
 
 class Detector:
     """Finds defects in images of the surface it was trained on.
@@ -46,8 +43,6 @@ class Detector:
         model: F, a Keras model.
         config: the settings of the run.
         calibration: the threshold; None before calibration.
-        weights: of the evidence by location (`ssae_tf.scoring.residual_normalization`), (h, w)
-            float32; None for 1.
         ignore_mask: (h, w) bool, true where images never count, of the file that the settings name
             (`ScoringConfig.ignore`); None where they name none.
         network: F in inference as one graph for all sizes, (B, H, W, C) float32 to the same.
@@ -67,16 +62,14 @@ class Detector:
         model: tf.keras.Model,
         config: RunConfig,
         calibration: Calibration | None = None,
-        weights: np.ndarray | None = None,
         ignore_mask: np.ndarray | None = None,
     ) -> None:
         self.model = model
         self.config = config
         self.calibration = calibration
-        self.weights = weights
         self.ignore_mask = ignore_mask
         self.ignored = ignored_of(config.scoring, ignore_mask)
-        self._map = _compiled(model, config, weights)
+        self._map = _compiled(model, config)
         self.network = compiled_network(model)
         use_tensor_float_32(False)
 
@@ -109,20 +102,15 @@ class Detector:
     def _read(cls, folder: Path) -> Detector:
         config = run_config(folder)
         calibration = Calibration.read(current(folder, CALIBRATION_FILE))
-        weights = None
-        if config.scoring.normalize == "location":
-            _check_there(folder, WEIGHTING_FILE)
-            weights = _read_weighting(folder / WEIGHTING_FILE)
         mask = None
         if config.scoring.ignore is not None:
             _check_there(folder, IGNORE_FILE)
             mask = read_ignore_mask(folder / IGNORE_FILE)
-        model = load_network(config, folder / WEIGHTS_FILE)
-        return cls(model, config, calibration, weights, mask)
+        return cls(load_network(config, folder / WEIGHTS_FILE), config, calibration, mask)
 
     @checked
     def save(self, folder: str | Path) -> None:
-        """Writes config.json, weights.npz, calibration.json; weights by location and mask if any.
+        """Writes config.json, weights.npz, calibration.json, and the mask if there is one.
 
         Args:
             folder: made if it does not exist.
@@ -137,9 +125,6 @@ class Detector:
         (folder / CALIBRATION_FILE).unlink(missing_ok=True)
         save_weights(self.model, folder / WEIGHTS_FILE)
         write_text(folder / CONFIG_FILE, config_module.to_json(self.config))
-        if self.weights is not None:
-            with atomic(folder / WEIGHTING_FILE) as temporary:
-                save_arrays(temporary, {_WEIGHTS: self.weights})
         if self.ignore_mask is not None:
             keep_ignore_mask(folder, self.ignore_mask)
         # Last, because a run counts as finished when it is there.
@@ -319,9 +304,9 @@ class Detector:
         """A detector with the same network and other values of some attributes.
 
         Args:
-            **changes: of `config`, `calibration`, `weights` and `ignore_mask`.
+            **changes: of `config`, `calibration` and `ignore_mask`.
         """
-        kept = ("config", "calibration", "weights", "ignore_mask")
+        kept = ("config", "calibration", "ignore_mask")
         other = Detector(self.model, **{**{name: getattr(self, name) for name in kept}, **changes})
         # What stays the same is not traced anew.
         other.network = self.network
@@ -371,23 +356,6 @@ def _check_there(folder: Path, *names: str) -> None:
             raise RunError(f"{folder}: has no {name}, so this is no finished run of `ssae-tf fit`.")
 
 
-def _read_weighting(path: Path) -> np.ndarray:
-    arrays = load_arrays(path)
-    weights = arrays.get(_WEIGHTS)
-    if (
-        weights is None
-        or len(arrays) != 1
-        or weights.ndim != 2
-        or weights.size == 0
-        or weights.dtype != np.float32
-        or not (np.isfinite(weights) & (weights > 0)).all()
-    ):
-        raise RunError(
-            f"{path}: expected an array {_WEIGHTS!r} of shape (h, w), float32, finite and above 0."
-        )
-    return weights
-
-
 def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
     """The network of some settings with weights from a file, for inspection in float32.
 
@@ -413,13 +381,13 @@ def compiled_network(model: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _compiled(
-    model: tf.keras.Model, config: RunConfig, weights: np.ndarray | None
+    model: tf.keras.Model, config: RunConfig
 ) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     """`inspect` as one graph for all sizes, of X and, where some is ignored, what counts of it."""
     more = [tf.TensorSpec((1, None, None, 1), tf.float32)] if config.scoring.ignores else []
     return _graph(
         model,
-        lambda *x: inspect(lambda y: model(y, training=False), x[0], config, weights, *x[1:]),
+        lambda *x: inspect(lambda y: model(y, training=False), x[0], config, *x[1:]),
         *more,
     )
 

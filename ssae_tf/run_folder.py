@@ -36,7 +36,6 @@ CONFIG_FILE = "config.json"
 SPLIT_FILE = "split.json"
 ENVIRONMENT_FILE = "environment.json"
 WEIGHTS_FILE = "weights.npz"
-WEIGHTING_FILE = "weighting.npz"
 IGNORE_FILE = "ignore.png"
 CALIBRATION_FILE = "calibration.json"
 METRICS_FILE = "metrics.json"
@@ -67,7 +66,9 @@ _PENDING_FILES = (CONFIG_FILE, CALIBRATION_FILE)
 _PENDING_FOLDER = "recalibrated"
 _HALF_FOLDER = f".{_PENDING_FOLDER}"
 _FILES = (
-    *(CONFIG_FILE, SPLIT_FILE, ENVIRONMENT_FILE, WEIGHTS_FILE, WEIGHTING_FILE, CALIBRATION_FILE),
+    *(CONFIG_FILE, SPLIT_FILE, ENVIRONMENT_FILE, WEIGHTS_FILE, CALIBRATION_FILE),
+    # Of older runs, which may be replaced.
+    "weighting.npz",
     IGNORE_FILE,
     *(METRICS_FILE, VERDICTS_FILE, REPORT_FILE, ABLATION_FILE, HISTORY_FILE, LOCK_FILE, MARK_FILE),
     CARD_FILE,
@@ -379,7 +380,7 @@ def current(folder: Path, name: str) -> Path:
 
 def verdict_files(folder: Path) -> list[Path]:
     """What a finished run's verdicts follow from, always in one order, as a hash needs it."""
-    names = (CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE, WEIGHTING_FILE, IGNORE_FILE)
+    names = (CONFIG_FILE, WEIGHTS_FILE, CALIBRATION_FILE, IGNORE_FILE)
     return [path for name in names if (path := current(folder, name)).is_file()]
 
 

@@ -181,7 +181,7 @@ def resume(
         mask = own_ignore_mask(one.place, config.scoring)
         prepared = prepare(found, config, reporter, mask)
         check_split(one.place, prepared.split)
-        trainer = _trainer(prepared, reporter)
+        trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter)
         if data is not None:
             _record_place(one.place, data, reporter)
         return _finish(trainer, one, prepared, reporter, go_on=True)
@@ -357,7 +357,7 @@ def _train(
     """Trains from the first step, into a folder that has its mark."""
     mask = own_ignore_mask(one.place, config.scoring)
     prepared = prepare(found, config, reporter, mask)
-    trainer = _trainer(prepared, reporter)
+    trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter)
     if config.weights_from is not None:
         start = Path(config.weights_from)
         check_channels(start, prepared.train.images, found.root)
@@ -370,11 +370,6 @@ def _train(
     write_json(one.place / SPLIT_FILE, split_names(prepared.split))
     write_json(one.place / ENVIRONMENT_FILE, _environment(found, Path(request["data"])))
     return _finish(trainer, one, prepared, reporter, go_on=False)
-
-
-def _trainer(prepared: Prepared, reporter: Reporter) -> Trainer:
-    """The network and what trains it."""
-    return Trainer(prepared.train, prepared.select, prepared.config, reporter)
 
 
 def _finish(
@@ -399,7 +394,9 @@ def _finish(
         else:
             write_results(one.place, detector, found, reporter, run=one.place)
         finish(one)
-        reporter.say(f"After training: {duration(time.monotonic() - begin)} for {_after(found)}.")
+        took = duration(time.monotonic() - begin)
+        tested = f", {len(found.test)} test images" if found.test else ""
+        reporter.say(f"After training: {took} for the threshold{tested} and the report.")
     return Fitted(one.folder, detector, metrics)
 
 
@@ -422,12 +419,6 @@ def _told_how_to_go_on(one: Begun, reporter: Reporter) -> Iterator[None]:
             error = not_written(Path(error.filename or one.place), error)
         text = str(error).rstrip(".")
         raise WriteError(f"{text}; {one.place} is kept as it is, and `{go_on}` goes on.") from None
-
-
-def _after(found: Category) -> str:
-    """What `fit` does after training."""
-    tested = f", {len(found.test)} test images" if found.test else ""
-    return f"the threshold{tested} and the report"
 
 
 def _finished(folder: Path) -> Fitted:

@@ -110,7 +110,6 @@ def fit_arguments(sample_root: Path) -> list[str]:
         "scoring.inspection_size": "native",
         "scoring.evidence": "residual",
         "scoring.outline": "null",
-        "scoring.normalize": "location",
         "model.width": 0.0625,
         "model.answer": "plain",
         "model.context": 1,
@@ -184,12 +183,11 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
             _networks[key] = build(config, weights)
         return _networks[key]
 
-    def compiled(model: Any, config: Any, weights: Any) -> object:
-        known = None if weights is None else weights.tobytes()
-        key = (id(model), config.scoring, known)
+    def compiled(model: Any, config: Any) -> object:
+        key = (id(model), config.scoring)
         if key not in _networks:
             # With the model, so that no other gets its id.
-            _networks[key] = (compile_(model, config, weights), model)
+            _networks[key] = (compile_(model, config), model)
         return _networks[key][0]  # type: ignore[index]
 
     monkeypatch.setattr(detector, "_compiled", compiled)

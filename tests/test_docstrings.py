@@ -12,7 +12,8 @@ from docstring_examples import run_examples
 from ssae_tf import config as config_module
 from ssae_tf.detector import Detector
 from ssae_tf.result import Result
-from ssae_tf.training.loop import Trainer
+from stand_ins import put_grey_network
+from untrained import Stub
 
 
 @pytest.fixture(autouse=True)
@@ -25,13 +26,11 @@ def _shop(
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.usefixtures("shared_network")
 def test_fit(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The preset would train for minutes, and to say how many it would trace its step once more.
+    # The preset would train for minutes; `fit_arguments` of conftest.py are trained in earnest.
     tiny = config_module.load(run_folder / "config.json")
-    tiny = config_module.override(tiny, {"training.evaluations": 1, "scoring.normalize": "none"})
     monkeypatch.setattr(ssae_tf, "preset", lambda name, category: tiny)
-    monkeypatch.setattr(Trainer, "fit_to_time", lambda self, seconds: 0.0)
+    Stub.model = put_grey_network(monkeypatch, Stub)
     run_examples(ssae_tf.fit)
 
 

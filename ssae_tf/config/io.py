@@ -15,7 +15,11 @@ from ssae_tf.errors import ConfigError
 
 _ADAPTER = TypeAdapter(RunConfig)
 # Settings of older runs, and the value without which a run computes the same; None is any.
-_RETIRED = {("data", "sampling"): "resize", ("scoring", "margin"): None}
+_RETIRED = {
+    ("data", "sampling"): "resize",
+    ("scoring", "margin"): None,
+    ("scoring", "normalize"): "none",
+}
 
 
 def from_dict(values: dict[str, Any]) -> RunConfig:

@@ -283,7 +283,6 @@ class ScoringConfig:
         smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none. None is
             0.8 % of the training images' shorter side (of the inspection size, where there is
             one); `fit` writes the number.
-        normalize: "location" divides the map by its level at each place in normal images.
         outline: of a gate: the level of the map at which defects end where the threshold is higher,
             and the lowest threshold where calibration images are fewer than 20, or training has
             seen some of them. At ½ the network takes a pixel for normal and for corrupted alike.
@@ -297,7 +296,6 @@ class ScoringConfig:
     evidence: Literal["residual", "gate"] = "residual"
     reading: Literal["absolute", "euclidean"] = "absolute"
     smoothing_sigma: Annotated[float, Field(ge=0.0)] | None = 4.0
-    normalize: Literal["none", "location"] = "none"
     outline: Probability | None = None
     ignore: Annotated[str, Field(min_length=1)] | None = None
     border: Annotated[int, Field(ge=0, lt=2**30)] = 0

@@ -52,8 +52,6 @@ def _plain(norm: str) -> dict[str, Any]:
         "model.standardize": False,
         "scoring.evidence": "residual",
         "scoring.outline": None,
-        # Its residual is highest at edges, wherever the part lies.
-        "scoring.normalize": "location",
     }
 
 

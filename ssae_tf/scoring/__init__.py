@@ -1,1 +1,1 @@
-"""From the network's answer to verdict: anomaly map, normalisation, threshold."""
+"""From the network's answer to verdict: anomaly map, threshold, promise."""

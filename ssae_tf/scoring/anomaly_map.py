@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from ssae_tf.config import RunConfig, ScoringConfig
@@ -38,10 +37,9 @@ def anomaly_map(
     found: Answer,
     x: tf.Tensor,
     config: ScoringConfig,
-    weights: np.ndarray | None = None,
     counted: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """The evidence of the network, weighted and smoothed.
+    """The evidence of the network, smoothed.
 
     Where some of it is ignored, what counts is smoothed by itself (normalized convolution: Knutsson
     and Westin, 1993): ignored evidence does not leak into its surroundings, and these are no
@@ -52,19 +50,14 @@ def anomaly_map(
         x: X, (B, H, W, C) float32.
         config: the evidence, the reading of "averaging ‖F(X) − X‖₂ over the channels", and the
             smoothing.
-        weights: what the evidence is multiplied by, (h, w) float32 at least 0, stretched over the
-            image; None for 1.
         counted: (1 or B, H, W, 1) float32, 1 where evidence counts and 0 where it is ignored; None
             for 1.
 
     Returns:
         (B, H, W) float32, at least 0; residuals in grey levels of [0, 1], or the share of each
-        pixel that is repainted; rescaled by nothing but the weights.
+        pixel that is repainted; never rescaled.
     """
     evidence = _evidence(found, x, config)
-    if weights is not None:
-        # A constant of the caller's graph, as in `gaussian_filter`.
-        evidence *= tf.image.resize(tf.constant(weights[None, ..., None]), tf.shape(x)[1:3])
     if counted is None:
         return gaussian_filter(evidence, config.sigma)[..., 0]
     both = tf.concat([evidence, tf.ones_like(evidence)], axis=-1) * counted
@@ -76,7 +69,6 @@ def inspect(
     model: Callable[[tf.Tensor], tf.Tensor],
     x: tf.Tensor,
     config: RunConfig,
-    weights: np.ndarray | None = None,
     counted: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """F(X) and the anomaly map: everything between an image and its map.
@@ -85,13 +77,13 @@ def inspect(
         model: as in `respond`.
         x: X, (B, H, W, C) float32 in [0, 1], of any size from 1 × 1.
         config: of scoring, and the multiple that the network asks for.
-        weights, counted: as in `anomaly_map`.
+        counted: as in `anomaly_map`.
 
     Returns:
         F(X), (B, H, W, C) float32, and the map, (B, H, W) float32, of `anomaly_map`.
     """
     found = respond(model, x, config.model.downsampling)
-    return found.reconstruction, anomaly_map(found, x, config.scoring, weights, counted)
+    return found.reconstruction, anomaly_map(found, x, config.scoring, counted)
 
 
 def _evidence(found: Answer, x: tf.Tensor, config: ScoringConfig) -> tf.Tensor:

@@ -138,13 +138,13 @@ class Trainer:
         Returns:
             The expected seconds of training.
         """
-        pace, fixed = self._measure_pace()
+        # What is compiled here is what training runs.
+        with normalization.kept([*self.model.variables, *self._optimizer.variables]):
+            pace, fixed = self._measure_pace()
         training = self.config.training
         if seconds is not None:
             training = scaled_to(training, seconds, pace, fixed)
             self.config = dataclasses.replace(self.config, training=training)
-        # Timing changed the weights.
-        self._build()
         return estimated_seconds(training, pace, fixed)
 
     def train(self, folder: Path, *, resume: bool = False) -> tf.keras.Model:
@@ -234,7 +234,7 @@ class Trainer:
         while step < training.steps:
             index, first = stage_of(step, training.stages)
             stage = training.stages[index]
-            run = self._make_step(stage)
+            run = self._step_of(stage)
             last = first + stage.steps
             for index_, *images in self._batches.training(index, stage, first, step, last):
                 self._optimizer.learning_rate.assign(learning_rate(step, training))
@@ -312,29 +312,33 @@ class Trainer:
         self._optimizer = tf.keras.optimizers.Adam(training.learning_rate, epsilon=training.epsilon)
         self._optimizer.build(self.model.trainable_variables)
         self._estimate = normalization.make_estimate(self.model)
+        self._compiled: dict[tuple[int, int], Callable[..., Figures]] = {}
 
-    def _make_step(self, stage: Stage) -> Callable[..., Figures]:
+    def _step_of(self, stage: Stage) -> Callable[..., Figures]:
+        """The compiled step of a stage, one for all stages of such a size and batch."""
         # A detector of before in this process has switched it off.
         use_tensor_float_32(True)
-        count = shards(self.config.training, stage.batch_size)
-        return make_step(self.model, self._optimizer, self.config, count)
+        key = stage.size, stage.batch_size
+        if key not in self._compiled:
+            count = shards(self.config.training, stage.batch_size)
+            self._compiled[key] = make_step(self.model, self._optimizer, self.config, count)
+        return self._compiled[key]
 
     def _measure_pace(self) -> tuple[list[float], float]:
-        """Seconds a step of each stage, and seconds of compilations and evaluations together."""
-        pace, compilation = [], 0.0
+        """Seconds a step of each stage, once it is compiled, and seconds of all evaluations."""
+        pace = []
         for index, stage in enumerate(self.config.training.stages):
-            run = self._make_step(stage)
+            run = self._step_of(stage)
             times = []
             for step, *images in self._batches.training(index, stage, 0, 0, _TIMED_STEPS + 1):
                 begin = time.monotonic()
                 float(run(step, *images)[0])
                 times.append(time.monotonic() - begin)
             pace.append(float(np.median(times[1:])))
-            compilation += max(0.0, times[0] - pace[-1])
         # An evaluation is some forward passes, a third of a step each.
         passes = (STATISTICS_BATCHES + 4 * JUDGED_BATCHES) / 3
         count = len(evaluation_steps(self.config.training))
-        return pace, compilation + count * passes * pace[-1]
+        return pace, count * passes * pace[-1]
 
 
 def _note(recent: Sequence[Sequence[float]], stage: Stage, task: Task) -> str:

@@ -7,7 +7,7 @@ model is judged or kept, its statistics are estimated anew from clean training i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +23,13 @@ def layers(model: tf.keras.Model) -> list[BatchNormalization]:
 @contextlib.contextmanager
 def statistics_kept(model: tf.keras.Model) -> Iterator[None]:
     """Puts the moving statistics back at the end of the block."""
-    variables = _statistics(model)
+    with kept(_statistics(model)):
+        yield
+
+
+@contextlib.contextmanager
+def kept(variables: Sequence[tf.Variable]) -> Iterator[None]:
+    """Puts the values of variables back at the end of the block."""
     before = [tf.identity(tf.convert_to_tensor(variable)) for variable in variables]
     try:
         yield

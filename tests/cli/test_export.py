@@ -13,8 +13,8 @@ import pytest
 
 from ssae_tf.detector import Detector
 from ssae_tf.export import build, formats, make
+from ssae_tf.export.formats.tensorrt import Profile
 from ssae_tf.export.parity import Parity
-from ssae_tf.export.tensorrt import Profile
 
 Invoke = Callable[..., Any]
 

@@ -99,11 +99,11 @@ def test_an_artefact_ignores_the_same(
     made: tuple[Path, str], invoke: Invoke, tmp_path: Path, sample_root: Path
 ) -> None:
     folder = made[0]
-    done = invoke("export", folder, "--format", "tflite", "--out", tmp_path / "tile")
+    done = invoke("export", folder, "--format", "savedmodel", "--out", tmp_path / "tile")
     assert done.code == 0, done.err
     artefact, detector = Artefact.load(tmp_path / "tile"), Detector.load(folder)
     assert artefact.metadata["ignored"] == {"mask": True, "border": BORDER}
-    names = ("config.json", "weights.npz", "calibration.json", "weighting.npz", "ignore.png")
+    names = ("config.json", "weights.npz", "calibration.json", "ignore.png")
     assert artefact.metadata["run_hash"] == file_hash(folder / name for name in names)
     path = next((sample_root / "tile" / "test" / "good").iterdir())
     found, expected = artefact.predict(path), detector.predict(path)

@@ -11,7 +11,6 @@ import tensorflow as tf
 from scipy import ndimage
 
 from ssae_tf.config import CorruptionConfig
-from ssae_tf.corruption.compose import FALLBACK_BRIGHTNESS, compose
 from ssae_tf.corruption.corrupt import _relief, corrupt
 
 SEED = tf.constant([31, 32])
@@ -137,24 +136,6 @@ class TestContract:
         for ours, same, different in zip(first, again, other, strict=True):
             np.testing.assert_array_equal(ours, same)
             assert (ours != different).any(axis=(1, 2, 3)).all()
-
-
-class TestCompose:
-    def test_where_little_changes_the_brightness_does(self):
-        x = tf.constant(np.float32([0.0, 0.3, 0.7, 1.0])[:, None, None, None]) * tf.ones(
-            (4, 5, 5, 3)
-        )
-        region = tf.constant(np.arange(25).reshape(1, 5, 5) < 10) & tf.ones((4, 1, 1), tf.bool)
-        x_hat, mask = compose(x, x + 0.001, region)
-        change = (x_hat - x).numpy()[mask.numpy() > 0].reshape(4, -1)
-        step = FALLBACK_BRIGHTNESS * np.float32([1, 1, -1, -1])
-        np.testing.assert_allclose(change, np.repeat(step[:, None], change.shape[1], 1), atol=1e-6)
-
-    def test_where_enough_changes_it_is_kept_and_clipped(self, rng):
-        x = tf.constant(rng.random((2, 5, 5, 3), np.float32))
-        region = tf.ones((2, 5, 5), tf.bool)
-        np.testing.assert_array_equal(compose(x, x + 0.5, region)[0], np.clip(x + 0.5, 0, 1))
-        np.testing.assert_array_equal(compose(x, x - 0.5, region)[0], np.clip(x - 0.5, 0, 1))
 
 
 class TestTransformations:

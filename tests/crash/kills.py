@@ -86,7 +86,7 @@ def _kill(root: Path, kills: int, draw: random.Random) -> int:
 
 def _fit(data: Path, out: Path, seed: int) -> int:
     given = ["--data", str(data), "--out", str(out), "--seed", str(seed), "--overwrite"]
-    return run(["fit", *given, "--preset", "paper", "--set", "scoring.normalize=none", "--quiet"])
+    return run(["fit", *given, "--preset", "paper", "--quiet"])
 
 
 def _judges(folder: Path) -> int:

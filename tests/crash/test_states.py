@@ -49,7 +49,7 @@ def swap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 @pytest.fixture
 def fit(sample_root: Path, quick: None) -> Callable[..., workflow.Fitted]:
     def call(out: Path, seed: int, overwrite: bool = False) -> workflow.Fitted:
-        config = from_dict({"training": {"seed": seed}, "scoring": {"normalize": "none"}})
+        config = from_dict({"training": {"seed": seed}})
         return workflow.fit(
             sample_root, out=out, config=config, overwrite=overwrite, reporter=Listener()
         )

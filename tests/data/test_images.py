@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from ssae_tf.data import images
-from ssae_tf.errors import DataError, InputError, WriteError
+from ssae_tf.errors import DataError
 
 HEIGHT, WIDTH = 12, 20
 LOSSLESS = ["png", "bmp", "tif", "webp"]
@@ -411,96 +411,6 @@ def test_a_forbidden_file_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", b"x")
     path.chmod(0)
     assert "ermission" in refusal(path)
-
-
-def test_scaling_of_eight_bits() -> None:
-    unit = images.to_unit(np.array([0, 51, 255], np.uint8), white_level=4095)
-    assert unit.dtype == np.float32
-    np.testing.assert_array_equal(unit, np.array([0, 0.2, 1], np.float32))
-
-
-def test_scaling_of_sixteen_bits() -> None:
-    unit = images.to_unit(np.array([0, 13107, 65535], np.uint16))
-    assert unit.dtype == np.float32
-    np.testing.assert_array_equal(unit, np.array([0, 0.2, 1], np.float32))
-
-
-def test_twelve_bit_camera(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    Image.fromarray(np.array([[0, 819, 4095, 5000]], np.uint16)).save(path)
-    image = images.read_image(path, white_level=4095)
-    assert image.dtype == np.float32
-    np.testing.assert_array_equal(image[0, :, 1], np.array([0, 0.2, 1, 1], np.float32))
-
-
-@pytest.mark.parametrize("white_level", [0, -1, 65536])
-def test_white_level_out_of_range(white_level: int) -> None:
-    with pytest.raises(InputError, match=r"white_level of 1 to 65535.*Received"):
-        images.to_unit(np.zeros((1, 1, 3), np.uint16), white_level)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
-def test_only_pixels_are_scaled(dtype: type) -> None:
-    with pytest.raises(InputError, match="Expected uint8 or uint16"):
-        images.to_unit(np.zeros((1, 1, 3), dtype))
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_what_is_written_is_read_back(tmp_path: Path, channels: int) -> None:
-    path = tmp_path / "größe 検査.png"
-    images.write_png(path, noise(channels))
-    np.testing.assert_array_equal(np.asarray(Image.open(path)), noise(channels))
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_masks_are_written_as_0_and_255(tmp_path: Path) -> None:
-    path = tmp_path / "m.png"
-    mask = noise(1) > 127
-    images.write_png(path, mask)
-    np.testing.assert_array_equal(np.asarray(Image.open(path)), mask * 255)
-    np.testing.assert_array_equal(images.read_mask(path), mask)
-
-
-def test_views_are_written_as_they_look(tmp_path: Path) -> None:
-    images.write_png(tmp_path / "a.png", noise()[::-1, ::2])
-    np.testing.assert_array_equal(images.read_pixels(tmp_path / "a.png"), noise()[::-1, ::2])
-
-
-def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.png", b"old")
-    images.write_png(path, noise())
-    assert images.image_size(path) == (HEIGHT, WIDTH)
-
-
-def test_others_may_read_what_is_written(tmp_path: Path) -> None:
-    plain = write(tmp_path / "plain", b"")
-    images.write_png(tmp_path / "a.png", noise())
-    assert (tmp_path / "a.png").stat().st_mode == plain.stat().st_mode
-
-
-def test_failing_to_write_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "taken.png").mkdir()
-    with pytest.raises(WriteError, match=r"taken\.png: can't be written"):
-        images.write_png(tmp_path / "taken.png", noise())
-    assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.zeros((4, 4, 3), np.float32),
-        np.zeros((4, 4), np.uint16),
-        np.zeros((4, 4, 1), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((4, 4, 3), np.bool_),
-        np.zeros(4, np.uint8),
-        np.zeros((0, 4), np.uint8),
-    ],
-)
-def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray) -> None:
-    with pytest.raises(InputError, match=r"Expected .* Received"):
-        images.write_png(tmp_path / "a.png", array)
-    assert not list(tmp_path.iterdir())
 
 
 def test_names_of_images() -> None:

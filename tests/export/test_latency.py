@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ssae_tf.cli.main import run
@@ -38,8 +37,7 @@ def test_parts_of_a_detector(trained: Detector) -> None:
 
 def test_resized(trained: Detector) -> None:
     config = override(trained.config, {"scoring.inspection_size": [64, 48]})
-    weights = np.ones((4, 4), np.float32)
-    detector = Detector(trained.model, config, trained.calibration, weights)
+    detector = Detector(trained.model, config, trained.calibration)
     assert len(measure(detector, (40, 40), 1, QUIET)["seconds"]) == 5
 
 

@@ -150,7 +150,7 @@ def test_far_above_the_threshold_a_share_is_what_counts(
     threshold: float, passes: bool, onnx_copy: Path, trained: Detector, compared: list[Case]
 ) -> None:
     calibration = Calibration(threshold, 3, ())
-    higher = _Higher(trained.model, trained.config, calibration, trained.weights)
+    higher = _Higher(trained.model, trained.config, calibration)
     maps = [higher.inspect(case.image)[1] for case in compared]
     assert max(map_.max() for map_ in maps) > 0.1
     # A tenth of a low threshold that the maps are above, and of maps that reach none.

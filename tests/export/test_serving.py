@@ -56,9 +56,8 @@ def test_same_as_the_detector(
     changes: dict[str, Any], largest: float, trained: Detector, rng: np.random.Generator
 ) -> None:
     config = override(trained.config, changes)
-    weights = rng.uniform(0.2, 2.0, (64, 64)).astype(np.float32)
     calibration = Calibration(0.0, 9, (0.0,))
-    detector = trained.replace(config=config, calibration=calibration, weights=weights)
+    detector = trained.replace(config=config, calibration=calibration)
     x = rng.random((2, 37, 91, 3), dtype=np.float32)
     # Between the two, so that verdicts differ.
     threshold = float(np.mean([detector.predict(one).score for one in x]))

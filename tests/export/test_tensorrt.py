@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from ssae_tf.detector import Detector
 from ssae_tf.errors import MissingExtraError, RunError
-from ssae_tf.export import child, savedmodel, tensorrt
+from ssae_tf.export import child
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import Exported
-from ssae_tf.export.formats import FORMATS
+from ssae_tf.export.formats import FORMATS, savedmodel, tensorrt
 from ssae_tf.export.names import FLOAT, PICTURE
 from ssae_tf.export.serving import Serving, network_of
 
@@ -50,7 +50,7 @@ def test_the_probe_says_what_is_missing() -> None:
 def test_the_probe_ends_its_own_process_only() -> None:
     """Asked without care for the version of a library that is not there, TensorFlow aborts."""
     _without_tensorrt()
-    assert child.call("ssae_tf.export.tensorrt:tftrt_version") == ""
+    assert child.call("ssae_tf.export.formats.tensorrt:tftrt_version") == ""
     module = "tensorflow.compiler.tf2tensorrt._pywrap_py_utils"
     with pytest.raises(RunError, match=r"died \(SIGABRT\)"):
         child.call(f"{module}:get_loaded_tensorrt_version")
@@ -71,7 +71,7 @@ def test_tftrt_without_the_library_is_an_error(handed_over: Path, tmp_path: Path
     _without_tensorrt()
     with pytest.raises(RunError) as caught:
         child.call(
-            "ssae_tf.export.tensorrt:convert_with_tftrt",
+            "ssae_tf.export.formats.tensorrt:convert_with_tftrt",
             saved_model=str(handed_over),
             out=str(tmp_path / "out"),
             precision="fp16",
@@ -187,7 +187,7 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(RunError, match="TensorRT can't read the ONNX file"):
         child.call(
-            "ssae_tf.export.tensorrt:build_engine",
+            "ssae_tf.export.formats.tensorrt:build_engine",
             module=RTX,
             onnx=str(tmp_path / "model.onnx"),
             out=str(tmp_path / "model.engine"),

@@ -159,12 +159,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     # As many maps are traced as there are detectors.
     traced: dict[Any, Any] = {}
 
-    def compiled(model: Any, config: Any, weights: Any) -> Any:
-        known = None if weights is None else weights.tobytes()
-        key = (config.scoring, known)
-        if key not in traced:
-            traced[key] = compile_(model, config, weights)
-        return traced[key]
+    def compiled(model: Any, config: Any) -> Any:
+        if config.scoring not in traced:
+            traced[config.scoring] = compile_(model, config)
+        return traced[config.scoring]
 
     compile_ = detector_module._compiled
     monkeypatch.setattr(detector_module, "_compiled", compiled)

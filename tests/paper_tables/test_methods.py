@@ -59,7 +59,6 @@ def test_plain_autoencoders(name: str, norm: str, odd: RunConfig) -> None:
         "model.standardize": False,
         "scoring.evidence": "residual",
         "scoring.outline": None,
-        "scoring.normalize": "location",
     }
 
 

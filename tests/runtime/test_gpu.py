@@ -66,7 +66,7 @@ def test_training_may_round_whatever_ran_before(run_folder: Path, sample_root: P
     cache = ImageCache(samples[:2])
     trainer = Trainer(cache, cache, config, Reporter(quiet=True))
     assert not is_tensor_float_32()
-    trainer._make_step(config.training.stages[0])
+    trainer._step_of(config.training.stages[0])
     assert is_tensor_float_32()
 
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from ssae_tf.config import RunConfig, ScoringConfig, from_dict, override
+from ssae_tf.config import RunConfig, ScoringConfig, from_dict
 from ssae_tf.detector import Detector
 from ssae_tf.errors import ConfigError
 from ssae_tf.models.answer import Answer, answer
@@ -201,31 +201,6 @@ class TestInspect:
         )
         np.testing.assert_array_equal(found[0], x)
         np.testing.assert_array_equal(found[1], gate[..., 0])
-
-    @pytest.mark.parametrize("sigma", [0.0, 2.0])
-    def test_weights_multiply_the_evidence_at_their_place(self, rng, sigma):
-        """And what is smoothed is the product."""
-        x = tf.constant(rng.random((1, 16, 24, 3), np.float32))
-        config = from_dict({"scoring": {"smoothing_sigma": 0.0}})
-        _, evidence = inspect(halved, x, config)
-        weights = rng.random((16, 24), np.float32)
-        config = override(config, {"scoring.smoothing_sigma": sigma})
-        _, weighted = inspect(halved, x, config, weights)
-        expected = weights * evidence[0].numpy()
-        if sigma:
-            expected = ndimage.gaussian_filter(expected, sigma)
-        np.testing.assert_allclose(weighted[0], expected, atol=1e-6)
-
-    def test_weights_are_stretched_over_the_image(self, rng):
-        x = tf.constant(rng.random((1, 32, 48, 3), np.float32))
-        config = from_dict({"scoring": {"smoothing_sigma": 0.0}})
-        _, evidence = inspect(halved, x, config)
-        # Before the outermost centres of cells and behind them nothing is interpolated.
-        _, weighted = inspect(halved, x, config, np.float32([[1.0, 0.0], [2.0, 3.0]]))
-        for row, column, level in ((0, 0, 1.0), (0, -1, 0.0), (-1, 0, 2.0), (-1, -1, 3.0)):
-            assert float(weighted[0, row, column]) == pytest.approx(
-                level * float(evidence[0, row, column]), rel=1e-5
-            )
 
     def test_in_graphs_of_unknown_sizes(self, rng):
         config = RunConfig(scoring=ScoringConfig(smoothing_sigma=1.0))

@@ -17,7 +17,6 @@ from ssae_tf.ops.gaussian import gaussian_filter
 from ssae_tf.ops.resampling import nearest
 from ssae_tf.scoring.anomaly_map import anomaly_map
 from ssae_tf.scoring.ignored import Ignored, counted_in
-from ssae_tf.scoring.residual_normalization import location_weights
 from stand_ins import grey_network
 
 Make = Callable[..., Detector]
@@ -189,12 +188,3 @@ def test_a_mask_and_its_setting_come_together(named: bool, mask: np.ndarray) -> 
     config = from_dict({"scoring": {"ignore": "mask.png" if named else None}})
     with pytest.raises(InputError, match=r"exactly where `scoring\.ignore` names its file"):
         Detector(grey_network(), config, ignore_mask=None if named else mask)
-
-
-def test_locations_are_compared_by_what_counts(mask: np.ndarray) -> None:
-    """An even map has even weights, however much of it is ignored."""
-    large = np.kron(mask, np.ones((5, 5))) > 0
-    map_ = np.where(large, np.float32(0.0), np.float32(0.3))
-    still = {"left_right": True, "top_bottom": False, "turned": False}
-    np.testing.assert_allclose(location_weights([map_] * 9, [~large] * 9, **still), 1.0, rtol=1e-5)
-    assert np.ptp(location_weights([map_] * 9, **still)) > 0.5

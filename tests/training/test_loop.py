@@ -341,6 +341,22 @@ class TestTime:
             np.testing.assert_array_equal(ours, theirs)
         assert all(not np.any(v) for v in measured._optimizer.variables[2:])
 
+    def test_what_was_measured_is_not_compiled_again(self, trainer, tmp_path, monkeypatch):
+        made, real = [], loop.make_step
+
+        def make_step(*args):
+            made.append(args)
+            return real(*args)
+
+        monkeypatch.setattr(loop, "make_step", make_step)
+        measured, fresh = trainer(STAGED), trainer(STAGED)
+        measured.fit_to_time(None)
+        assert len(made) == 2
+        for one, name in ((measured, "measured"), (fresh, "fresh")):
+            one.train(tmp_path / name)
+        assert_same(best(tmp_path / "measured"), best(tmp_path / "fresh"))
+        assert len(made) == 4
+
 
 class TestWhatItLeaves:
     def test_history_and_lines(self, staged):

@@ -5,21 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssae_tf import calibration as calibration_module
 from ssae_tf import config as config_module
 from ssae_tf import workflow
-from ssae_tf.config import RunConfig
-from ssae_tf.data.images import read_image
-from ssae_tf.data.mvtec import Sample
-from ssae_tf.data.split import Split
 from ssae_tf.detector import Detector
-from ssae_tf.scoring.residual_normalization import location_weights
 from ssae_tf.scoring.threshold import default_min_area
 from stand_ins import FIGURES, Listener, grey_network
 from untrained import Stub, json_of
@@ -42,7 +34,6 @@ def test_a_run_holds_what_the_contract_says(run_folder: Path) -> None:
         "checkpoints/state.npz",
         "report.html",
         "verdicts.csv",
-        "weighting.npz",
         "card.md",
         "golden/golden.json",
         *(f"golden/{kind}_{number}.png" for kind in ("normal", "corrupted") for number in (0, 1)),
@@ -97,52 +88,6 @@ def test_the_threshold_is_the_highest_score_of_the_calibration_images(
     metrics = json_of(run_folder / "metrics.json")
     assert metrics["threshold"] == calibration["threshold"]
     assert metrics["min_area"] == calibration["min_area"]
-
-
-def test_the_weights_are_those_of_other_images(run_folder: Path, sample_root: Path) -> None:
-    detector = Detector.load(run_folder)
-    split = json_of(run_folder / "split.json")
-    plain = Detector(detector.model, detector.config)
-    names = (*split["select"], *split["train"])
-    maps = [plain.inspect(read_image(sample_root / "tile" / name))[1] for name in names]
-    expected = location_weights(maps, left_right=True, top_bottom=True, turned=True)
-    np.testing.assert_allclose(detector.weights, expected, rtol=1e-4)
-
-
-@pytest.mark.parametrize("normalize", ["none", "location"])
-def test_weights_only_where_they_are_asked_for(
-    fit: Callable[..., workflow.Fitted],
-    config: RunConfig,
-    monkeypatch: pytest.MonkeyPatch,
-    normalize: str,
-) -> None:
-    monkeypatch.setattr(calibration_module, "_WEIGHTING_IMAGES", 4)
-    seen: list[Any] = []
-
-    def weights(maps: list[Any], *_: Any, **symmetries: bool) -> np.ndarray:
-        seen.append(len(maps))
-        return np.full((2, 2), 1.5, np.float32)
-
-    monkeypatch.setattr(calibration_module, "location_weights", weights)
-    plain = fit(config=config_module.override(config, {"scoring.normalize": "none"}))
-    changes = {"scoring.normalize": normalize}
-    fitted = fit(config=config_module.override(config, changes), overwrite=True)
-    assert seen == ([4] if normalize == "location" else [])
-    assert (fitted.folder / "weighting.npz").is_file() == (normalize == "location")
-    factor = 1.5 if normalize == "location" else 1.0
-    assert fitted.metrics is not None
-    assert plain.metrics is not None
-    assert fitted.metrics["threshold"] == pytest.approx(factor * plain.metrics["threshold"])
-
-
-def test_with_few_images_the_threshold_is_that_of_one_nothing_was_fitted_to() -> None:
-    samples = [Sample(Path(f"{index}.png"), "good") for index in range(4)]
-    train, select = tuple(samples[:3]), tuple(samples[3:])
-    used = calibration_module._not_calibrated_with
-    assert used(Split(train, select, tuple(samples))) == list(train)
-    # With parts of their own, and with so few that each is in every part.
-    assert used(Split(train[:2], select, train[2:])) == [*select, *train[:2]]
-    assert used(Split(select, select, select)) == list(select)
 
 
 def test_the_split_is_listed(run_folder: Path) -> None:

@@ -7,7 +7,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from ssae_tf.errors import MissingExtraError
-from ssae_tf.export import tensorrt
+from ssae_tf.export.formats import tensorrt
 
 # Largest difference of the map from the detector's, as a share of the threshold: maps are weighed
 # by place, and what is little on one surface decides on another. For floats twice to four times

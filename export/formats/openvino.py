@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ssae_tf.export import onnx
+from ssae_tf.export.formats import onnx
 from ssae_tf.export.names import FLOAT, PIXELS
 
 FILES = {FLOAT: "model.xml", PIXELS: "model_u8.xml"}

@@ -102,7 +102,7 @@ def find_builder(name: str) -> tuple[Builder | None, str]:
             continue
         try:
             version = child.call(
-                "ssae_tf.export.tensorrt:version_of",
+                "ssae_tf.export.formats.tensorrt:version_of",
                 module=module,
                 time_limit=_PROBE_SECONDS,
                 what=f"The probe of {module}",
@@ -123,7 +123,7 @@ def probe_tftrt() -> tuple[str, str]:
         return "", f"TensorFlow {tf.__version__} has no TF-TRT, the last with it is 2.17"
     try:
         version = child.call(
-            "ssae_tf.export.tensorrt:tftrt_version",
+            "ssae_tf.export.formats.tensorrt:tftrt_version",
             time_limit=_PROBE_SECONDS,
             what="The probe of TF-TRT",
         )
