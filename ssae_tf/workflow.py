@@ -59,6 +59,7 @@ from ssae_tf.run_making import Begun, begun, finish, taken_up
 from ssae_tf.run_report import write_results
 from ssae_tf.runtime.machine import machine
 from ssae_tf.training.loop import Trainer, TrainingInterrupted
+from ssae_tf.training.replicas import WorkerLost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,7 @@ def fit(
     minutes: float | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Fitted:
     """Trains a detector on good images, sets its threshold, measures it if there is a test set.
 
@@ -97,12 +99,13 @@ def fit(
             the number in `config`.
         overwrite: replace an existing run, which stays as it is until the new one is complete.
         reporter: where progress goes; None for stderr.
+        strategy: the devices that train, such as a `tf.distribute.MirroredStrategy`; None for one.
 
     Returns:
         The detector, where it is, and its metrics.
 
     Raises:
-        InputError: `minutes` is no time.
+        InputError: `minutes` is no time, or a step can't be split over so many devices.
         DataError: images are missing or unusable.
         RunError: `out` exists, can't be written to or replaced, or another process is in it.
         TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP; `resume` goes on.
@@ -138,11 +141,15 @@ def fit(
     if overwrite and has_checkpoint(beside(folder)[0]):
         reporter.warn(f"{beside(folder)[0]} was interrupted, and is begun anew.")
     with begun(folder, request, Path(data), overwrite=overwrite) as one:
-        return _train(one, found, config, request, reporter)
+        return _train(one, found, config, request, reporter, strategy)
 
 
 def resume(
-    folder: str | Path, *, data: str | Path | None = None, reporter: Reporter | None = None
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    reporter: Reporter | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Fitted:
     """Goes on with a training that was interrupted.
 
@@ -150,6 +157,7 @@ def resume(
         folder: the run folder; where the training was to replace a run, the folder of that one.
         data: where the run's images are now, which is recorded; None for where they were.
         reporter: where progress goes; None for stderr.
+        strategy: as in `fit`, and not bound to what training began on.
 
     Returns:
         As `fit`.
@@ -164,7 +172,7 @@ def resume(
             reporter.say(f"{one.folder}: is finished, nothing is left to do.")
             return _finished(one.folder)
         if not has_checkpoint(one.place):
-            return _train_anew(one, data, reporter)
+            return _train_anew(one, data, reporter, strategy)
         config = config_module.load(one.place / CONFIG_FILE)
         found = category_at(data, one.place, config) if data else own_category(one.place, config)
         if not is_own(found, one.place):
@@ -174,13 +182,18 @@ def resume(
             )
         mask = own_ignore_mask(one.place, config.scoring)
         prepared = prepare(found, config, reporter, mask)
-        trainer = _trainer(prepared, reporter)
+        trainer = _trainer(prepared, reporter, strategy)
         if data is not None:
             _record_place(one.place, data, reporter)
         return _finish(trainer, one, prepared, reporter, go_on=True)
 
 
-def _train_anew(one: Begun, data: str | Path | None, reporter: Reporter) -> Fitted:
+def _train_anew(
+    one: Begun,
+    data: str | Path | None,
+    reporter: Reporter,
+    strategy: tf.distribute.Strategy | None,
+) -> Fitted:
     """Trains what was stopped before its first checkpoint, as it was asked for."""
     mark = read_mark(one.place)
     assert mark is not None
@@ -190,7 +203,7 @@ def _train_anew(one: Begun, data: str | Path | None, reporter: Reporter) -> Fitt
         request["data"] = str(Path(data).resolve())
     found = load_category(request["data"], request["category"])
     config = config_module.from_dict(request["config"])
-    return _train(one, found, config, request, reporter)
+    return _train(one, found, config, request, reporter, strategy)
 
 
 def _record_place(folder: Path, data: str | Path, reporter: Reporter) -> None:
@@ -343,12 +356,17 @@ def _measure(
 
 
 def _train(
-    one: Begun, found: Category, config: RunConfig, request: dict[str, Any], reporter: Reporter
+    one: Begun,
+    found: Category,
+    config: RunConfig,
+    request: dict[str, Any],
+    reporter: Reporter,
+    strategy: tf.distribute.Strategy | None,
 ) -> Fitted:
     """Trains from the first step, into a folder that has its mark."""
     mask = own_ignore_mask(one.place, config.scoring)
     prepared = prepare(found, config, reporter, mask)
-    trainer = _trainer(prepared, reporter)
+    trainer = _trainer(prepared, reporter, strategy)
     minutes = request["minutes"]
     seconds = trainer.fit_to_time(None if minutes is None else 60.0 * minutes)
     _announce(trainer.config, seconds, minutes, reporter)
@@ -358,9 +376,11 @@ def _train(
     return _finish(trainer, one, prepared, reporter, go_on=False)
 
 
-def _trainer(prepared: Prepared, reporter: Reporter) -> Trainer:
+def _trainer(
+    prepared: Prepared, reporter: Reporter, strategy: tf.distribute.Strategy | None
+) -> Trainer:
     """The network and what trains it."""
-    return Trainer(prepared.train, prepared.select, prepared.config, reporter)
+    return Trainer(prepared.train, prepared.select, prepared.config, reporter, strategy)
 
 
 def _finish(
@@ -400,6 +420,8 @@ def _told_how_to_go_on(one: Begun, reporter: Reporter) -> Iterator[None]:
         raise TrainingInterrupted(
             error.step, error.of, error.place, error.number, str(one.folder)
         ) from None
+    except WorkerLost as error:
+        raise WorkerLost(f"{error} {one.place} is kept. Go on with: {go_on}") from None
     except KeyboardInterrupt:
         reporter.warn(f"Stopped before the end; {one.place} is kept. Go on with: {go_on}")
         raise
