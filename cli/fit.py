@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 from click.core import ParameterSource
 
 from ssae_tf.cli import options
 from ssae_tf.runtime.signals import exit_code
+
+
+def _devices(_: click.Context, __: click.Parameter, text: str) -> int | Literal["all"]:
+    if text == "all":
+        return "all"
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise click.BadParameter(f'Expected a number above 0, or "all". Received: {text}.')
+    return int(text)
 
 
 @click.command("fit", epilog="Example: ssae-tf fit --category tile --minutes 10")
@@ -38,6 +47,14 @@ from ssae_tf.runtime.signals import exit_code
     type=click.FloatRange(min=0, min_open=True),
     help="Time for training, turned into a number of steps at the start.",
 )
+@click.option(
+    "--devices",
+    default="1",
+    callback=_devices,
+    metavar="N|all",
+    help="Devices that share the images of a step: GPUs, of each worker where TF_CONFIG names "
+    "several.  [default: 1]",
+)
 @options.settings
 @options.quiet
 @click.pass_context
@@ -51,6 +68,7 @@ def command(
     resume: Path | None,
     weights_from: Path | None,
     minutes: float | None,
+    devices: int | Literal["all"],
     quiet: bool,
     **settings: object,
 ) -> None:
@@ -63,7 +81,7 @@ def command(
     report = options.reporter(quiet)
     options.check_budget(minutes, settings)
     if resume is not None:
-        given = _given(ctx, besides=("resume", "data", "quiet"))
+        given = _given(ctx, besides=("resume", "data", "devices", "quiet"))
         if given:
             raise click.UsageError(
                 f"--resume takes all settings from the run; leave out {', '.join(given)}."
@@ -71,30 +89,41 @@ def command(
     if weights_from is not None and settings["preset"] is not None:
         raise click.UsageError("--from takes the settings of the run; leave out --preset.")
 
-    from ssae_tf import workflow
+    from ssae_tf import worker, workflow
     from ssae_tf.data.mvtec import load_category
     from ssae_tf.run_folder import REPORT_FILE
     from ssae_tf.runtime.threads import use_cores
     from ssae_tf.training.loop import TrainingInterrupted
+    from ssae_tf.training.replicas import is_chief, strategy_for
     from ssae_tf.warm_start import settings_of
 
     use_cores()
+    # Before anything else runs in TensorFlow.
+    strategy = strategy_for(devices)
+    common: dict[str, Any] = {"strategy": strategy, "reporter": report}
     try:
-        if resume is not None:
-            fitted = workflow.resume(resume, data=data, reporter=report)
+        if resume is not None and is_chief(strategy):
+            fitted = workflow.resume(resume, data=data, **common)
+        elif resume is not None:
+            worker.assist_resume(resume, data=data, **common)
+            return
         else:
             start = None if weights_from is None else settings_of(weights_from)
             root = options.resolve_data(data, report)
             category = options.choose_category(category, settings)
             name = load_category(root, category).name
+            config = options.build_config(settings, name, report, start)
+            if not is_chief(strategy):
+                worker.assist_fit(root, category, config, minutes=minutes, **common)
+                return
             fitted = workflow.fit(
                 root,
                 category,
                 out=out,
-                config=options.build_config(settings, name, report, start),
+                config=config,
                 minutes=minutes,
                 overwrite=overwrite,
-                reporter=report,
+                **common,
             )
     except TrainingInterrupted as error:
         click.echo(str(error), err=True)

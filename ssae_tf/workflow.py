@@ -61,6 +61,7 @@ from ssae_tf.run_making import Begun, begun, finish, taken_up
 from ssae_tf.run_report import write_results
 from ssae_tf.runtime.machine import machine
 from ssae_tf.training.loop import Trainer, TrainingInterrupted
+from ssae_tf.training.replicas import WorkerLost
 from ssae_tf.warm_start import check_channels, wanted
 
 
@@ -90,6 +91,7 @@ def fit(
     overwrite: bool = False,
     weights_from: str | Path | None = None,
     reporter: Reporter | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Fitted:
     """Trains a detector on good images, sets its threshold, measures it if there is a test set.
 
@@ -103,12 +105,14 @@ def fit(
         overwrite: replace an existing run, which stays as it is until the new one is complete.
         weights_from: a finished run whose weights training starts from; None for what `config` has.
         reporter: where progress goes; None for stderr.
+        strategy: the devices that train, such as a `tf.distribute.MirroredStrategy`; None for one.
 
     Returns:
         The detector, where it is, and its metrics.
 
     Raises:
-        InputError: `minutes` is no time, or an argument of another type than declared.
+        InputError: `minutes` is no time, an argument has another type than declared, or a step
+            can't be split over so many devices.
         ConfigError: `config` has another network than `weights_from`.
         DataError: images are missing or unusable.
         RunError: `out` exists, can't be written to or replaced, or another process is in it.
@@ -143,12 +147,16 @@ def fit(
     if overwrite and has_checkpoint(beside(folder)[0]):
         reporter.warn(f"{beside(folder)[0]} was interrupted, and is begun anew.")
     with begun(folder, request, Path(data), overwrite=overwrite) as one:
-        return _train(one, found, config, request, reporter)
+        return _train(one, found, config, request, reporter, strategy)
 
 
 @checked
 def resume(
-    folder: str | Path, *, data: str | Path | None = None, reporter: Reporter | None = None
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    reporter: Reporter | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Fitted:
     """Goes on with a training that was interrupted.
 
@@ -156,6 +164,7 @@ def resume(
         folder: the run folder; where the training was to replace a run, the folder of that one.
         data: where the run's images are now, which is recorded; None for where they were.
         reporter: where progress goes; None for stderr.
+        strategy: as in `fit`, and not bound to what training began on.
 
     Returns:
         As `fit`.
@@ -170,7 +179,7 @@ def resume(
             reporter.say(f"{one.folder}: is finished, nothing is left to do.")
             return _finished(one.folder)
         if not has_checkpoint(one.place):
-            return _train_anew(one, data, reporter)
+            return _train_anew(one, data, reporter, strategy)
         config = config_module.load(one.place / CONFIG_FILE)
         found = category_at(data, one.place, config) if data else own_category(one.place, config)
         if not is_own(found, one.place):
@@ -181,13 +190,18 @@ def resume(
         mask = own_ignore_mask(one.place, config.scoring)
         prepared = prepare(found, config, reporter, mask)
         check_split(one.place, prepared.split)
-        trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter)
+        trainer = _trainer(prepared, reporter, strategy)
         if data is not None:
             _record_place(one.place, data, reporter)
         return _finish(trainer, one, prepared, reporter, go_on=True)
 
 
-def _train_anew(one: Begun, data: str | Path | None, reporter: Reporter) -> Fitted:
+def _train_anew(
+    one: Begun,
+    data: str | Path | None,
+    reporter: Reporter,
+    strategy: tf.distribute.Strategy | None,
+) -> Fitted:
     """Trains what was stopped before its first checkpoint, as it was asked for."""
     mark = read_mark(one.place)
     assert mark is not None
@@ -197,7 +211,7 @@ def _train_anew(one: Begun, data: str | Path | None, reporter: Reporter) -> Fitt
         request["data"] = str(Path(data).resolve())
     found = load_category(request["data"], request["category"])
     config = config_module.from_dict(request["config"])
-    return _train(one, found, config, request, reporter)
+    return _train(one, found, config, request, reporter, strategy)
 
 
 def _record_place(folder: Path, data: str | Path, reporter: Reporter) -> None:
@@ -352,12 +366,17 @@ def _measure(
 
 
 def _train(
-    one: Begun, found: Category, config: RunConfig, request: dict[str, Any], reporter: Reporter
+    one: Begun,
+    found: Category,
+    config: RunConfig,
+    request: dict[str, Any],
+    reporter: Reporter,
+    strategy: tf.distribute.Strategy | None,
 ) -> Fitted:
     """Trains from the first step, into a folder that has its mark."""
     mask = own_ignore_mask(one.place, config.scoring)
     prepared = prepare(found, config, reporter, mask)
-    trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter)
+    trainer = _trainer(prepared, reporter, strategy)
     if config.weights_from is not None:
         start = Path(config.weights_from)
         check_channels(start, prepared.train.images, found.root)
@@ -370,6 +389,13 @@ def _train(
     write_json(one.place / SPLIT_FILE, split_names(prepared.split))
     write_json(one.place / ENVIRONMENT_FILE, _environment(found, Path(request["data"])))
     return _finish(trainer, one, prepared, reporter, go_on=False)
+
+
+def _trainer(
+    prepared: Prepared, reporter: Reporter, strategy: tf.distribute.Strategy | None
+) -> Trainer:
+    """The network and what trains it."""
+    return Trainer(prepared.train, prepared.select, prepared.config, reporter, strategy)
 
 
 def _finish(
@@ -411,6 +437,8 @@ def _told_how_to_go_on(one: Begun, reporter: Reporter) -> Iterator[None]:
         raise TrainingInterrupted(
             error.step, error.of, error.place, error.number, str(one.folder)
         ) from None
+    except WorkerLost as error:
+        raise WorkerLost(f"{error} {one.place} is kept. Go on with: {go_on}") from None
     except KeyboardInterrupt:
         reporter.warn(f"Stopped before the end; {one.place} is kept. Go on with: {go_on}")
         raise

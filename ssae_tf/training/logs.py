@@ -77,18 +77,19 @@ def write_history(path: Path, rows: list[HistoryRow]) -> None:
 class TensorBoard:
     """Scalars and image sheets under one folder; training goes on where it can't be written."""
 
-    def __init__(self, folder: Path, warn: Callable[[str], None] = warnings.warn) -> None:
+    def __init__(self, folder: Path | None, warn: Callable[[str], None] = warnings.warn) -> None:
         """Makes the folder.
 
         Args:
-            folder: of the logs.
+            folder: of the logs; None for none.
             warn: told once what is wrong, if anything is.
         """
         self._folder = folder
         self._warn = warn
         self._writer: Any = None
-        with self._writable():
-            self._writer = tf.summary.create_file_writer(str(folder))
+        if folder is not None:
+            with self._writable():
+                self._writer = tf.summary.create_file_writer(str(folder))
 
     def scalars(self, row: HistoryRow) -> None:
         """The numbers of an evaluation, in groups that share a chart page."""

@@ -39,6 +39,14 @@ from ssae_tf.training import normalization
 from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
 from ssae_tf.training.figures import RecentFigures
 from ssae_tf.training.logs import HistoryRow, TensorBoard, read_history, write_history
+from ssae_tf.training.replicas import (
+    CLUSTER_VARIABLE,
+    WORKER_IS_GONE,
+    WorkerLost,
+    agreed,
+    check_parts,
+    is_chief,
+)
 from ssae_tf.training.schedule import (
     estimated_seconds,
     evaluation_steps,
@@ -101,6 +109,7 @@ class Trainer:
         select: ImageCache,
         config: RunConfig,
         reporter: Reporter,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         """Builds the network.
 
@@ -109,9 +118,17 @@ class Trainer:
             select: images to choose the checkpoint with.
             config: all settings.
             reporter: where progress goes.
+            strategy: the devices that train, as `strategy_for` gives them; None for one. Only the
+                chief of a cluster writes files.
+
+        Raises:
+            InputError: a step can't be split over so many devices.
         """
         self.config = config
         self.reporter = reporter
+        self._strategy = strategy or tf.distribute.get_strategy()
+        self._is_chief = is_chief(self._strategy)
+        check_parts(config.training, self._strategy)
         set_up_gpus()
         self._batches = Batches(train, select, config)
         self._start: Path | None = None
@@ -137,10 +154,21 @@ class Trainer:
 
         Returns:
             The expected seconds of training.
+
+        Raises:
+            WorkerLost: another worker of the cluster has ended.
         """
-        # What is compiled here is what training runs.
-        with normalization.kept([*self.model.variables, *self._optimizer.variables]):
-            pace, fixed = self._measure_pace()
+        try:
+            # What is compiled here is what training runs.
+            with normalization.kept([*self.model.variables, *self._optimizer.variables]):
+                pace, fixed = self._measure_pace()
+            # Workers must come to the same number of steps.
+            pace = [agreed(one, self._strategy) for one in pace]
+            fixed = agreed(fixed, self._strategy)
+        except WORKER_IS_GONE:
+            raise WorkerLost(
+                f"Another worker of {CLUSTER_VARIABLE} has ended before training began."
+            ) from None
         training = self.config.training
         if seconds is not None:
             training = scaled_to(training, seconds, pace, fixed)
@@ -167,6 +195,7 @@ class Trainer:
             TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP; the state is saved.
             TrainingDiverged: loss or errors are not finite; nothing is saved since the last
                 evaluation.
+            WorkerLost: another worker of the cluster has ended; the state is saved.
             RunError: nothing usable to resume from, or the disk is full.
         """
         checkpoints = folder / CHECKPOINTS_FOLDER
@@ -186,13 +215,14 @@ class Trainer:
         recent = RecentFigures(self._check_finite)
         description = f"Training {self.config.category}".rstrip()
         with (
-            contextlib.closing(TensorBoard(folder / LOGS_FOLDER, self.reporter.warn)) as board,
+            contextlib.closing(self._board(folder)) as board,
             noticed() as interrupted,
             self.reporter.task(description, total, done.step) as task,
         ):
             # One that had ended early, and was killed before its threshold, trains no further.
             left = iter(()) if self._gets_worse(history) else self._steps(done.step)
-            for stage, figures in left:
+            while (one := self._next(left, recent, done, checkpoints)) is not None:
+                stage, figures = one
                 recent.add(done.step + 1, figures)
                 done = Progress(done.step + 1, done.best_criterion, time.monotonic() - start)
                 task.advance(_note(recent.known, stage, task))
@@ -207,7 +237,8 @@ class Trainer:
                     recent.clear()
                     best = min(done.best_criterion, row.criterion)
                     done = Progress(done.step, best, time.monotonic() - start)
-                    write_history(folder / HISTORY_FILE, history)
+                    if self._is_chief:
+                        write_history(folder / HISTORY_FILE, history)
                 if done.step in judged_at or is_late or number:
                     self._save(checkpoints, done)
                     saved = time.monotonic()
@@ -218,8 +249,34 @@ class Trainer:
                 if done.step in judged_at and self._gets_worse(history):
                     self.reporter.say(_ended_early(history, total))
                     break
-        load_weights(self.model, checkpoints / BEST_FILE)
+        if self._is_chief:
+            load_weights(self.model, checkpoints / BEST_FILE)
         return self.model
+
+    def _board(self, folder: Path) -> TensorBoard:
+        return TensorBoard(folder / LOGS_FOLDER if self._is_chief else None, self.reporter.warn)
+
+    def _next(
+        self,
+        left: Iterator[tuple[Stage, Figures]],
+        recent: RecentFigures,
+        done: Progress,
+        checkpoints: Path,
+    ) -> tuple[Stage, Figures] | None:
+        """The next step; None after the last.
+
+        Raises:
+            WorkerLost: another worker has ended; the steps before are saved.
+        """
+        try:
+            return next(left, None)
+        except WORKER_IS_GONE:
+            recent.fetch()
+            self._save(checkpoints, done)
+            raise WorkerLost(
+                f"Training stopped after step {done.step} of {self.config.training.steps}: another "
+                f"worker of {CLUSTER_VARIABLE} has ended, or can't be reached."
+            ) from None
 
     def _gets_worse(self, history: Sequence[HistoryRow]) -> bool:
         """Whether the last evaluations were all worse than one before, where that ends training."""
@@ -258,7 +315,7 @@ class Trainer:
             # The last update may have gone wrong after finite figures.
             self._check_finite((judgement.loss, judgement.outside, judgement.inside), done.step)
             best = judgement.criterion < done.best_criterion
-            if best or not (checkpoints / BEST_FILE).is_file():
+            if self._is_chief and (best or not (checkpoints / BEST_FILE).is_file()):
                 save_weights(self.model, checkpoints / BEST_FILE)
             x_hat = judge.examples
             found = answer(self.model(x_hat, training=False))
@@ -291,7 +348,8 @@ class Trainer:
             )
 
     def _save(self, checkpoints: Path, done: Progress) -> None:
-        save_state(checkpoints / STATE_FILE, self.model, self._optimizer, done)
+        if self._is_chief:
+            save_state(checkpoints / STATE_FILE, self.model, self._optimizer, done)
 
     @property
     def _last_stage(self) -> Stage:
@@ -320,8 +378,11 @@ class Trainer:
         use_tensor_float_32(True)
         key = stage.size, stage.batch_size
         if key not in self._compiled:
-            count = shards(self.config.training, stage.batch_size)
-            self._compiled[key] = make_step(self.model, self._optimizer, self.config, count)
+            images = stage.batch_size // self._strategy.num_replicas_in_sync
+            count = shards(self.config.training, images)
+            self._compiled[key] = make_step(
+                self.model, self._optimizer, self.config, count, self._strategy
+            )
         return self._compiled[key]
 
     def _measure_pace(self) -> tuple[list[float], float]:

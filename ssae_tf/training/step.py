@@ -73,6 +73,7 @@ def make_step(
     optimizer: tf.keras.optimizers.Optimizer,
     config: RunConfig,
     shards: int = 1,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Callable[..., Figures]:
     """Compiles the step for one stage.
 
@@ -80,8 +81,9 @@ def make_step(
         model: F.
         optimizer: built for the model's trainable variables.
         config: where and how images are corrupted, the objective, XLA.
-        shards: parts of the batch that go through the network side by side, as branches of one
-            graph: see `ssae_tf.runtime.threads`. Each part has batch statistics of its own.
+        shards: parts of a device's images that go through the network side by side, as branches of
+            one graph: see `ssae_tf.runtime.threads`. Each part has batch statistics of its own.
+        strategy: the devices, which share the images of the whole batch; None for one.
 
     Returns:
         A function of (step, X), which what counts of X may follow, or of (step, X, X̂, M) when the
@@ -90,23 +92,40 @@ def make_step(
     """
     variables = model.trainable_variables
 
+    strategy = strategy or tf.distribute.get_strategy()
+    parts = shards * strategy.num_replicas_in_sync
+
     def update(x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor) -> Figures:
-        outputs, losses, gradients = [], [], []
         count = x.shape[0]
-        for first, last in itertools.pairwise(count * k // shards for k in range(shards + 1)):
+        bounds = [count * k // parts for k in range(parts + 1)]
+        areas = _areas(mask)
+
+        def part(first: int, last: int) -> list[tf.Tensor]:
+            """Gradients, loss and errors of some images, as shares of those of the batch."""
             clean, corrupted, region = (p[first:last] for p in (x, x_hat, mask))
             with tf.GradientTape() as tape:
                 output = model(corrupted, training=True)
-                loss, *_ = loss_and_errors(output, clean, corrupted, region, config.objective)
+                loss, *errors = loss_and_errors(output, clean, corrupted, region, config.objective)
                 # So that the parts add up to the mean over the batch.
                 loss *= (last - first) / count
-            outputs.append(output)
-            losses.append(loss)
-            gradients.append(tape.gradient(loss, variables))
-        summed = [tf.add_n(each) for each in zip(*gradients, strict=True)]
-        optimizer.apply_gradients(zip(summed, variables, strict=True))
-        reconstruction = answer(tf.concat(outputs, 0), x.shape[-1]).reconstruction
-        return tf.add_n(losses), *region_errors(reconstruction, x, mask)
+            shares = map(tf.math.divide_no_nan, _areas(region), areas)
+            weighed = [e * share for e, share in zip(errors, shares, strict=True)]
+            return [*tape.gradient(loss, variables), loss, *weighed]
+
+        def of_device() -> list[tf.Tensor]:
+            context = tf.distribute.get_replica_context()
+            first = shards * int(tf.get_static_value(context.replica_id_in_sync_group))
+            pairs = itertools.pairwise(bounds[first : first + shards + 1])
+            found = [part(*pair) for pair in pairs]
+            sums = [tf.add_n(each) for each in zip(*found, strict=True)]
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+
+        sums = [strategy.experimental_local_results(one)[0] for one in strategy.run(of_device)]
+        # All or nothing: a worker that is lost within a step leaves no half of an update.
+        with tf.control_dependencies(sums):
+            *gradients, loss, outside, inside = [tf.identity(one) for one in sums]
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss, outside, inside
 
     def step(index: tf.Tensor, x: tf.Tensor, *counted: tf.Tensor) -> Figures:
         seed = corruption_seed(config, index)
@@ -123,3 +142,8 @@ def make_step(
     function = step if config.corruption.where == "step" else step_of_pipeline
     # Autograph would only slow the tracing: there is no Python control flow on tensors.
     return tf.function(function, autograph=False, jit_compile=config.training.jit or None)
+
+
+def _areas(mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Values of M outside and inside the regions."""
+    return tf.reduce_sum(1.0 - mask), tf.reduce_sum(mask)

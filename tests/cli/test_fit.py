@@ -51,7 +51,7 @@ def test_arguments_arrive(invoke: Invoke, fits: Fits, sample_root: Path, tmp_pat
     assert (done.code, done.out, len(done.err)) == (0, ["made/here"], 1)
     # Without a test set, measuring comes next.
     assert "`ssae-tf evaluate made/here --good DIR --bad DIR`" in done.error
-    assert fits[-1] | {"config": None, "reporter": None} == {
+    assert fits[-1] | {"config": None, "reporter": None, "strategy": None} == {
         "data": sample_root,
         "category": None,
         "out": None,
@@ -59,13 +59,14 @@ def test_arguments_arrive(invoke: Invoke, fits: Fits, sample_root: Path, tmp_pat
         "minutes": None,
         "overwrite": False,
         "reporter": None,
+        "strategy": None,
     }
     assert not fits[-1]["reporter"].quiet
     invoke(
         *("fit", "--data", sample_root, "--category", "tile", "--out", tmp_path / "run"),
         *("--minutes", "2.5", "--overwrite", "--quiet"),
     )
-    assert fits[-1] | {"config": None, "reporter": None} == {
+    assert fits[-1] | {"config": None, "reporter": None, "strategy": None} == {
         "data": sample_root,
         "category": "tile",
         "out": tmp_path / "run",
@@ -73,6 +74,7 @@ def test_arguments_arrive(invoke: Invoke, fits: Fits, sample_root: Path, tmp_pat
         "minutes": 2.5,
         "overwrite": True,
         "reporter": None,
+        "strategy": None,
     }
     assert fits[-1]["reporter"].quiet
     assert fits[-1]["config"].category == "tile"

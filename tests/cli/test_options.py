@@ -64,7 +64,10 @@ def test_a_setting_arrives_and_changes_nothing_else(
 @pytest.mark.parametrize("module", [fit, preview])
 def test_every_shared_setting_is_tested_here(module: Any) -> None:
     own = {
-        fit: {"--category", "--data", "--out", "--overwrite", "--resume", "--from", "--minutes"},
+        fit: {
+            *("--category", "--data", "--out", "--overwrite", "--resume", "--from", "--minutes"),
+            "--devices",
+        },
         preview: {"--category", "--data", "--out", "--rows"},
     }
     others = {"--preset", "--config", "--steps", "--set", "--quiet", "--verbose"}
@@ -155,6 +158,7 @@ def test_preset(invoke: Invoke, fits: Fits, sample_root: Path) -> None:
         (["--preset", "fast"], 2, "'fast' is not one of"),
         (["--steps", "0"], 2, "0 is not in the range"),
         (["--minutes", "0"], 2, "0 is not in the range"),
+        (["--devices", "0"], 2, 'Expected a number above 0, or "all". Received: 0.'),
         (["--minutes", "3", "--steps", "4"], 2, "--minutes and --steps both set"),
         (["--objektive", "1"], 2, "No such option"),
     ],

@@ -1,0 +1,172 @@
+"""The devices that share the images of a training step, on one machine or on several.
+
+Every process keeps one copy of the weights, in plain variables: judging, saving and loading know
+nothing of devices. A step has each device run its part of the batch, adds the gradients up over
+all devices (`tf.distribute`), and every process makes the same update.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Literal
+
+import tensorflow as tf
+
+from ssae_tf.config import TrainingConfig
+from ssae_tf.errors import InputError, SsaeError
+from ssae_tf.runtime.gpu import set_up_gpus
+
+Devices = int | Literal["all"]
+
+CLUSTER_VARIABLE = "TF_CONFIG"
+
+# Seconds that a worker waits for the others in a step: longer than an evaluation takes a slow one.
+_TIMEOUT = 600.0
+
+# What a step ends with where another worker is gone, or does not answer.
+WORKER_IS_GONE = (
+    tf.errors.UnavailableError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+)
+
+
+class WorkerLost(SsaeError):
+    """Another worker of the cluster has ended before training has."""
+
+
+def strategy_for(devices: Devices = 1) -> tf.distribute.Strategy:
+    """How training uses devices: GPUs, or CPU devices where there is none.
+
+    Args:
+        devices: how many of this machine; "all" for all of them. Where `TF_CONFIG` names a cluster,
+            of each of its workers, and this call waits for all of these.
+
+    Returns:
+        TensorFlow's default for one device, a `MirroredStrategy` for several, and a
+        `MultiWorkerMirroredStrategy` for several workers.
+
+    Raises:
+        InputError: there are fewer devices, `TF_CONFIG` can't be read, or it names a cluster when
+            TensorFlow has run something already.
+    """
+    set_up_gpus()
+    if _workers() > 1:
+        return _of_cluster(devices)
+    if devices == 1:
+        return tf.distribute.get_strategy()
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    names = [device.name for device in found[: _checked(devices, len(found))]]
+    if len(names) == 1:
+        return tf.distribute.get_strategy()
+    # The first device has the weights. Collective operations, TensorFlow's default, would also mix
+    # up those of two strategies in one process.
+    return tf.distribute.MirroredStrategy(names, tf.distribute.ReductionToOneDevice())
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the run: the only one, or the first of a cluster."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
+
+
+def check_parts(training: TrainingConfig, strategy: tf.distribute.Strategy) -> None:
+    """Refuses what can't be split over devices.
+
+    Raises:
+        InputError: a step has fewer images than there are devices, or is compiled by XLA.
+    """
+    count = strategy.num_replicas_in_sync
+    if count == 1:
+        return
+    least = min(stage.batch_size for stage in training.stages)
+    if least < count:
+        raise InputError(
+            f"Expected at most as many devices as a step has images, {least}. Received: {count} "
+            "devices; `training.stages` has the number of images (batch_size)."
+        )
+    if training.jit:
+        raise InputError(
+            f"Expected one device with training.jit: XLA compiles for one. Received: {count}."
+        )
+
+
+def agreed(value: float, strategy: tf.distribute.Strategy) -> float:
+    """The mean of a number over all devices, the same for every worker."""
+
+    def mean() -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.constant(value, tf.float32))
+
+    if strategy.num_replicas_in_sync == 1:
+        return value
+    function = tf.function(lambda: strategy.run(mean), autograph=False)
+    return float(strategy.experimental_local_results(function())[0])
+
+
+def _checked(devices: Devices, available: int) -> int:
+    """The number of devices.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    count = available if devices == "all" else devices
+    if not 1 <= count <= available:
+        kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU device, and no GPU"
+        raise InputError(
+            f"Expected devices from 1 to {available}: TensorFlow sees {available} {kind}. "
+            f"Received: {devices}."
+        )
+    return count
+
+
+def _of_cluster(devices: Devices) -> tf.distribute.Strategy:
+    gpus = tf.config.list_physical_devices("GPU")
+    count = _checked(devices, max(1, len(gpus)))
+    try:
+        tf.config.set_visible_devices(gpus[:count], "GPU")
+        return tf.distribute.MultiWorkerMirroredStrategy(
+            communication_options=tf.distribute.experimental.CommunicationOptions(
+                timeout_seconds=_TIMEOUT
+            )
+        )
+    except WORKER_IS_GONE:
+        raise WorkerLost(f"{CLUSTER_VARIABLE}: the workers it names have not all come.") from None
+    except tf.errors.UnknownError as error:
+        # Its own port is taken.
+        raise InputError(f"{CLUSTER_VARIABLE}: {error.message}.") from None
+    except RuntimeError:
+        # The only one of these: TensorFlow's collective operations come first, or not at all.
+        raise InputError(
+            f"{CLUSTER_VARIABLE}: expected a process in which TensorFlow has not run yet."
+        ) from None
+
+
+def _workers() -> int:
+    """Of the cluster in `TF_CONFIG`; 0 without one.
+
+    Raises:
+        InputError: the variable holds something else.
+    """
+    text = os.environ.get(CLUSTER_VARIABLE, "")
+    if not text:
+        return 0
+    expected = (
+        f'{CLUSTER_VARIABLE}: expected {{"cluster": {{"worker": ["HOST:PORT", …]}}, "task": '
+        '{"type": "worker", "index": N}}'
+    )
+    try:
+        value = json.loads(text)
+        cluster, task = value.get("cluster", {}), value.get("task", {})
+        workers = [host for role in ("chief", "worker") for host in cluster.get(role, [])]
+        known = not workers or bool(cluster[task["type"]][task["index"]])
+    except (ValueError, AttributeError, TypeError, LookupError):
+        known = False
+    if not known:
+        raise InputError(f"{expected}. Received: {text!r}.")
+    return len(workers)
