@@ -17,6 +17,8 @@ from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.models.blocks import BatchNormalization, DilatedConv2D
 from ssae_tf.models.gated import Blend
+from ssae_tf.progress import Reporter
+from ssae_tf.training.loop import Trainer
 
 TINY = {
     "model.width": 0.0625,
@@ -111,3 +113,13 @@ def small(put_stand_ins, monkeypatch):
     """The network that stands in for Table 1; trainings run with it."""
     put_stand_ins(monkeypatch)
     return small_network
+
+
+@pytest.fixture
+def trainer(caches, configure, small):
+    """Makes a trainer of the small network; the first argument changes settings."""
+
+    def make(changes=None, reporter=None):
+        return Trainer(*caches, configure(changes), reporter or Reporter(quiet=True))
+
+    return make

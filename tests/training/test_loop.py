@@ -68,14 +68,6 @@ class Interrupting(Reporter):
         return Pressed(self, description, total, done)
 
 
-@pytest.fixture
-def trainer(caches, configure, small):
-    def make(changes=None, reporter=None):
-        return Trainer(*caches, configure(changes), reporter or Reporter(quiet=True))
-
-    return make
-
-
 @pytest.fixture(scope="module")
 def staged(caches, configure, put_stand_ins, tmp_path_factory):
     """The run folder of a training as STAGED says, and what it printed."""
@@ -321,41 +313,6 @@ class TestDivergence:
         with pytest.raises(TrainingDiverged, match=f"of {steps}: loss"):
             one.train(tmp_path)
         assert not (tmp_path / "checkpoints").exists()
-
-
-class TestTime:
-    def test_steps_follow_from_the_time(self, trainer, monkeypatch):
-        one = trainer(STAGED)
-        monkeypatch.setattr(Trainer, "_measure_pace", lambda self: ([1.0, 2.0], 5.0))
-        # 2 · 1 + 3 · 2 = 8 seconds and 5 that are fixed.
-        assert one.fit_to_time(None) == 13.0
-        assert one.config.training.steps == 5
-        assert one.fit_to_time(37.0) == 37.0
-        assert [stage.steps for stage in one.config.training.stages] == [8, 12]
-
-    def test_measuring_leaves_no_trace(self, trainer, caches):
-        measured, fresh = trainer(STAGED), trainer(STAGED)
-        expected = measured.fit_to_time(None)
-        assert 0 < expected < 600
-        for ours, theirs in zip(measured.model.weights, fresh.model.weights, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-        assert all(not np.any(v) for v in measured._optimizer.variables[2:])
-
-    def test_what_was_measured_is_not_compiled_again(self, trainer, tmp_path, monkeypatch):
-        made, real = [], loop.make_step
-
-        def make_step(*args):
-            made.append(args)
-            return real(*args)
-
-        monkeypatch.setattr(loop, "make_step", make_step)
-        measured, fresh = trainer(STAGED), trainer(STAGED)
-        measured.fit_to_time(None)
-        assert len(made) == 2
-        for one, name in ((measured, "measured"), (fresh, "fresh")):
-            one.train(tmp_path / name)
-        assert_same(best(tmp_path / "measured"), best(tmp_path / "fresh"))
-        assert len(made) == 4
 
 
 class TestWhatItLeaves:

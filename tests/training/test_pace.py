@@ -1,0 +1,64 @@
+"""The pace of a training: measured before it, without a trace in it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ssae_tf.models.weights import load_arrays
+from ssae_tf.training import loop
+from ssae_tf.training.loop import Trainer
+
+# A stage boundary after step 2.
+STAGED = {
+    "training.stages": [
+        {"size": 16, "batch_size": 2, "steps": 2},
+        {"size": 24, "batch_size": 1, "steps": 3},
+    ],
+    "training.evaluations": 3,
+    "training.learning_rate": 0.02,
+}
+
+
+def best(folder):
+    return load_arrays(folder / "checkpoints" / "best.npz")
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+class TestTime:
+    def test_steps_follow_from_the_time(self, trainer, monkeypatch):
+        one = trainer(STAGED)
+        monkeypatch.setattr(Trainer, "_measure_pace", lambda self: ([1.0, 2.0], 5.0))
+        # 2 · 1 + 3 · 2 = 8 seconds and 5 that are fixed.
+        assert one.fit_to_time(None) == 13.0
+        assert one.config.training.steps == 5
+        assert one.fit_to_time(37.0) == 37.0
+        assert [stage.steps for stage in one.config.training.stages] == [8, 12]
+
+    def test_measuring_leaves_no_trace(self, trainer, caches):
+        measured, fresh = trainer(STAGED), trainer(STAGED)
+        expected = measured.fit_to_time(None)
+        assert 0 < expected < 600
+        for ours, theirs in zip(measured.model.weights, fresh.model.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        assert all(not np.any(v) for v in measured._optimizer.variables[2:])
+
+    def test_what_was_measured_is_not_compiled_again(self, trainer, tmp_path, monkeypatch):
+        made, real = [], loop.make_step
+
+        def make_step(*args):
+            made.append(args)
+            return real(*args)
+
+        monkeypatch.setattr(loop, "make_step", make_step)
+        measured, fresh = trainer(STAGED), trainer(STAGED)
+        measured.fit_to_time(None)
+        assert len(made) == 2
+        for one, name in ((measured, "measured"), (fresh, "fresh")):
+            one.train(tmp_path / name)
+        assert_same(best(tmp_path / "measured"), best(tmp_path / "fresh"))
+        assert len(made) == 4
