@@ -4,7 +4,7 @@ For a host with a GPU and TensorRT: TensorFlow 2.15 to 2.17 with TensorRT 8.6 fo
 TensorFlow with `pip install 'ssae-tf[trt]'` or `'ssae-tf[trt-rtx]'` for engines through ONNX. Each
 export compares its engine with the detector in the TensorRT runtime, and fails on a difference.
 
-    python benchmarks/check_tensorrt.py RUN [--size 512] [--rounds 50] [--out FILE.json]
+    python examples/check_tensorrt.py RUN [--size 512] [--rounds 50] [--out FILE.json]
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import write_result
 
 from ssae_tf.export.artefact import Artefact
+from ssae_tf.runtime.machine import machine
 
 WANTED = (
     ("trt", "fp32"),
@@ -84,7 +84,9 @@ def main() -> None:
             parity = records[-1].get("metadata", {}).get("parity", {})
             shown |= {key: parity.get(key) for key in ("map_largest", "n_flipped", "n")}
             print(name, precision, json.dumps(shown), flush=True)
-    write_result(arguments.out, {"results": records}, RUN=arguments.run)
+    if arguments.out:
+        found = {"machine": machine(), "results": records}
+        arguments.out.write_text(json.dumps(found, indent=2), encoding="utf-8")
     sys.exit(0 if all(record["exit_code"] == 0 for record in records) else 1)
 
 
