@@ -17,6 +17,9 @@ import tensorflow as tf
 from ssae_tf.batching import batch_size
 from ssae_tf.calibration_file import Calibration
 from ssae_tf.config import RunConfig
+from ssae_tf.corruption.held_out import corrupted_copies
+from ssae_tf.data.cache import resize
+from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.data.per_image import of_images, warn_of_skipped
 from ssae_tf.data.split import Split, name_in
@@ -31,6 +34,8 @@ from ssae_tf.scoring.threshold import default_min_area, image_score
 _HIGHEST_NAMED, _FEWEST_FOR_SHARES = 3, 10
 # Fewer good images promise less than 1 in 20 false alarms: a gate's own ½ is the better bound.
 _FEWEST_TO_TRUST = 20
+# Of calibration images, to see how far a gate opens.
+_COPIES = 8
 
 
 def build_detector(
@@ -74,7 +79,7 @@ def calibrated(
         reporter: where progress goes, and what the threshold promises.
         seen: images of training. If some of these are among the others, which score lower for it,
             nothing is promised. Then, and from fewer than 20 images, the threshold is no lower than
-            `ScoringConfig.outline`.
+            `ScoringConfig.outline`, unless corrupted copies of the images do not reach that either.
         root: the folder that names of the images are recorded relative to.
         max_false_alarms: accepted share of good images rejected, on average; None for the least
             that so many images allow: the threshold is their maximum.
@@ -121,7 +126,8 @@ def calibrated(
     count = len(scores)
     rank, review_rank = ranks_for(count, max_false_alarms, review)
     is_weak = known or count < _FEWEST_TO_TRUST
-    lowest = (detector.config.scoring.outline if is_weak else None) or 0.0
+    outline = detector.config.scoring.outline
+    lowest = outline if is_weak and outline and _opens(detector, usable, outline, reporter) else 0.0
     calibration = Calibration(
         threshold_of(scores, lowest, rank),
         min_area,
@@ -140,6 +146,25 @@ def calibrated(
     for sentence in calibration.promises() or [no_promise(count, len(known))]:
         reporter.say(sentence)
     return detector.replace(calibration=calibration)
+
+
+def _opens(detector: Detector, samples: Sequence[Sample], level: float, reporter: Reporter) -> bool:
+    """Whether corrupted copies of some images reach a level, which would else hide every defect."""
+    maps = []
+    for index, sample in enumerate(samples[:_COPIES]):
+        image = read_image(sample.path, white_level=detector.config.data.white_level)
+        size = detector.inspection_size
+        image = image if size is None else resize(image, *size)
+        ((_, map_),) = detector.answers(list(corrupted_copies(image[None], (0, index))))
+        maps.append(float(map_.max()))
+    if max(maps) > level:
+        return True
+    reporter.warn(
+        f"Corrupted copies of {len(maps)} of these images raise the map to {max(maps):.3g} at "
+        f"most: a threshold of {level:g} would find nothing, and is left out. The network has "
+        "learnt too little from so few images: train longer (--preset best), or on more."
+    )
+    return False
 
 
 def _names(samples: Sequence[Sample]) -> list[str]:

@@ -14,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ssae_tf import calibration as calibration_module
 from ssae_tf import config as config_module
@@ -169,32 +168,6 @@ def test_images_side_by_side_give_the_same(
     )
     assert again.calibration is not None
     assert again.calibration.scores == pytest.approx(scores, rel=1e-5)
-
-
-def test_a_gate_has_a_lowest_threshold_from_few_images_or_seen_ones(tmp_path: Path) -> None:
-    """Of a network whose gate is the red channel."""
-    inputs = tf.keras.Input((None, None, 3))
-    outputs = tf.keras.layers.Lambda(lambda x: tf.concat([x, x[..., :1], x], axis=-1))(inputs)
-    config = config_module.override(
-        config_module.preset("quick"),
-        {"model.standardize": False, "scoring.smoothing_sigma": 0.0, "min_area": 1},
-    )
-    detector = Detector(tf.keras.Model(inputs, outputs), config)
-    samples = [Sample(tmp_path / f"{number}.png", "good") for number in range(20)]
-    for number, sample in enumerate(samples):
-        write_image(sample.path, np.full((32, 32, 3), 2 * number, np.uint8))
-    unseen, seen, few = (
-        calibration_module.calibrated(detector, some, Listener(), seen=trained).calibration
-        for some, trained in ((samples, ()), (samples, samples[:1]), (samples[:19], ()))
-    )
-    assert unseen is not None
-    assert seen is not None
-    assert few is not None
-    assert unseen.threshold == pytest.approx(38 / 255)
-    assert unseen.false_alarms == FalseAlarmRate(20)
-    assert (seen.threshold, seen.false_alarms) == (0.5, None)
-    assert (few.threshold, few.false_alarms) == (0.5, FalseAlarmRate(19))
-    assert seen.scores == unseen.scores
 
 
 def test_results_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
