@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ssae_tf import workflow
 from ssae_tf.config import RunConfig, from_dict
@@ -26,7 +27,12 @@ class Stub:
     ignored: list[np.ndarray | None]
 
     def __init__(
-        self, train: ImageCache, select: ImageCache, config: RunConfig, reporter: Reporter
+        self,
+        train: ImageCache,
+        select: ImageCache,
+        config: RunConfig,
+        reporter: Reporter,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         Stub.ignored = [one.ignored and one.ignored.mask for one in (train, select)]
         self.config = config
