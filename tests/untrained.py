@@ -27,7 +27,12 @@ class Stub:
     model: tf.keras.Model
 
     def __init__(
-        self, train: ImageCache, select: ImageCache, config: RunConfig, reporter: Reporter
+        self,
+        train: ImageCache,
+        select: ImageCache,
+        config: RunConfig,
+        reporter: Reporter,
+        strategy: tf.distribute.Strategy | None,
     ) -> None:
         Stub.last = self
         self.caches = {"train": train, "select": select}
