@@ -29,6 +29,7 @@ from ssae_tf.export.names import (
     FLOAT,
     GIVEN_THRESHOLD,
     GOOD_SCORES,
+    IMAGE_SIZE,
     MAX_SCORES,
     MIN_AREA,
     OUTLINE,
@@ -48,11 +49,14 @@ _WEB = ("http://", "https://")
 _NUMBERS_A_PIXEL = 4
 # Bytes of a number at most, as text and as float64; and of everything else in an answer.
 _BYTES_AS_TEXT, _BYTES, _BYTES_OF_THE_REST = 32, 8, 1 << 20
+# Of what is padded where images of several sizes were joined; its numbers are float32.
+_OF_PIXELS, _BYTES_OF_A_VALUE = (ANOMALY_MAP, RECONSTRUCTION), 4
 
 # A million wrong numbers need no million complaints.
 _Row = Annotated[list[float], Field(fail_fast=True)]
 _Plane = Annotated[list[_Row], Field(fail_fast=True)]
 _Image = Annotated[list[_Plane], Field(fail_fast=True)]
+_Size = Annotated[list[Area], Field(min_length=2, max_length=2)]
 _ONE = Field(min_length=1, max_length=1)
 
 
@@ -68,6 +72,7 @@ class _Outputs(BaseModel):
     review_threshold: Annotated[list[Level], _ONE] | None = None
     good_scores: Annotated[list[_Row], _ONE] | None = None
     reconstruction: Annotated[list[_Image], _ONE] | None = None
+    image_size: Annotated[list[_Size], _ONE] | None = None
 
 
 class _Answer(BaseModel):
@@ -101,6 +106,9 @@ class Client:
         name: of the model.
         white_level: the value of a 16-bit image that becomes 1.0.
         timeout: seconds that an answer may take, from asking to its last byte.
+        largest: (height, width) of the largest image of other clients that the server may join with
+            one sent as a file: the answer is as large. None for images little larger than one's
+            own, or none.
 
     Example:
         >>> from ssae_tf.export.client import Client
@@ -112,7 +120,13 @@ class Client:
 
     @checked
     def __init__(
-        self, address: str, name: str, *, white_level: int = 65535, timeout: float = 60.0
+        self,
+        address: str,
+        name: str,
+        *,
+        white_level: int = 65535,
+        timeout: float = 60.0,
+        largest: tuple[int, int] | None = None,
     ) -> None:
         """Connects on the first request.
 
@@ -120,13 +134,14 @@ class Client:
             InputError: an argument is out of range.
             MissingExtraError: the protocol of gRPC is not installed.
         """
-        _check_arguments(name, white_level, timeout)
+        _check_arguments(name, white_level, timeout, largest)
         if address.startswith(_WEB):
             check_address(address)
         self.address = address.rstrip("/")
         self.name = name
         self.white_level = white_level
         self.timeout = timeout
+        self.largest = largest
         self._channel: Any = None
         self._most = 0
         if not self._uses_rest:
@@ -197,14 +212,18 @@ class Client:
     ) -> Result:
         """The verdict on an answer that is as it must be."""
         source = self._source
+        is_padded = IMAGE_SIZE in found
         for name in (*_shapes(x.shape[:2]), GOOD_SCORES):
             if name not in found and name in (ANOMALY_MAP, THRESHOLD, MIN_AREA):
                 raise RunError(f"{source}: answers without {name}.")
             if name in found and found[name].dtype.kind not in "fiu":
                 raise RunError(f"{source}: answers with {name} of {found[name].dtype}.")
             if name in found:
-                self._check_shape(name, found[name].shape, x.shape[:2])
-        if found[MIN_AREA][0] > x.shape[0] * x.shape[1]:
+                self._check_shape(name, found[name].shape, x.shape[:2], is_padded)
+        height, width = x.shape[:2]
+        if is_padded and found[IMAGE_SIZE][0].tolist() != [height, width]:
+            raise RunError(f"{source}: answers about an image of another size.")
+        if found[MIN_AREA][0] > height * width:
             raise RunError(f"{source}: answers with a min_area larger than the image.")
         own = float(found[THRESHOLD][0])
         min_area, reconstruction = found[MIN_AREA][0].item(), found.get(RECONSTRUCTION)
@@ -222,8 +241,10 @@ class Client:
             raise RunError(f"{source}: {error}") from None
         # What becomes infinity is refused.
         with np.errstate(over="ignore"):
-            map_ = found[ANOMALY_MAP][0].astype(np.float32)
-            shown = None if reconstruction is None else reconstruction[0].astype(np.float32)
+            map_ = found[ANOMALY_MAP][0, :height, :width].astype(np.float32)
+            shown = None
+            if reconstruction is not None:
+                shown = reconstruction[0, :height, :width].astype(np.float32)
         return judged(
             path,
             x,
@@ -241,14 +262,23 @@ class Client:
     def _source(self) -> str:
         return f"{self.address}: model {self.name!r}"
 
-    def _check_shape(self, name: str, shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    def _check_shape(
+        self, name: str, shape: tuple[int, ...], size: tuple[int, int], is_padded: bool
+    ) -> None:
         # Of the scores, any number that is no more than a model answers with.
         count = min(shape[-1], MAX_SCORES) if shape else 0
         expected = {**_shapes(size), GOOD_SCORES: (1, count)}[name]
+        most = self._most_bytes(size, _BYTES) // _BYTES_OF_A_VALUE
+        if is_padded and name in _OF_PIXELS and math.prod(shape) <= most:
+            expected = (1, *map(max, size, shape[1:3]), *expected[3:])
         if shape != expected:
             raise RunError(
                 f"{self._source}: answers with {name} of shape {shape}. Expected: {expected}."
             )
+
+    def _most_bytes(self, size: tuple[int, int], bytes_a_number: int) -> int:
+        pixels = max(math.prod(size), math.prod(self.largest or (0,)))
+        return _NUMBERS_A_PIXEL * pixels * bytes_a_number + _BYTES_OF_THE_REST
 
     @property
     def _uses_rest(self) -> bool:
@@ -277,7 +307,7 @@ class Client:
             value = answer.outputs[name]
             # Before it is unpacked: one number may stand for any shape.
             claimed = tuple(dimension.size for dimension in value.tensor_shape.dim)
-            self._check_shape(name, claimed, size)
+            self._check_shape(name, claimed, size, IMAGE_SIZE in answer.outputs)
             try:
                 found[name] = tf.make_ndarray(value)
             except Exception as error:
@@ -290,7 +320,7 @@ class Client:
         """A connection that takes what an answer about an image may have."""
         import grpc
 
-        most = _most_bytes(size, _BYTES)
+        most = self._most_bytes(size, _BYTES)
         if self._channel is None or most > self._most:
             self.close()
             # gRPC's own limit, 4 MiB, is less than the map and reconstruction of 512² have.
@@ -312,7 +342,7 @@ class Client:
             f"/v1/models/{self.name}:predict",
             json.dumps(body).encode(),
             self.timeout,
-            _most_bytes(size, _BYTES_AS_TEXT),
+            self._most_bytes(size, _BYTES_AS_TEXT),
         )
         if status != 200:
             raise RunError(f"{self.address}: {status}, {_line(_message(content))}.")
@@ -329,13 +359,17 @@ class Client:
             ) from None
 
 
-def _check_arguments(name: str, white_level: int, timeout: float) -> None:
+def _check_arguments(
+    name: str, white_level: int, timeout: float, largest: tuple[int, int] | None
+) -> None:
     if not name:
         raise InputError("Expected the name of a model. Received none.")
     if not 1 <= white_level <= 65535:
         raise InputError(f"Expected a white_level of 1 to 65535. Received: {white_level}.")
     if not 0.0 < timeout < math.inf:
         raise InputError(f"Expected a timeout above 0 seconds. Received: {timeout}.")
+    if largest is not None and min(largest) < 1:
+        raise InputError(f"Expected a largest height and width of 1 or more. Received: {largest}.")
 
 
 def _shapes(size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
@@ -348,11 +382,8 @@ def _shapes(size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
         OUTLINE: one,
         REVIEW_THRESHOLD: one,
         RECONSTRUCTION: (1, *size, 3),
+        IMAGE_SIZE: (1, 2),
     }
-
-
-def _most_bytes(size: tuple[int, int], bytes_a_number: int) -> int:
-    return _NUMBERS_A_PIXEL * size[0] * size[1] * bytes_a_number + _BYTES_OF_THE_REST
 
 
 def _as_json(value: np.ndarray) -> Any:

@@ -18,5 +18,7 @@ THRESHOLD, MIN_AREA, OUTLINE = "threshold", "min_area", "outline"
 IS_ANOMALOUS, RECONSTRUCTION = "is_anomalous", "reconstruction"
 # Of graphs that are served to clients, who have no metadata.json.
 REVIEW_THRESHOLD, GOOD_SCORES = "review_threshold", "good_scores"
+# Of graphs that bring files of any sizes to one.
+IMAGE_SIZE = "image_size"
 # In an answer; of more calibration images, clients get none, and no p-value.
 MAX_SCORES = 1 << 14

@@ -18,6 +18,7 @@ from ssae_tf.export.names import (
     FLOAT,
     GIVEN_THRESHOLD,
     GOOD_SCORES,
+    IMAGE_SIZE,
     IS_ANOMALOUS,
     MAX_SCORES,
     MIN_AREA,
@@ -135,21 +136,87 @@ class Serving:
             reconstruction: F(X), (B, H, W, 3) float32.
         """
         shape = tf.shape(x)
-        batch, height, width = shape[0], shape[1], shape[2]
-        size = self.config.inspection_size
-        inspected = x if size is None else resize(x, *size)
-        counted = seen = None if self.ignored is None else self.ignored.counted(height, width)
-        if size is not None and counted is not None:
-            seen = nearest(counted, *size)
+        size = shape[1], shape[2]
+        counted = None if self.ignored is None else self.ignored.counted(*size)
+        inspected, seen = self._inspected(x, counted)
         reconstruction, map_ = inspect(network, inspected, self.config, seen)
-        if size is not None:
-            reconstruction = resize(reconstruction, height, width)
-            map_ = resize(map_[..., None], height, width)[..., 0]
+        return self._answer(reconstruction, map_, size, counted, threshold)
+
+    def of_files(
+        self, network: Callable[[tf.Tensor], tf.Tensor], files: tf.Tensor, threshold: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Inspects encoded images of any sizes together, of runs that have an inspection size.
+
+        Each is brought to that size and back by itself, so that its answer is that of the image
+        alone.
+
+        Args:
+            network: as in `__call__`.
+            files: (B,) string, as `ssae_tf.export.decode.decode` takes them.
+            threshold: (B,) or (1,) float32.
+
+        Returns:
+            As `__call__`, with H and W of the highest and of the widest image: what belongs to
+            others is padded with 0 at bottom and right. And
+            image_size: (B, 2) int32, height and width of each.
+        """
+        assert self.config.inspection_size is not None
+        ignored = self.ignored
+
+        def read(file: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            x = decode(file, self.config.data.white_level)
+            size = tf.shape(x)[:2]
+            counted = None if ignored is None else ignored.counted(size[0], size[1])
+            inspected = self._inspected(x[None], counted)
+            return size, *(part[0] for part in inspected if part is not None)
+
+        height, width = self.config.inspection_size
+        channels = (3,) if ignored is None else (3, 1)
+        taken = [tf.TensorSpec((height, width, count), tf.float32) for count in channels]
+        pair = tf.TensorSpec((2,), tf.int32)
+        sizes, x, *seen = tf.map_fn(read, files, fn_output_signature=(pair, *taken))
+        reconstruction, map_ = inspect(network, x, self.config, *seen)
+        largest = tf.reduce_max(sizes, axis=0)
+
+        def answer(parts: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+            size = parts[0][0], parts[0][1]
+            counted = None if ignored is None else ignored.counted(*size)
+            reconstruction, map_, threshold = (part[None] for part in parts[1:])
+            found = self._answer(reconstruction, map_, size, counted, threshold)
+            return {name: _padded(name, value[0], largest) for name, value in found.items()}
+
+        threshold = tf.broadcast_to(threshold, tf.shape(files))
+        parts = sizes, reconstruction, map_, threshold
+        found = tf.map_fn(answer, parts, fn_output_signature=self._of_one_image)
+        return {**found, IMAGE_SIZE: sizes}
+
+    def _inspected(
+        self, x: tf.Tensor, counted: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """What the network sees of images, and what of that counts."""
+        size = self.config.inspection_size
+        if size is None:
+            return x, counted
+        return resize(x, *size), None if counted is None else nearest(counted, *size)
+
+    def _answer(
+        self,
+        reconstruction: tf.Tensor,
+        map_: tf.Tensor,
+        size: tuple[tf.Tensor, tf.Tensor],
+        counted: tf.Tensor | None,
+        threshold: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """The outputs for images of one size, from what `inspect` has found in them."""
+        batch = tf.shape(map_)[0]
+        if self.config.inspection_size is not None:
+            reconstruction = resize(reconstruction, *size)
+            map_ = resize(map_[..., None], *size)[..., 0]
         if counted is not None:
             map_ *= counted[..., 0]
         threshold = tf.broadcast_to(threshold, tf.reshape(batch, (1,)))
         # An image smaller than min_area can still be defective as a whole.
-        min_area = tf.minimum(self.min_area, height * width)
+        min_area = tf.minimum(self.min_area, size[0] * size[1])
         found = {
             ANOMALY_MAP: map_,
             SCORE_BOUND: tf.reduce_max(map_, axis=(1, 2)),
@@ -171,6 +238,28 @@ class Serving:
             found[IS_ANOMALOUS] = reaches_area(mask, min_area)
         return {name: found[name] for name in self.outputs}
 
+    @property
+    def _of_one_image(self) -> dict[str, tf.TensorSpec]:
+        """What each output has for one image."""
+        number = tf.TensorSpec((), tf.float32)
+        others = {
+            ANOMALY_MAP: tf.TensorSpec((None, None), tf.float32),
+            MIN_AREA: tf.TensorSpec((), tf.int32),
+            GOOD_SCORES: tf.TensorSpec((len(self.good_scores),), tf.float32),
+            IS_ANOMALOUS: tf.TensorSpec((), tf.bool),
+            RECONSTRUCTION: tf.TensorSpec((None, None, 3), tf.float32),
+        }
+        return {name: others.get(name, number) for name in self.outputs}
+
+
+def _padded(name: str, value: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """An output for one image, with 0 up to some height and width where it has pixels."""
+    if name not in (ANOMALY_MAP, RECONSTRUCTION):
+        return value
+    missing = size - tf.shape(value)[:2]
+    ends = [[0, missing[0]], [0, missing[1]], [0, 0]]
+    return tf.pad(value, ends[: value.shape.rank])
+
 
 def endpoints(
     serving: Serving,
@@ -180,8 +269,8 @@ def endpoints(
     """The signatures of an artefact, those of `SIGNATURES`: name -> function and what it takes.
 
     `serving_default` takes images as float32 in [0, 1], `serve_u8` as uint8, `serve_bytes` as
-    the bytes of their files, which must decode to one size. Those that end in `_at` also take the
-    threshold, (B,) or (1,) float32.
+    the bytes of their files, which must decode to one size unless the run has an inspection size
+    (`Serving.of_files`). Those that end in `_at` also take the threshold, (B,) or (1,) float32.
 
     Args:
         serving: what they compute.
@@ -206,24 +295,31 @@ def endpoints(
     def from_pixels(picture: tf.Tensor) -> tf.Tensor:
         return tf.cast(picture, tf.float32) / 255.0
 
-    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None,), tf.string)])
-    def from_files(picture: tf.Tensor) -> tf.Tensor:
+    # Traced for both signatures; with an inspection size the network is in the graph once more.
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None,), tf.string), limit])
+    def inspect_files(picture: tf.Tensor, given_threshold: tf.Tensor) -> dict[str, tf.Tensor]:
+        if image_size is None and serving.config.inspection_size is not None:
+            return serving.of_files(in_scope, picture, given_threshold)
         white_level = serving.config.data.white_level
-        return tf.map_fn(
+        x = tf.map_fn(
             lambda content: tf.ensure_shape(decode(content, white_level), size[1:]),
             picture,
             fn_output_signature=tf.TensorSpec(size[1:], tf.float32),
         )
+        return inspect(x, given_threshold)
+
+    def as_given(picture: tf.Tensor) -> tf.Tensor:
+        return picture
 
     prepare = {
-        FLOAT: (lambda picture: picture, tf.TensorSpec(size, tf.float32, name=PICTURE)),
-        PIXELS: (from_pixels, tf.TensorSpec(size, tf.uint8, name=PICTURE)),
-        ENCODED: (from_files, tf.TensorSpec((None,), tf.string, name=PICTURE)),
+        FLOAT: (inspect, as_given, tf.TensorSpec(size, tf.float32, name=PICTURE)),
+        PIXELS: (inspect, from_pixels, tf.TensorSpec(size, tf.uint8, name=PICTURE)),
+        ENCODED: (inspect_files, as_given, tf.TensorSpec((None,), tf.string, name=PICTURE)),
     }
     found = {}
-    for name, (function, spec) in prepare.items():
-        found[name] = (_at_own_threshold(inspect, function, serving.threshold), [spec])
-        found[name + WITH_THRESHOLD] = (_at_given_threshold(inspect, function), [spec, limit])
+    for name, (function, prepared, spec) in prepare.items():
+        found[name] = (_at_own_threshold(function, prepared, serving.threshold), [spec])
+        found[name + WITH_THRESHOLD] = (_at_given_threshold(function, prepared), [spec, limit])
     return found
 
 

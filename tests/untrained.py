@@ -32,7 +32,7 @@ class Stub:
         select: ImageCache,
         config: RunConfig,
         reporter: Reporter,
-        strategy: tf.distribute.Strategy | None = None,
+        strategy: tf.distribute.Strategy | None,
     ) -> None:
         Stub.last = self
         self.caches = {"train": train, "select": select}

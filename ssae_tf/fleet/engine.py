@@ -12,6 +12,7 @@ import importlib
 import io
 import logging
 import os
+import re
 import socket
 import warnings
 from collections.abc import Iterator, Sequence
@@ -203,7 +204,7 @@ def _cluster() -> Iterator[dict[str, float]]:
             with stderr_held_back():
                 ray.init(log_to_driver=False, logging_level="critical", include_dashboard=False)
         except Exception as error:
-            raise RunError(f"Ray: no connection to a cluster ({one_line(error)}).") from None
+            raise RunError(f"Ray: no connection to a cluster ({_reason(error)}).") from None
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -213,6 +214,17 @@ def _cluster() -> Iterator[dict[str, float]]:
             yield ray.cluster_resources()
         finally:
             ray.shutdown()
+
+
+def _reason(error: Exception) -> str:
+    """Why Ray does not connect, in one line; versions that differ have lines of their own."""
+    versions = re.findall(r"Ray: (\S+)\s+Python: (\S+)", str(error))
+    if len(versions) != 2:
+        return one_line(error)
+    (ray, python), (own_ray, own_python) = versions
+    return (
+        f"it runs Ray {ray} on Python {python}, this process Ray {own_ray} on Python {own_python}"
+    )
 
 
 def _check_address() -> None:

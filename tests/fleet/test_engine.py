@@ -19,7 +19,7 @@ import pytest
 
 from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
-from ssae_tf.fleet.engine import _check_address, _workers
+from ssae_tf.fleet.engine import _check_address, _reason, _workers
 
 HAS_RAY = all(importlib.util.find_spec(name) for name in ("ray", "pyarrow", "fsspec"))
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="the extra ray is not installed")
@@ -150,3 +150,17 @@ def test_no_cluster_at_the_address(monkeypatch: Any) -> None:
             _check_address()
         taken.listen()
         _check_address()
+
+
+def test_a_cluster_of_another_version() -> None:
+    """Ray says so in six lines."""
+    said = (
+        "Version mismatch: The cluster was started with:\n    Ray: 2.31.0\n    Python: 3.10.4\n"
+        "This process on 127.0.0.1 was started with:\n    Ray: 2.60.0\n    Python: 3.11.7\n"
+    )
+    assert _reason(RuntimeError(said)) == (
+        "it runs Ray 2.31.0 on Python 3.10.4, this process Ray 2.60.0 on Python 3.11.7"
+    )
+    assert _reason(ConnectionError("nobody is there\n at all")) == (
+        "ConnectionError: nobody is there"
+    )

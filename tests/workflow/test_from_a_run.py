@@ -64,7 +64,7 @@ def test_training_starts_from_the_weights_of_the_run(
     assert recorded["weights_from"] == str(other)
     assert recorded["category"] == "lot2"
     was = json_of(other / "config.json")
-    assert {**recorded["scoring"], "normalize": "location"} == was["scoring"]
+    assert recorded["scoring"] == was["scoring"]
     # Calibrated anew, on images that are the new ones' own.
     split = json_of(fitted.folder / "split.json")
     assert fitted.detector.calibration is not None
