@@ -1,14 +1,20 @@
-"""From a folder to what training takes: images split, checked and decoded."""
+"""What goes before training: images split, checked and decoded, and what is said and recorded."""
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import importlib.metadata
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from ssae_tf import __version__
 from ssae_tf import config as config_module
 from ssae_tf.config import DOWNSAMPLING, RunConfig
 from ssae_tf.data.cache import ImageCache
@@ -16,11 +22,12 @@ from ssae_tf.data.images import image_size
 from ssae_tf.data.large import cost_of_own_size, is_large, what_helps, what_is_lost
 from ssae_tf.data.mvtec import Category, Sample, read_sample_mask
 from ssae_tf.data.per_image import each, warn_of_skipped
-from ssae_tf.data.split import Split, split_normal
+from ssae_tf.data.split import Split, data_hash, split_normal
 from ssae_tf.errors import DataError
 from ssae_tf.ignore_mask import check_ignored
-from ssae_tf.progress import Reporter
+from ssae_tf.progress import Reporter, duration
 from ssae_tf.run_data import told
+from ssae_tf.runtime.machine import machine
 from ssae_tf.scoring.ignored import ignored_of
 
 # From how many warnings about a folder on a look at the whole of it helps more.
@@ -183,3 +190,39 @@ def decoded(
             largest=(side, side),
             on_image=task.advance,
         )
+
+
+def announce(config: RunConfig, seconds: float, minutes: float | None, reporter: Reporter) -> None:
+    """One line before a long wait: how long, and what would shorten it."""
+    shorter = []
+    if minutes is None:
+        shorter.append("--minutes N")
+    if config.preset != "quick":
+        shorter.append("--preset quick")
+    if config.model.width > 0.125:
+        shorter.append("a smaller --set model.width")
+    if not tf.config.list_physical_devices("GPU"):
+        shorter.append("a GPU")
+    sizes = " → ".join(f"{stage.size}²" for stage in config.training.stages)
+    count = config.training.steps
+    steps = "1 step" if count == 1 else f"{count} steps"
+    reporter.say(
+        f"Training takes about {duration(seconds)}: {steps} at {sizes}, "
+        f"width {config.model.width:g}. Shorter with {', '.join(shorter)}."
+    )
+
+
+def environment(found: Category, data: Path) -> dict[str, Any]:
+    """What a result depends on beside the settings."""
+    return {
+        "schema_version": 1,
+        "ssae_tf": __version__,
+        **machine(),
+        # tf.keras.__version__ is missing in Keras 2.15.
+        "keras": importlib.metadata.version("keras"),
+        "numpy": np.__version__,
+        "command": sys.argv,
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "data": str(data.resolve()),
+        "data_hash": data_hash(found),
+    }

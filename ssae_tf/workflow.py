@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
-import importlib.metadata
 import math
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from ssae_tf import __version__
 from ssae_tf import config as config_module
 from ssae_tf.calibration import build_detector, calibrated
 from ssae_tf.config import RunConfig
 from ssae_tf.config.arguments import checked
 from ssae_tf.data.mvtec import Category, load_category
-from ssae_tf.data.split import data_hash, split_names
+from ssae_tf.data.split import split_names
 from ssae_tf.data.two_folders import two_folders
 from ssae_tf.detector import Detector, load_network, run_config
 from ssae_tf.errors import InputError, RunError, WriteError
@@ -31,7 +26,7 @@ from ssae_tf.files import not_written, read_json, write_json, write_text
 from ssae_tf.golden import write_golden
 from ssae_tf.ignore_mask import own_ignore_mask
 from ssae_tf.models.weights import save_weights
-from ssae_tf.preparation import Prepared, prepare
+from ssae_tf.preparation import Prepared, announce, environment, prepare
 from ssae_tf.progress import Reporter, duration
 from ssae_tf.recalibration import chosen, tell_left_out
 from ssae_tf.run_data import (
@@ -59,7 +54,6 @@ from ssae_tf.run_folder import (
 )
 from ssae_tf.run_making import Begun, begun, finish, taken_up
 from ssae_tf.run_report import write_results
-from ssae_tf.runtime.machine import machine
 from ssae_tf.training.loop import Trainer, TrainingInterrupted
 from ssae_tf.training.replicas import WorkerLost
 from ssae_tf.warm_start import check_channels, wanted
@@ -384,10 +378,10 @@ def _train(
         reporter.say(f"Training starts from the weights of {start}.")
     minutes = request["minutes"]
     seconds = trainer.fit_to_time(None if minutes is None else 60.0 * minutes)
-    _announce(trainer.config, seconds, minutes, reporter)
+    announce(trainer.config, seconds, minutes, reporter)
     write_text(one.place / CONFIG_FILE, config_module.to_json(trainer.config))
     write_json(one.place / SPLIT_FILE, split_names(prepared.split))
-    write_json(one.place / ENVIRONMENT_FILE, _environment(found, Path(request["data"])))
+    write_json(one.place / ENVIRONMENT_FILE, environment(found, Path(request["data"])))
     return _finish(trainer, one, prepared, reporter, go_on=False)
 
 
@@ -453,39 +447,3 @@ def _finished(folder: Path) -> Fitted:
     """What `fit` returned of a run when it was finished."""
     path = folder / METRICS_FILE
     return Fitted(folder, Detector.load(folder), read_json(path) if path.is_file() else None)
-
-
-def _announce(config: RunConfig, seconds: float, minutes: float | None, reporter: Reporter) -> None:
-    """One line before a long wait: how long, and what would shorten it."""
-    shorter = []
-    if minutes is None:
-        shorter.append("--minutes N")
-    if config.preset != "quick":
-        shorter.append("--preset quick")
-    if config.model.width > 0.125:
-        shorter.append("a smaller --set model.width")
-    if not tf.config.list_physical_devices("GPU"):
-        shorter.append("a GPU")
-    sizes = " → ".join(f"{stage.size}²" for stage in config.training.stages)
-    count = config.training.steps
-    steps = "1 step" if count == 1 else f"{count} steps"
-    reporter.say(
-        f"Training takes about {duration(seconds)}: {steps} at {sizes}, "
-        f"width {config.model.width:g}. Shorter with {', '.join(shorter)}."
-    )
-
-
-def _environment(found: Category, data: Path) -> dict[str, Any]:
-    """What a result depends on beside the settings."""
-    return {
-        "schema_version": 1,
-        "ssae_tf": __version__,
-        **machine(),
-        # tf.keras.__version__ is missing in Keras 2.15.
-        "keras": importlib.metadata.version("keras"),
-        "numpy": np.__version__,
-        "command": sys.argv,
-        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "data": str(data.resolve()),
-        "data_hash": data_hash(found),
-    }
