@@ -26,7 +26,12 @@ class Stub:
     ignored: list[np.ndarray | None]
 
     def __init__(
-        self, train: ImageCache, select: ImageCache, config: RunConfig, reporter: Reporter
+        self,
+        train: ImageCache,
+        select: ImageCache,
+        config: RunConfig,
+        reporter: Reporter,
+        strategy: object,
     ) -> None:
         Stub.ignored = [one.ignored and one.ignored.mask for one in (train, select)]
         self.config = config

@@ -83,8 +83,8 @@ def test_the_rate_of_every_step_is_the_schedules(trainer, monkeypatch):
     rates = []
     real = loop.make_step
 
-    def make_step(model, optimizer, config, shards):
-        step = real(model, optimizer, config, shards)
+    def make_step(model, optimizer, *rest):
+        step = real(model, optimizer, *rest)
 
         def recorded(*args):
             rates.append(float(tf.convert_to_tensor(optimizer.learning_rate)))
@@ -147,7 +147,7 @@ def test_settings_of_the_images_reach_the_trainer(configure, tmp_path, monkeypat
     (tmp_path / "broken.png").write_bytes(b"")
     caches = {}
 
-    def trainer(train, select, config, reporter):
+    def trainer(train, select, config, reporter, strategy):
         caches.update(train=train, select=select)
         raise _Reached
 
