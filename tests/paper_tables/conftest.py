@@ -128,7 +128,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
     class Trainer:
         def __init__(
-            self, train: ImageCache, select: ImageCache, config: RunConfig, reporter: Reporter
+            self,
+            train: ImageCache,
+            select: ImageCache,
+            config: RunConfig,
+            reporter: Reporter,
+            strategy: object,
         ) -> None:
             self.config = config
 
