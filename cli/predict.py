@@ -340,8 +340,13 @@ def _write(result: Result, folder: Path, name: str) -> None:
     from ssae_tf.files import atomic
 
     # Twice the threshold is the brightest colour, so that images can be compared by eye.
-    write_png(folder / f"{name}_map.png", heatmap(result.anomaly_map, 0.0, 2.0 * result.threshold))
-    write_png(folder / f"{name}_mask.png", result.mask)
-    write_png(folder / f"{name}_overlay.png", overlay(result.image, result.mask))
-    with atomic(folder / f"{name}_map.npy") as temporary, temporary.open("wb") as file:
+    images = {
+        "map": heatmap(result.anomaly_map, 0.0, 2.0 * result.threshold),
+        "mask": result.mask,
+        "overlay": overlay(result.image, result.mask),
+    }
+    for kind, image in images.items():
+        write_png(folder / f"{name}_{kind}.png", image, flushed=False)
+    path = folder / f"{name}_map.npy"
+    with atomic(path, flushed=False) as temporary, temporary.open("wb") as file:
         np.save(file, result.anomaly_map)

@@ -102,7 +102,7 @@ class Metadata(Levels):
     outline: Level | None
     false_alarms: FalseAlarms | None = None
     review_false_alarms: FalseAlarms | None = None
-    good_scores: list[float] = Field(default_factory=list)
+    good_scores: list[Level] = Field(default_factory=list)
     ignored: Ignored | None = None
     category: str
     run_hash: Sha256

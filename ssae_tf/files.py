@@ -25,8 +25,13 @@ _RANDOM = "[a-z0-9_]{8}"
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, *, flushed: bool = True) -> Iterator[Path]:
     """Gives a temporary path beside `path`, renamed to it when the block ends without error.
+
+    Args:
+        path: of the file.
+        flushed: whether it is on the disk before it has its name. False for what the same command
+            makes anew, where there is so much of it that waiting for the disk would be felt.
 
     Raises:
         WriteError: the folder can't be made or written to, the disk is full, or `path` is a folder.
@@ -42,9 +47,11 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         open_to_others(temporary, 0o666)
-        flush(temporary)
+        if flushed:
+            flush(temporary)
         temporary.replace(path)
-        flush(path.parent)
+        if flushed:
+            flush(path.parent)
     except OSError as error:
         raise not_written(path, error) from None
     finally:

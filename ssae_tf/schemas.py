@@ -110,7 +110,7 @@ class CalibrationFile(Levels):
 
     schema_version: Annotated[int, Field(ge=1, le=2)]
     n_calibration: Count
-    scores: list[float]
+    scores: list[Level]
     names: list[Inside] = []
     seen: list[Inside] = []
     left_out: list[Inside] = []

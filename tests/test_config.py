@@ -79,7 +79,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "scoring.inspection_size": ([None, "native", [16, 512]], ["half", [10, 16], [16], [8, 16], 16]),
     "scoring.evidence": (["residual"], ["map", None]),
     "scoring.reading": (["absolute", "euclidean"], ["l2"]),
-    "scoring.smoothing_sigma": ([0.0, 4.0, None], [-1.0, INFINITY, "soft"]),
+    "scoring.smoothing_sigma": ([0.0, 4.0, None], [-1.0, 1e300, INFINITY, "soft"]),
     "scoring.outline": ([None], [-0.1, 1.5, "half"]),
     "scoring.ignore": ([None, "mask.png"], ["", 1, True]),
     "scoring.border": ([0, 12], [-1, 1.5, "wide", None]),

@@ -131,6 +131,7 @@ def test_load_names_weights_of_another_network(run_copy: Path) -> None:
         ({"min_area": 2.0}, "`min_area` should be a valid integer"),
         ({"min_area": 10**30}, "`min_area` should be less than or equal to"),
         ({"scores": 3}, "`scores` should be a valid list"),
+        ({"scores": [-0.1, 0.1]}, "`scores.0` should be greater than or equal to 0"),
         ({"scores": [0.1, float("nan")]}, "`scores.1` should be a finite number"),
         ({"n_calibration": 99}, "expected as many `scores` as `n_calibration` says, 99."),
         ({"treshold": 0.1}, "has an unknown `treshold`."),

@@ -295,7 +295,7 @@ class ScoringConfig:
     inspection_size: InspectionSize = None
     evidence: Literal["residual", "gate"] = "residual"
     reading: Literal["absolute", "euclidean"] = "absolute"
-    smoothing_sigma: Annotated[float, Field(ge=0.0)] | None = 4.0
+    smoothing_sigma: Annotated[float, Field(ge=0.0, le=1000.0)] | None = 4.0
     outline: Probability | None = None
     ignore: Annotated[str, Field(min_length=1)] | None = None
     border: Annotated[int, Field(ge=0, lt=2**30)] = 0

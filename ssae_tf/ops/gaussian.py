@@ -37,28 +37,46 @@ def gaussian_filter(x: tf.Tensor, sigma: float) -> tf.Tensor:
         return x
     # NumPy kernels, made constants inside the caller's graph: converters would turn a captured
     # eager tensor into an input of the exported graph.
-    kernel = gaussian_kernel(sigma)
-    taps, radius = len(kernel) + _BLOCK - 1, len(kernel) // 2
-    # Column k holds the weights of pixel k of a block. As the channels of a convolution with the
-    # block's stride they cost a fraction of one output channel at stride 1.
-    blocks = np.zeros((taps, _BLOCK), np.float32)
-    for k in range(_BLOCK):
-        blocks[k : k + len(kernel), k] = kernel
+    weights, margin = _block_weights(gaussian_kernel(sigma))
     height, width, channels = _side(x, 1), _side(x, 2), x.shape[-1]
-    planes = tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (-1, height, width, 1))
+    planes = tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (-1, height, width))
 
     rows = next_multiple(height, _BLOCK)
-    planes = tf.gather(planes, reflect_indices(-radius, rows + radius, height), axis=1)
-    weights = tf.constant(blocks[:, None, None, :])
-    planes = tf.nn.conv2d(planes, weights, (1, _BLOCK, 1, 1), "VALID")
-    planes = tf.reshape(tf.transpose(planes, (0, 1, 3, 2)), (-1, rows, width, 1))[:, :height]
+    planes = tf.gather(planes, reflect_indices(-margin, rows + margin, height), axis=1)
+    planes = tf.reshape(planes, (-1, (rows + 2 * margin) // _BLOCK, _BLOCK, width))
+    planes = tf.transpose(planes, (0, 1, 3, 2))
+    planes = tf.nn.conv2d(planes, tf.constant(weights[:, None]), 1, "VALID")
+    planes = tf.reshape(tf.transpose(planes, (0, 1, 3, 2)), (-1, rows, width))[:, :height]
 
     columns = next_multiple(width, _BLOCK)
-    planes = tf.gather(planes, reflect_indices(-radius, columns + radius, width), axis=2)
-    weights = tf.constant(blocks[None, :, None, :])
-    planes = tf.nn.conv2d(planes, weights, (1, 1, _BLOCK, 1), "VALID")
-    planes = tf.reshape(planes, (-1, height, columns))[:, :, :width]
-    return tf.transpose(tf.reshape(planes, (-1, channels, height, width)), (0, 2, 3, 1))
+    planes = tf.gather(planes, reflect_indices(-margin, columns + margin, width), axis=2)
+    planes = tf.reshape(planes, (-1, height, (columns + 2 * margin) // _BLOCK, _BLOCK))
+    planes = tf.nn.conv2d(planes, tf.constant(weights[None]), 1, "VALID")
+    planes = tf.reshape(planes, (-1, channels, height, columns))[..., :width]
+    return tf.transpose(planes, (0, 2, 3, 1))
+
+
+def _block_weights(kernel: np.ndarray) -> tuple[np.ndarray, int]:
+    """A kernel for lines whose pixels are cut into blocks, the pixels of a block as channels.
+
+    Smoothing one is a convolution over blocks with few taps. As one over pixels, with a tap for
+    each of the kernel's and the stride of a block, oneDNN ends the process at large images
+    (TensorFlow 2.21: "Check failed: dtype() == expected_dtype", at 4096² from sigma 8 on).
+
+    Args:
+        kernel: (2r + 1,).
+
+    Returns:
+        (taps, B, B) weights from pixels of a block to pixels of another, and the pixels that a
+        line needs at either end: whole blocks.
+    """
+    radius = len(kernel) // 2
+    margin = next_multiple(radius, _BLOCK)
+    weights = np.zeros((2 * margin + _BLOCK, _BLOCK), np.float32)
+    for pixel in range(_BLOCK):
+        first = margin - radius + pixel
+        weights[first : first + len(kernel), pixel] = kernel
+    return weights.reshape(-1, _BLOCK, _BLOCK), margin
 
 
 def gaussian_filter_each(

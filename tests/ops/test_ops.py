@@ -145,6 +145,12 @@ class TestGaussianFilter:
         x = rng.random((2, 6, 11, 1), np.float32)
         np.testing.assert_allclose(graph(x), gaussian_filter(tf.constant(x), 2.0), atol=1e-6)
 
+    def test_of_a_large_image_in_a_graph(self, rng):
+        """oneDNN ends the process at some convolutions with constant weights."""
+        x = rng.random((1, 1024, 1040, 1), np.float32)
+        found = tf.function(lambda x: gaussian_filter(x, 16.0))(tf.constant(x))
+        np.testing.assert_allclose(found[0], smoothed(x[0], 16.0), atol=1e-5)
+
     def test_is_the_addons(self, rng):
         tfa = pytest.importorskip("tensorflow_addons", reason="only the card environment has it")
         x = rng.random((2, 24, 19, 1), np.float32)
