@@ -104,3 +104,15 @@ def test_an_evaluation_elsewhere(killed: Callable[[Path], Path], tmp_path: Path)
     other = killed(out / "other.json")
     with evaluating(tmp_path / "run", out):
         assert [path.exists() for path in (*left, other)] == [False, False, False, True]
+
+
+def test_a_table_sweeps_parts_of_its_own(killed: Callable[[Path], Path], tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="the extra ray is not installed")
+    from ssae_tf.fleet.table import Table
+
+    place = tmp_path / "found.parquet"
+    Table(str(place), {})
+    part, other = killed(place / "part-1-0.parquet"), killed(place / "notes.txt")
+    Table(str(place), {})
+    assert not part.exists()
+    assert other.exists()

@@ -11,15 +11,15 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from ssae_tf.errors import DataError, RunError
-from ssae_tf.files import as_json
+from ssae_tf.files import as_json, sweep
 from ssae_tf.fleet.inspector import PATH, VERDICT
-from ssae_tf.fleet.places import names_in, read_bytes, write_bytes
+from ssae_tf.fleet.places import is_remote, names_in, read_bytes, write_bytes
 from ssae_tf.fleet.sources import manifest, parts
 
 # What a table is of. Readers of Parquet pass over names that begin so.
@@ -84,6 +84,9 @@ class Table:
             raise RunError(f"{self._place}: holds other files; choose another --out-table.")
         else:
             write_bytes(mark, as_json(settings).encode())
+        if not is_remote(self._place):
+            # What a driver was writing when it was killed.
+            sweep(Path(self._place), lambda name: name.startswith(".part-"))
 
     def _paths(self) -> Iterator[str]:
         if not any(name.endswith(self._ending) for name in names_in(self._place)):

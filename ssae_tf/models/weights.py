@@ -65,7 +65,7 @@ def _fitting(
             f"config.json expects {tuple(variable.shape)}."
         )
     # The number of steps is int32 or int64, by the Keras version.
-    if array.dtype.kind not in "fiu" or not np.can_cast(array.dtype, dtype, "same_kind"):
+    if array.dtype.kind != np.dtype(dtype).kind or not np.can_cast(array.dtype, dtype, "same_kind"):
         raise RunError(f"{path}: weight {name!r} has dtype {array.dtype}, expected {dtype}.")
     with np.errstate(over="ignore"):
         value = array.astype(dtype)

@@ -147,7 +147,7 @@ class TestFilesThatDoNotFit:
         with pytest.raises(RunError, match=f"'{name}' has negative values"):
             load_weights(model, path)
 
-    @pytest.mark.parametrize("dtype", [complex, "U8"])
+    @pytest.mark.parametrize("dtype", [complex, "U8", np.int32])
     def test_other_types(self, model, path, dtype):
         arrays = values(model)
         arrays["reconstruction/bias"] = arrays["reconstruction/bias"].astype(dtype)
