@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ssae_tf import config as config_module
-from ssae_tf.workflow import _announce
+from ssae_tf.preparation import announce
 from stand_ins import Listener
 
 
@@ -16,5 +16,5 @@ def test_one_step_is_one(steps: int, said: str) -> None:
         {"training.stages": [{"size": 64, "batch_size": 2, "steps": steps}]},
     )
     listener = Listener()
-    _announce(config, 7.0, None, listener)
+    announce(config, 7.0, None, listener)
     assert f"Training takes about 7 s: {said}, width" in listener.said[0]

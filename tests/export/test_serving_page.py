@@ -147,7 +147,7 @@ def test_docker_is_called_as_the_export_prints_it(commands: list[str], shop: Pat
 def test_the_example_for_devices(
     commands: list[str], shop: Path, project_root: Path, trained: Detector
 ) -> None:
-    (line,) = starting(commands, "python examples/")
+    (line,) = starting(commands, "python examples/edge_device.py")
     _, script, *arguments = shlex.split(line)
     command = [sys.executable, str(project_root / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -156,7 +156,7 @@ def test_the_example_for_devices(
 
 
 def test_the_check_for_gpu_hosts_is_spelt_right(commands: list[str], project_root: Path) -> None:
-    (line,) = starting(commands, "python benchmarks/")
+    (line,) = starting(commands, "python examples/check_tensorrt.py")
     _, script, *arguments = shlex.split(line)
     source = (project_root / script).read_text(encoding="utf-8")
     for option in arguments:
