@@ -34,8 +34,11 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
     try:
         since = datetime.datetime.now().astimezone().isoformat(" ", timespec="seconds")
         record = {"pid": os.getpid(), "since": since, "doing": doing}
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(record).encode(), 0)
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps(record).encode(), 0)
+        except OSError as error:
+            raise RunError(f"{folder}: can't be written to ({error.strerror}).") from None
         yield
     finally:
         # By the folder's handle: it may have another name now, or be gone.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -87,4 +88,18 @@ def test_a_folder_that_is_deleted_meanwhile(tmp_path: Path) -> None:
 def test_a_read_only_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(RunError, match="Permission denied"), locked(tmp_path, "one"):
+        pass
+
+
+def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        refused = pytest.raises(RunError, match=r"can't be written to \(File too large\)")
+        with refused, locked(tmp_path, "ssae-tf fit"):
+            raise AssertionError("it holds the lock")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+    with locked(tmp_path, "ssae-tf fit"):
         pass
