@@ -18,7 +18,6 @@ from ssae_tf.batching import batch_size
 from ssae_tf.calibration_file import Calibration
 from ssae_tf.config import RunConfig
 from ssae_tf.corruption.held_out import corrupted_copies
-from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.data.per_image import of_images, warn_of_skipped
@@ -150,17 +149,18 @@ def calibrated(
 
 def _opens(detector: Detector, samples: Sequence[Sample], level: float, reporter: Reporter) -> bool:
     """Whether corrupted copies of some images reach a level, which would else hide every defect."""
-    maps = []
-    for index, sample in enumerate(samples[:_COPIES]):
-        image = read_image(sample.path, white_level=detector.config.data.white_level)
-        size = detector.inspection_size
-        image = image if size is None else resize(image, *size)
-        ((_, map_),) = detector.answers(list(corrupted_copies(image[None], (0, index))))
-        maps.append(float(map_.max()))
-    if max(maps) > level:
+    white = detector.config.data.white_level
+    copies = [
+        corrupted_copies(
+            detector.as_inspected(read_image(sample.path, white_level=white))[None], (0, index)
+        )[0]
+        for index, sample in enumerate(samples[:_COPIES])
+    ]
+    highest = max(float(map_.max()) for _, map_ in detector.answers(copies))
+    if highest > level:
         return True
     reporter.warn(
-        f"Corrupted copies of {len(maps)} of these images raise the map to {max(maps):.3g} at "
+        f"Corrupted copies of {len(copies)} of these images raise the map to {highest:.3g} at "
         f"most: a threshold of {level:g} would find nothing, and is left out. The network has "
         "learnt too little from so few images: train longer (--preset best), or on more."
     )

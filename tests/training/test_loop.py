@@ -23,16 +23,7 @@ from ssae_tf.training import loop
 from ssae_tf.training.logs import read_history
 from ssae_tf.training.loop import Trainer, TrainingDiverged, TrainingInterrupted
 from ssae_tf.training.selection import Judge
-
-# A stage boundary after step 2.
-STAGED = {
-    "training.stages": [
-        {"size": 16, "batch_size": 2, "steps": 2},
-        {"size": 24, "batch_size": 1, "steps": 3},
-    ],
-    "training.evaluations": 3,
-    "training.learning_rate": 0.02,
-}
+from staged import STAGED, assert_same, best
 
 
 def press_and_wait(number):
@@ -86,18 +77,8 @@ def final(folder):
     return arrays
 
 
-def best(folder):
-    return load_arrays(folder / "checkpoints" / "best.npz")
-
-
 def values(model):
     return {n: np.array(tf.convert_to_tensor(v)) for n, v in named_variables(model).items()}
-
-
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
-    for name, value in found.items():
-        np.testing.assert_allclose(value, expected[name], rtol=1e-6, atol=1e-7, err_msg=name)
 
 
 class TestInterruption:

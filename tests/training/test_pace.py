@@ -4,29 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssae_tf.models.weights import load_arrays
 from ssae_tf.training import loop
 from ssae_tf.training.loop import Trainer
-
-# A stage boundary after step 2.
-STAGED = {
-    "training.stages": [
-        {"size": 16, "batch_size": 2, "steps": 2},
-        {"size": 24, "batch_size": 1, "steps": 3},
-    ],
-    "training.evaluations": 3,
-    "training.learning_rate": 0.02,
-}
-
-
-def best(folder):
-    return load_arrays(folder / "checkpoints" / "best.npz")
-
-
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
-    for name, value in found.items():
-        np.testing.assert_allclose(value, expected[name], rtol=1e-6, atol=1e-7, err_msg=name)
+from staged import STAGED, assert_same, best
 
 
 class TestTime:
