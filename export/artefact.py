@@ -46,7 +46,7 @@ class Artefact:
         format: of the graph.
         threshold: the score above which an image is anomalous.
         min_area: pixels that a defect must have.
-        outline: the level of the map at which defects end; None is the threshold.
+        outline: the share of its peak at which a defect ends; None ends it at the threshold.
         review_threshold: the score above which an image is to be reviewed; None for no such level.
         good_scores: what p-values come from; none for none.
     """

@@ -128,8 +128,8 @@ class Serving:
                 image whose bound does not exceed the threshold is normal.
             threshold: (B,) float32, the one that was used.
             min_area: (B,) int32.
-            outline: (B,) float32, the level at which defects end; not of residuals, whose defects
-                end at the threshold.
+            outline: (B,) float32, the share of its peak at which a defect ends; not of residuals,
+                whose defects end at the threshold.
             review_threshold: (B,) float32, the level of review.
             good_scores: (B, n) float32, what p-values come from, the same for each image.
             is_anomalous: (B,) bool, whether {map > threshold} has a component of min_area pixels.

@@ -45,8 +45,8 @@ class Result:
         score: highest level at which the map has a component of min_area pixels.
         threshold: the score above which an image is anomalous: the level of rejection.
         is_anomalous: the verdict.
-        defects: components of the map above the threshold, as far as the outline where the run has
-            one, the strongest first.
+        defects: components of the map above the threshold, each down to a share of its peak where
+            the run has an outline, the strongest first.
         image: X, (H, W, 3) float32 in [0, 1].
         reconstruction: F(X), like `image`; None from an artefact that was exported without.
         anomaly_map: (H, W) float32, at least 0; grey levels, or the share of each pixel that is
@@ -191,7 +191,8 @@ def judged(
         anomaly_map: (H, W) float32, finite.
         threshold: the score above which an image is anomalous.
         min_area: pixels that a defect must have, at least 1.
-        outline: the level at which defects end, as in `ssae_tf.scoring.threshold.anomaly_mask`.
+        outline: the share of its peak at which a defect ends, as in
+            `ssae_tf.scoring.threshold.anomaly_mask`.
         review_threshold: the score above which an image is to be reviewed; None for no such level.
         good_scores: of calibration images that training has not seen; none for no p-value.
         source: of the map, for messages.

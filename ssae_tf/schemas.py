@@ -81,10 +81,10 @@ class AreaRule(Levels):
     """What a map is judged by (section 4.2).
 
     Attributes:
-        outline: the level at which defects end; None is the threshold.
+        outline: the share of its peak at which a defect ends; None ends it at the threshold.
     """
 
-    outline: Level | None = None
+    outline: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
 
 
 class FalseAlarms(BaseModel):

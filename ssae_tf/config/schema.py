@@ -24,6 +24,7 @@ from ssae_tf.errors import ConfigError
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 # What `resolve` goes by (docs/training.md): a share of the shorter side.
@@ -283,10 +284,10 @@ class ScoringConfig:
         smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none. None is
             0.8 % of the training images' shorter side (of the inspection size, where there is
             one); `fit` writes the number.
-        outline: of a gate: the level of the map at which defects end where the threshold is higher,
-            and the lowest threshold where calibration images are fewer than 20, or training has
-            seen some of them. At ½ the network takes a pixel for normal and for corrupted alike.
-            None is the threshold, wherever it lies.
+        outline: of a gate: the share of its peak at which a defect ends; and the lowest threshold
+            where calibration images are fewer than 20, or training has seen some of them. At ½ the
+            network takes a pixel for normal and for corrupted alike. None for neither: defects
+            end at the threshold.
         ignore: file of a mask for all images, white where they never count: neither in training's
             corruption nor in scoring. `fit` keeps a copy in the run, which is the one that is used.
         border: pixels of the image that never count likewise, on every side.
@@ -296,7 +297,7 @@ class ScoringConfig:
     evidence: Literal["residual", "gate"] = "residual"
     reading: Literal["absolute", "euclidean"] = "absolute"
     smoothing_sigma: Annotated[float, Field(ge=0.0, le=1000.0)] | None = 4.0
-    outline: Probability | None = None
+    outline: Share | None = None
     ignore: Annotated[str, Field(min_length=1)] | None = None
     border: Annotated[int, Field(ge=0, lt=2**30)] = 0
 

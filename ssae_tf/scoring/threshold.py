@@ -154,36 +154,40 @@ def verdict(score: float, threshold: float, review_threshold: float | None) -> s
 def anomaly_mask(
     anomaly_map: np.ndarray, threshold: float, min_area: int, outline: float | None = None
 ) -> np.ndarray:
-    """Components of {map > threshold} that reach the minimum area, drawn out to the outline.
+    """Components of {map > threshold} that reach the minimum area, outlined about their peaks.
 
-    Hysteresis thresholding (Canny, 1986): the threshold decides what is a defect, a lower level how
-    far it extends. The mask has a pixel exactly when `image_score(anomaly_map, min_area) >
-    threshold`, whatever the outline.
+    The threshold decides what is a defect; how far it extends is a share of its own peak, as the
+    full width at half maximum has it. A low threshold then draws no wide masks, and a high one no
+    tips alone. The mask has a pixel exactly when `image_score(anomaly_map, min_area) > threshold`,
+    whatever the outline.
 
     Args:
         anomaly_map: (H, W) real, finite.
         threshold: in the map's unit.
         min_area: pixels, 1 … H·W.
-        outline: components of {map > outline} that hold one of the above are taken whole; None, or
-            a level that is no lower than the threshold, leaves these as they are.
+        outline: each component is replaced by the pixels that are 8-connected to its peak by values
+            from this share of the peak, in (0, 1], to the peak, which is above 0; None leaves
+            components as they are.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        InputError: as `image_score`; or a level that is not finite.
+        InputError: as `image_score`; or a level that is not finite, or such a share out of range.
     """
     region = _checked(anomaly_map, min_area)
-    threshold = _finite(threshold, "threshold")
-    kept = _large_components(_above(region, threshold), min_area)
-    if outline is None or _finite(outline, "outline") >= threshold or not kept.any():
+    kept = _large_components(_above(region, _finite(threshold, "threshold")), min_area)
+    if outline is None:
         return kept
-    count, labels = cv2.connectedComponents(
-        _above(region, outline).view(np.uint8), connectivity=_CONNECTIVITY
-    )
-    is_defect = np.zeros(count, np.bool_)
-    is_defect[labels[kept]] = True
-    return is_defect[labels]
+    if not 0.0 < _finite(outline, "outline") <= 1.0:
+        raise InputError(
+            "Invalid value for argument `outline`. Expected a share of the peak above 0, up to 1. "
+            f"Received: {outline!r}."
+        )
+    mask = np.zeros_like(kept)
+    for y, x in _peaks(region, kept):
+        mask |= _down_to(region, (y, x), outline)
+    return mask
 
 
 def defects(anomaly_map: np.ndarray, mask: np.ndarray) -> list[Defect]:
@@ -252,6 +256,26 @@ def _large_components(mask: np.ndarray, min_area: int) -> np.ndarray:
         inside = labels[mask]
         kept[mask] = np.bincount(inside)[inside] >= min_area
     return kept
+
+
+def _peaks(region: np.ndarray, kept: np.ndarray) -> list[tuple[int, int]]:
+    """(y, x) of the highest pixel of each component of a mask; the first of equal ones."""
+    _, labels = cv2.connectedComponents(kept.view(np.uint8), connectivity=_CONNECTIVITY)
+    inside = np.flatnonzero(kept)
+    descending = inside[np.argsort(-region.ravel()[inside], kind="stable")]
+    _, first = np.unique(labels.ravel()[descending], return_index=True)
+    rows, columns = np.unravel_index(descending[first], region.shape)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def _down_to(region: np.ndarray, peak: tuple[int, int], share: float) -> np.ndarray:
+    """(H, W) bool: what is connected to a pixel by values from a share of its own to its own."""
+    y, x = peak
+    height = max((1.0 - share) * float(region[y, x]), 0.0)
+    padded = np.zeros((region.shape[0] + 2, region.shape[1] + 2), np.uint8)
+    how = _CONNECTIVITY | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
+    cv2.floodFill(region.astype(np.float32), padded, (x, y), 0, height, 0, how)
+    return padded[1:-1, 1:-1].astype(np.bool_)
 
 
 def _bracket(region: np.ndarray, min_area: int) -> tuple[float, float, np.ndarray]:

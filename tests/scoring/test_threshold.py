@@ -185,44 +185,71 @@ def test_calibrate_stays_above_the_lowest_threshold():
 
 
 class TestOutline:
-    """Hysteresis: what exceeds the threshold is drawn out to a lower level."""
-
-    MAP = np.float32(
-        [
-            [0.6, 0.9, 0.6, 0.0, 0.0, 0.7],
-            [0.6, 0.9, 0.2, 0.0, 0.0, 0.0],
-            [0.0, 0.0, 0.6, 0.0, 0.9, 0.6],
-        ]
-    )
+    """A defect ends at a share of its own peak (full width at half maximum)."""
 
     def test_by_hand(self):
-        # The left component has two pixels above the threshold, the right one a single one, and
-        # that at the top none.
-        expected = np.zeros((3, 6), bool)
-        expected[[0, 0, 0, 1, 1, 2], [0, 1, 2, 0, 1, 2]] = True
-        np.testing.assert_array_equal(anomaly_mask(self.MAP, 0.8, 2, 0.5), expected)
-        (defect,) = defects(self.MAP, 0.8, 2, 0.5)
-        assert (defect.box, defect.area) == ((0, 0, 3, 3), 6)
+        map_ = np.float32(
+            [
+                [0.3, 0.9, 0.6, 0.4, 0.6, 0.0],
+                [0.5, 0.4, 0.0, 0.0, 0.0, 0.2],
+                [0.0, 0.0, 0.0, 0.1, 0.3, 0.2],
+            ]
+        )
+        # The upper component, from the peak of 0.9, ends at 0.45: before 0.4, behind which 0.6 is
+        # another hill. The lower one, of a single pixel above 0.25, grows to 0.15.
+        expected = np.array(
+            [
+                [0, 1, 1, 0, 0, 0],
+                [1, 0, 0, 0, 0, 1],
+                [0, 0, 0, 0, 1, 1],
+            ],
+            bool,
+        )
+        np.testing.assert_array_equal(anomaly_mask(map_, 0.25, 1, 0.5), expected)
+        upper, lower = defects(map_, 0.25, 1, 0.5)
+        assert (upper.box, upper.area, lower.box, lower.area) == ((0, 0, 3, 2), 3, (4, 1, 2, 2), 3)
+        # Of two pixels at least, the lower one is none.
+        assert len(defects(map_, 0.25, 2, 0.5)) == 1
 
-    @pytest.mark.parametrize("outline", [None, 0.8, 0.95])
-    def test_no_lower_than_the_threshold_changes_nothing(self, outline):
-        np.testing.assert_array_equal(anomaly_mask(self.MAP, 0.8, 1, outline), self.MAP > 0.8)
+    @pytest.mark.parametrize("width", [3.0, 8.0])
+    @pytest.mark.parametrize("threshold", [0.05, 0.3, 0.7])
+    def test_a_gaussian_hill_ends_at_half_its_height_whatever_the_threshold(self, width, threshold):
+        y, x = np.mgrid[-30:31, -40:41]
+        map_ = 0.8 * np.exp(-(y**2 + x**2) / (2 * width**2))
+        expected = y**2 + x**2 <= 2 * np.log(2) * width**2
+        np.testing.assert_array_equal(anomaly_mask(map_, threshold, 1, 0.5), expected)
 
-    @pytest.mark.parametrize("name", MAPS)
-    def test_matches_scipy_labels(self, name):
-        map_ = MAPS[name](np.random.default_rng(5), (40, 50)).astype(np.float64)
-        low, high = np.quantile(map_, [0.6, 0.9])
-        labels, _ = ndimage.label(map_ > low, EIGHT)
-        expected = np.isin(labels, labels[map_ > high])
-        np.testing.assert_array_equal(anomaly_mask(map_, high, 1, low), expected)
+    @pytest.mark.parametrize("name", sorted(set(MAPS) - {"negative"}))
+    @pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+    def test_matches_scipy_labels(self, name, share):
+        map_ = MAPS[name](np.random.default_rng(5), (40, 50)).astype(np.float32)
+        threshold = np.quantile(map_, 0.9)
+        expected = np.zeros(map_.shape, bool)
+        labels, count = ndimage.label(map_ > threshold, EIGHT)
+        for peak in map(tuple, ndimage.maximum_position(map_, labels, range(1, count + 1))):
+            between = (map_ >= share * map_[peak]) & (map_ <= map_[peak])
+            hills, _ = ndimage.label(between, EIGHT)
+            expected |= hills == hills[peak]
+        np.testing.assert_array_equal(anomaly_mask(map_, threshold, 1, share), expected)
 
     def test_never_changes_the_verdict(self):
         rng = np.random.default_rng(3)
         map_ = ndimage.gaussian_filter(rng.random((40, 50)), 2)
         for threshold in np.quantile(map_, [0.5, 0.9, 0.99]):
             for min_area in (1, 10, 100):
-                mask = anomaly_mask(map_, threshold, min_area, map_.mean())
-                assert mask.any() == (image_score(map_, min_area) > threshold)
+                for outline in (0.2, 0.5, 0.98, 1.0):
+                    mask = anomaly_mask(map_, threshold, min_area, outline)
+                    assert mask.any() == (image_score(map_, min_area) > threshold)
+
+    def test_a_flat_map_is_one_defect_or_none(self):
+        flat = np.full((5, 7), 0.5, np.float32)
+        assert anomaly_mask(flat, 0.25, 35, 0.5).all()
+        assert not anomaly_mask(flat, 0.5, 1, 0.5).any()
+
+    @pytest.mark.parametrize("outline", [0.0, -0.5, 1.01])
+    def test_what_is_no_share_is_refused(self, outline):
+        with pytest.raises(InputError, match="a share of the peak above 0, up to 1"):
+            anomaly_mask(np.ones((4, 5)), 0.5, 1, outline)
 
 
 @pytest.mark.parametrize("scores", [[], [0.1, np.nan], [np.nan, 0.1]])
