@@ -177,6 +177,15 @@ _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "help": "Image that is white where images never count; one for all of them.",
         },
     ),
+    "--white-level": (
+        "data.white_level",
+        {
+            "type": int,
+            "metavar": "NUMBER",
+            "help": "Value of 16-bit files that is white: 4095 for a camera of 12 bits. "
+            "[default: 65535]",
+        },
+    ),
     "--border": (
         "scoring.border",
         {"type": int, "help": "Pixels of an image that never count, on every side."},

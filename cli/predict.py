@@ -8,9 +8,9 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -24,9 +24,14 @@ if TYPE_CHECKING:
     from ssae_tf.export.artefact import Artefact
     from ssae_tf.result import Result
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
 # Bytes of a file's name before its ending: file systems take 255, some that encrypt take 143.
 _MAX_NAME = 120
-# What `_write` writes, while it does so.
+# Images whose files wait for the disk at a time: they share the disk's journal, and take no core.
+_FLUSHED_AT_ONCE = 4
+# What `_write` writes, until it has its name.
 _TEMPORARY = re.compile(r"\..+_(map|mask|overlay)\.\w+\.(png|npy)")
 
 
@@ -164,6 +169,7 @@ def command(
     from ssae_tf.detector import Detector
     from ssae_tf.evaluation.predictions import writers
     from ssae_tf.export.artefact import find, open_detector
+    from ssae_tf.files import flushed_at_end
     from ssae_tf.runtime.parallel import ahead
     from ssae_tf.runtime.threads import batches_at_once, use_cores
 
@@ -188,14 +194,18 @@ def command(
         raise RunError(f"{run}: an artefact is shown one image at a time; --batch takes a run.")
     batches = [paths[first : first + size] for first in range(0, len(paths), size)]
     if is_many:
-        # While the network sees an image, others are decoded and written.
+        # While the network sees an image, others are decoded, written, and flushed to the disk.
         at_once = batches_at_once(size) if isinstance(detector, Detector) else 1
-        lines = ahead(inspection.lines, ahead(inspection.inspect_batch, batches, at_once), 1)
+        inspected = ahead(inspection.inspect_batch, batches, at_once)
+        named = ahead(_each(_named), ahead(_each(inspection.write), inspected, 1), _FLUSHED_AT_ONCE)
+        lines = ahead(_each(inspection.line), named, 1)
     else:
         # In this thread, so that Ctrl-C ends it at once.
-        lines = map(inspection.lines, map(inspection.inspect_batch, batches))
+        written = map(_each(inspection.write), map(inspection.inspect_batch, batches))
+        lines = map(_each(inspection.line), map(_each(_named), written))
     failed = 0
-    with report.task("Inspecting", len(paths)) as task:
+    names = contextlib.nullcontext() if out is None else flushed_at_end(out)
+    with report.task("Inspecting", len(paths)) as task, names:
         for line in itertools.chain.from_iterable(lines):
             failed += "error" in line
             options.print_json(line)
@@ -207,8 +217,25 @@ def command(
 
 
 @dataclasses.dataclass
+class _Inspected:
+    """What became of an image.
+
+    Attributes:
+        path: of the image.
+        line: what is printed of it.
+        result: for the writers; None after an error, and where there are none: it is large.
+        files: those in the folder for maps, which have their names once this is closed.
+    """
+
+    path: Path
+    line: dict[str, Any]
+    result: Result | None = None
+    files: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
+
+
+@dataclasses.dataclass
 class _Inspection:
-    """Images to lines, in two steps that may run in threads of their own.
+    """Images to lines, in four steps that may run in threads of their own.
 
     Attributes:
         detector: what inspects them.
@@ -256,12 +283,8 @@ class _Inspection:
                 ]
         return [self.inspect(path) for path in paths]
 
-    def lines(self, inspected: list[tuple[Path, Result | Exception]]) -> list[dict[str, Any]]:
-        """`line` of each."""
-        return [self.line(one) for one in inspected]
-
-    def line(self, inspected: tuple[Path, Result | Exception]) -> dict[str, Any]:
-        """Writes an image's files; gives what is printed of it.
+    def write(self, inspected: tuple[Path, Result | Exception]) -> _Inspected:
+        """Writes an image's files, which have no names yet.
 
         Raises:
             RunError: the run or artefact fails before it has inspected a single image.
@@ -270,26 +293,52 @@ class _Inspection:
         if isinstance(result, RunError) and not self.has_result:
             raise result
         if isinstance(result, Exception):
-            return self._failed(path, result)
+            return _failed(path, result)
         self.has_result = True
         try:
-            if self.out is not None:
-                _write(result, self.out, self.names[path])
-            for writer in self.writers:
-                writer.add(result)
+            with contextlib.ExitStack() as files:
+                if self.out is not None:
+                    _write(result, self.out, self.names[path], files)
+                kept = result if self.writers else None
+                return _Inspected(path, result.to_dict(), kept, files.pop_all())
         except Exception as error:
-            return self._failed(path, error)
-        return result.to_dict()
+            return _failed(path, error)
 
-    def _failed(self, path: Path, error: Exception) -> dict[str, Any]:
-        from ssae_tf.result import failed
-
-        line = failed(path, error)
-        if isinstance(error, ImageTooLargeError):
-            line["error"] += " --max-pixels raises it."
+    def line(self, one: _Inspected) -> dict[str, Any]:
+        """Tells the writers of an image; gives what is printed of it."""
+        try:
+            if one.result is not None:
+                for writer in self.writers:
+                    writer.add(one.result)
+                return one.line
+        except Exception as error:
+            one = _failed(one.path, error)
         for writer in self.writers:
-            writer.fail(line)
-        return line
+            writer.fail(one.line)
+        return one.line
+
+
+def _named(one: _Inspected) -> _Inspected:
+    """Has the disk hold an image's files, and then gives them their names."""
+    try:
+        one.files.close()
+    except Exception as error:
+        return _failed(one.path, error)
+    return one
+
+
+def _each(function: Callable[[_T], _R]) -> Callable[[list[_T]], list[_R]]:
+    """The function, for the images of a batch."""
+    return lambda batch: [function(one) for one in batch]
+
+
+def _failed(path: Path, error: Exception) -> _Inspected:
+    from ssae_tf.result import failed
+
+    line = failed(path, error)
+    if isinstance(error, ImageTooLargeError):
+        line["error"] += " --max-pixels raises it."
+    return _Inspected(path, line)
 
 
 def _make_folder(folder: Path) -> None:
@@ -331,13 +380,19 @@ def _shortened(name: str) -> str:
     return name
 
 
-def _write(result: Result, folder: Path, name: str) -> None:
-    """NAME_map.png, NAME_mask.png and NAME_overlay.png, and the raw map as NAME_map.npy."""
+def _write(result: Result, folder: Path, name: str, files: contextlib.ExitStack) -> None:
+    """NAME_map.png, NAME_mask.png and NAME_overlay.png, and the raw map as NAME_map.npy.
+
+    They have these names once `files` is closed.
+    """
     import numpy as np
 
-    from ssae_tf.data.images import write_png
+    from ssae_tf.data.images import encode_png
     from ssae_tf.evaluation.sheets import heatmap, overlay
     from ssae_tf.files import atomic
+
+    def temporary(name: str) -> Path:
+        return files.enter_context(atomic(folder / name, folder_flushed=False))
 
     # Twice the threshold is the brightest colour, so that images can be compared by eye.
     images = {
@@ -346,7 +401,6 @@ def _write(result: Result, folder: Path, name: str) -> None:
         "overlay": overlay(result.image, result.mask),
     }
     for kind, image in images.items():
-        write_png(folder / f"{name}_{kind}.png", image, flushed=False)
-    path = folder / f"{name}_map.npy"
-    with atomic(path, flushed=False) as temporary, temporary.open("wb") as file:
+        temporary(f"{name}_{kind}.png").write_bytes(encode_png(image))
+    with temporary(f"{name}_map.npy").open("wb") as file:
         np.save(file, result.anomaly_map)

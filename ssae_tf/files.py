@@ -25,13 +25,15 @@ _RANDOM = "[a-z0-9_]{8}"
 
 
 @contextlib.contextmanager
-def atomic(path: Path, *, flushed: bool = True) -> Iterator[Path]:
+def atomic(path: Path, *, folder_flushed: bool = True) -> Iterator[Path]:
     """Gives a temporary path beside `path`, renamed to it when the block ends without error.
+
+    The data are on the disk before they have the name.
 
     Args:
         path: of the file.
-        flushed: whether it is on the disk before it has its name. False for what the same command
-            makes anew, where there is so much of it that waiting for the disk would be felt.
+        folder_flushed: whether its name is on the disk as well at the end of the block. False in
+            `flushed_at_end`, which does so once for many files.
 
     Raises:
         WriteError: the folder can't be made or written to, the disk is full, or `path` is a folder.
@@ -47,10 +49,9 @@ def atomic(path: Path, *, flushed: bool = True) -> Iterator[Path]:
     try:
         yield temporary
         open_to_others(temporary, 0o666)
-        if flushed:
-            flush(temporary)
+        flush(temporary)
         temporary.replace(path)
-        if flushed:
+        if folder_flushed:
             flush(path.parent)
     except OSError as error:
         raise not_written(path, error) from None
@@ -138,6 +139,22 @@ def flush(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def flushed_at_end(folder: Path) -> Iterator[None]:
+    """Has the disk hold the names in a folder when the block ends, whatever ends it.
+
+    Raises:
+        WriteError: it can't.
+    """
+    try:
+        yield
+    finally:
+        try:
+            flush(folder)
+        except OSError as error:
+            raise not_written(folder, error) from None
 
 
 def flush_tree(folder: Path) -> None:

@@ -178,6 +178,13 @@ def _recorded_split(folder: Path, found: Category) -> Split:
         tuple(Sample(found.root / name, GOOD) for name in part)
         for part in (names.train, names.select, names.calibrate)
     )
+    good = {sample.path for sample in (*found.train, *found.validation)}
+    for sample in (*train, *select, *calibrate):
+        # One that is gone matters where it is read, which says so.
+        if sample.path not in good and sample.path.exists():
+            raise RunError(
+                f"{folder / SPLIT_FILE}: names {sample.path}, which is none of the good images."
+            )
     return Split(train, select, calibrate, root=found.root)
 
 

@@ -29,6 +29,7 @@ from ssae_tf.run_folder import (
     SPLIT_FILE,
     VERDICTS_FILE,
 )
+from ssae_tf.schemas import SplitFile, read
 
 
 def gallery_for(detector: Detector) -> Gallery:
@@ -99,11 +100,12 @@ def _warned_of(path: Path, reporter: Reporter) -> Iterator[None]:
 
 def _counts(run: Path | None, calibrated: Calibrated) -> dict[str, int]:
     """Good images by what they are for; `calibrate` may have taken others since."""
-    split = {} if run is None else _json(run / SPLIT_FILE)
-    if not split:
+    if run is None or not (run / SPLIT_FILE).is_file():
         return {}
+    split = read(run / SPLIT_FILE, SplitFile)
     return {
-        **{part: len(split[part]) for part in ("train", "select")},
+        "train": len(split.train),
+        "select": len(split.select),
         "calibrate": len(calibrated.scores),
     }
 

@@ -7,6 +7,7 @@ at most NaN, or at most infinity, would be a good one.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
@@ -162,14 +163,26 @@ class GoldenFile(BaseModel):
     images: Annotated[dict[Inside, GoldenImage], Field(min_length=1)]
 
 
+def _each_once(names: list[str]) -> list[str]:
+    if not names:
+        raise ValueError("it should name images")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(f"it should name {twice} once")
+    return names
+
+
+Names = Annotated[list[Inside], AfterValidator(_each_once)]
+
+
 class SplitFile(BaseModel):
     """split.json: the images of each part, relative to the category."""
 
     model_config = STRICT
 
-    train: list[Inside]
-    select: list[Inside]
-    calibrate: list[Inside]
+    train: Names
+    select: Names
+    calibrate: Names
 
 
 class EnvironmentFile(BaseModel):

@@ -117,6 +117,7 @@ RULES = {
             "files",
             "progress",
             "run_folder",
+            "schemas",
             "runtime.signals",
             "runtime.streams",
         ),

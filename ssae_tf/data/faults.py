@@ -169,7 +169,7 @@ def of_exposure(category: Category, good: Sequence[Facts]) -> Iterator[Finding]:
             names_of(category, uneven),
         )
     for end, remedy in (
-        ("white", "Lower the exposure; in files of 16 bits, raise data.white_level (--set)."),
+        ("white", "Lower the exposure; in files of 16 bits, raise --white-level."),
         ("black", "Raise the exposure, or lower the camera's black level."),
     ):
         shares = [getattr(fact, end) for fact in good]
@@ -216,7 +216,7 @@ def of_depth(category: Category, facts: Sequence[Facts], white_level: int) -> It
             "16-bit files that hold less",
             f"The highest value in files of 16 bits is {highest}, as from a camera of {bits} bits; "
             f"with white at {white_level} the network sees images that are almost black.",
-            f"Give --set data.white_level={proposed} to fit.",
+            f"Give --white-level {proposed} to fit.",
         )
     elif deep and highest > white_level:
         yield Finding(
@@ -224,7 +224,7 @@ def of_depth(category: Category, facts: Sequence[Facts], white_level: int) -> It
             "White level below the values in the files",
             f"The highest value in files of 16 bits is {highest}, and white is at {white_level}: "
             "what is brighter is cut off.",
-            f"Give --set data.white_level={proposed}.",
+            f"Give --white-level {proposed}.",
             names_of(category, [fact for fact in deep if fact.highest > white_level]),
         )
 

@@ -190,20 +190,19 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return height, width
 
 
-def write_png(path: Path, array: np.ndarray, *, flushed: bool = True) -> None:
+def write_png(path: Path, array: np.ndarray) -> None:
     """Writes a PNG that is either complete or absent.
 
     Args:
         path: in a folder that is made if need be; an existing file is replaced.
         array: (H, W, 3) uint8 RGB, (H, W) uint8 grey, or (H, W) bool, written as 0 and 255.
-        flushed: as in `atomic`.
 
     Raises:
         InputError: an array of another shape or dtype, or without pixels.
         WriteError: the file can't be written.
     """
     encoded = encode_png(array)
-    with atomic(path, flushed=flushed) as temporary:
+    with atomic(path) as temporary:
         temporary.write_bytes(encoded)
 
 

@@ -56,8 +56,9 @@ def what_helps(size: tuple[int, int], inspected: tuple[int, int]) -> str:
     return (
         f"If defects are smaller, cut the images to the part; or --set "
         f"scoring.inspection_size=[{height},{width}] shows defects of {smallest} pixels, in "
-        f"{_MORE} times the time for each image. Training takes as long as before (ten minutes of "
-        "two cores with preset quick), at its own size: compare both on images with defects."
+        f"{_MORE} times the time for each image. Training takes as long as before, at its own size "
+        "(with preset quick about ten minutes on two cores; `fit` says at its start how long "
+        "here): compare both on images with defects."
     )
 
 

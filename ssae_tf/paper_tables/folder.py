@@ -30,6 +30,7 @@ from ssae_tf.run_folder import (
 )
 from ssae_tf.run_making import is_to_become
 from ssae_tf.runtime.lock import LOCK_FILE
+from ssae_tf.schemas import SplitFile, read
 
 RECORD_FILE = "benchmark.json"
 
@@ -128,8 +129,8 @@ def difference(
         return f"with another budget than --minutes {minutes:g}"
     try:
         have = config_module.load(folder / CONFIG_FILE)
-        images = len(read_json(folder / SPLIT_FILE)["train"])
-    except (SsaeError, KeyError, TypeError):
+        images = len(read(folder / SPLIT_FILE, SplitFile).train)
+    except SsaeError:
         return "by another version"
     # What `fit` takes from the images, which are the same: their hash is compared too.
     wanted = config_module.resolve_as(config_module.for_few(wanted, images), have.scoring)

@@ -8,6 +8,7 @@ all devices (`tf.distribute`), and every process makes the same update.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import Literal
 
@@ -16,6 +17,7 @@ import tensorflow as tf
 from ssae_tf.config import TrainingConfig
 from ssae_tf.errors import InputError, SsaeError
 from ssae_tf.runtime.gpu import set_up_gpus
+from ssae_tf.runtime.rendezvous import Address, address_of, meet
 
 Devices = int | Literal["all"]
 
@@ -23,6 +25,10 @@ CLUSTER_VARIABLE = "TF_CONFIG"
 
 # Seconds that a worker waits for the others in a step: longer than an evaluation takes a slow one.
 _TIMEOUT = 600.0
+# Seconds that a worker waits for the others to come.
+_ARRIVAL = 600.0
+
+_LOGGER = logging.getLogger("ssae_tf")
 
 # What a step ends with where another worker is gone, or does not answer.
 WORKER_IS_GONE = (
@@ -34,7 +40,7 @@ WORKER_IS_GONE = (
 
 
 class WorkerLost(SsaeError):
-    """Another worker of the cluster has ended before training has."""
+    """Another worker of the cluster has ended before training has, or has not come."""
 
 
 def strategy_for(devices: Devices = 1) -> tf.distribute.Strategy:
@@ -42,7 +48,7 @@ def strategy_for(devices: Devices = 1) -> tf.distribute.Strategy:
 
     Args:
         devices: how many of this machine; "all" for all of them. Where `TF_CONFIG` names a cluster,
-            of each of its workers, and this call waits for all of these.
+            of each of its workers, and this call waits for all of these, ten minutes at most.
 
     Returns:
         TensorFlow's default for one device, a `MirroredStrategy` for several, and a
@@ -51,9 +57,12 @@ def strategy_for(devices: Devices = 1) -> tf.distribute.Strategy:
     Raises:
         InputError: there are fewer devices, `TF_CONFIG` can't be read, or it names a cluster when
             TensorFlow has run something already.
+        WorkerLost: a worker of the cluster has not come.
     """
     set_up_gpus()
-    if _workers() > 1:
+    own, workers = _workers()
+    if len(workers) > 1:
+        _wait_for(own, workers)
         return _of_cluster(devices)
     if devices == 1:
         return tf.distribute.get_strategy()
@@ -147,15 +156,46 @@ def _of_cluster(devices: Devices) -> tf.distribute.Strategy:
         ) from None
 
 
-def _workers() -> int:
-    """Of the cluster in `TF_CONFIG`; 0 without one.
+def _wait_for(own: str, workers: dict[str, Address]) -> None:
+    """Waits until all workers of a cluster have come.
+
+    Raises:
+        InputError: this one's port is taken.
+        WorkerLost: some have not come.
+    """
+
+    def named(names: list[str]) -> str:
+        return " and ".join(f"{one} ({':'.join(map(str, workers[one]))})" for one in names)
+
+    def say(names: list[str]) -> None:
+        _LOGGER.warning("%s: waiting for %s.", CLUSTER_VARIABLE, named(names))
+
+    others = {name: address for name, address in workers.items() if name != own}
+    port = workers[own][1]
+    try:
+        missing = meet(port, others, _ARRIVAL, say)
+    except OSError as error:
+        # Python's own text has the address once more.
+        reason = os.strerror(error.errno or 0)
+        raise InputError(
+            f"{CLUSTER_VARIABLE}: port {port} of {own} can't be used ({reason})."
+        ) from None
+    if missing:
+        raise WorkerLost(
+            f"{CLUSTER_VARIABLE}: {named(missing)} did not come within {_ARRIVAL:g} s. Each "
+            "worker takes the same command, with its own index, and must reach the others."
+        )
+
+
+def _workers() -> tuple[str, dict[str, Address]]:
+    """This process and all others of the cluster in `TF_CONFIG`, by name; none without one.
 
     Raises:
         InputError: the variable holds something else.
     """
     text = os.environ.get(CLUSTER_VARIABLE, "")
     if not text:
-        return 0
+        return "", {}
     expected = (
         f'{CLUSTER_VARIABLE}: expected {{"cluster": {{"worker": ["HOST:PORT", …]}}, "task": '
         '{"type": "worker", "index": N}}'
@@ -163,10 +203,14 @@ def _workers() -> int:
     try:
         value = json.loads(text)
         cluster, task = value.get("cluster", {}), value.get("task", {})
-        workers = [host for role in ("chief", "worker") for host in cluster.get(role, [])]
-        known = not workers or bool(cluster[task["type"]][task["index"]])
+        workers = {
+            f"{role} {index}": address_of(host)
+            for role in ("chief", "worker")
+            for index, host in enumerate(cluster.get(role, []))
+        }
+        own = f"{task['type']} {task['index']}" if workers else ""
+        if workers and own not in workers:
+            raise LookupError
     except (ValueError, AttributeError, TypeError, LookupError):
-        known = False
-    if not known:
-        raise InputError(f"{expected}. Received: {text!r}.")
-    return len(workers)
+        raise InputError(f"{expected}. Received: {text!r}.") from None
+    return own, workers

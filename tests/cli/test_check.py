@@ -90,11 +90,11 @@ def test_settings_arrive(folder: Path, invoke: Invoke) -> None:
         deep = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.uint16) << 4
         cv2.imwrite(str(path), deep)
     assert invoke(*arguments).code == 3
-    assert invoke(*arguments, "--set", "data.white_level=4095").code == 0
+    assert invoke(*arguments, "--white-level", "4095").code == 0
     shutil.rmtree(folder / "validation")
     split = {"data.calibrate_fraction": "0.4", "data.select_fraction": "0.2"}
     changes = [item for name in split for item in ("--set", f"{name}={split[name]}")]
-    done = invoke(*arguments, "--set", "data.white_level=4095", *changes)
+    done = invoke(*arguments, "--white-level", "4095", *changes)
     assert done.out[0] == "part: 24 good images (9 train, 5 select, 10 calibrate, 0 test)."
 
 

@@ -26,6 +26,7 @@ SETTINGS: dict[str, tuple[list[str], str, Any]] = {
     "--group": ([r"^(\d)"], "data.group", r"^(\d)"),
     "--ignore": (["mask.png"], "scoring.ignore", "mask.png"),
     "--border": (["4"], "scoring.border", 4),
+    "--white-level": (["4095"], "data.white_level", 4095),
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -79,19 +78,3 @@ def test_a_file_of_before_stays_whole_where_work_ends_early(
     done = invoke("predict", run_folder, images / "a.png", "--csv", table)
     assert (done.code, done.error) == (130, "Interrupted.")
     assert table.read_text() == "of before"
-
-
-def test_what_is_made_of_each_image_does_not_wait_for_the_disk(
-    invoke: Invoke,
-    run_folder: Path,
-    images: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    flushed: list[int] = []
-    monkeypatch.setattr(os, "fsync", flushed.append)
-    out = tmp_path / "found"
-    assert invoke("predict", run_folder, images / "a.png", "--out", out).code == 0
-    names = ["a_map.npy", "a_map.png", "a_mask.png", "a_overlay.png"]
-    assert sorted(path.name for path in out.iterdir()) == names
-    assert flushed == []

@@ -1,4 +1,4 @@
-"""Every state that a kill can leave of fit, fit --overwrite, calibrate and export.
+"""Every state that a kill can leave of fit, fit --overwrite, calibrate, export and predict --out.
 
 The files are written by the real code in its real order; what costs time in between, a network and
 its images, is left out. `SSAE_TF_CRASH=all` looks at every state, the default at some of them.
@@ -18,9 +18,10 @@ import pytest
 
 from crash.quick import network, seed_of
 from crash.quick import put as put_quick
-from crash.walk import State, some, states, write
+from crash.walk import State, read, some, states, write
 from ssae_tf import config as config_module
 from ssae_tf import files, workflow
+from ssae_tf.cli import main
 from ssae_tf.config import from_dict
 from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
@@ -204,3 +205,29 @@ def test_export(name: str, overwrite: bool, tmp_path: Path, swap: str) -> None:
     # Between the two renames.
     assert gone == (1 if overwrite and swap == "rename" else 0)
     _tell(f"export {name}{' --overwrite' if overwrite else ''} ({swap})", found, counts)
+
+
+def test_predict(
+    fit: Callable[..., workflow.Fitted], sample_root: Path, tmp_path: Path, quick: None
+) -> None:
+    run, image = tmp_path / "tile", next(sample_root.glob("*/test/good/*.png"))
+    fit(run, NEW)
+    root, again = tmp_path / "found", tmp_path / "again"
+    root.mkdir()
+
+    def predict(out: Path) -> None:
+        assert main.run(["predict", str(run), str(image), "--out", str(out), "--quiet"]) == 0
+
+    found = states(root, lambda: predict(root))
+    whole = read(root)
+    assert len(whole) == 4
+    counts: Counter[str] = Counter()
+    for state in found:
+        counts["states"] += 1
+        named = {name: content for name, content in state.items() if not name.startswith(".")}
+        if not named.items() <= whole.items():
+            counts["half a file under its name"] += 1
+        predict(write(state, again))
+        if read(again) != whole:
+            counts["the same command fails"] += 1
+    _tell("predict --out", found, counts)

@@ -1,7 +1,8 @@
 """The states that a kill can leave on disk: a copy of a folder before each operation on it.
 
 Beside each state before a file gets its name there is one in which half of the file is on the disk,
-as a power cut before the flush leaves it.
+as a power cut before the flush leaves it. A file that gets its name without a flush has that half
+under its name.
 """
 
 from __future__ import annotations
@@ -45,24 +46,34 @@ def states(root: Path, work: Callable[[], object]) -> list[State]:
 
     def look(event: str, arguments: tuple) -> None:
         keep(read(root))
-        source = arguments[0]
-        # A temporary file, which was flushed just before.
-        if event == "os.rename" and Path(source).is_file() and Path(source).name.startswith("."):
-            keep(torn(read(root), Path(source).relative_to(root).as_posix()))
+        if event == "os.rename" and Path(arguments[0]).is_file():
+            source, target = (Path(one).relative_to(root).as_posix() for one in arguments[:2])
+            half = torn(read(root), source)
+            # A temporary file, before it is flushed.
+            if Path(source).name.startswith("."):
+                keep(half)
+            if (root / source).stat().st_ino not in flushed:
+                content = half.pop(source)
+                keep({**half, target: content})
 
-    exchange = files.exchange
+    flushed: set[int] = set()
+    exchange, flush = files.exchange, os.fsync
+
+    def flush_noted(handle: int) -> None:
+        flush(handle)
+        flushed.add(os.fstat(handle).st_ino)
 
     def exchanged(one: Path, other: Path) -> bool:
         keep(read(root))
         return exchange(one, other)
 
-    files.exchange = exchanged
+    files.exchange, os.fsync = exchanged, flush_noted
     _active.append(look)
     try:
         work()
     finally:
         _active.pop()
-        files.exchange = exchange
+        files.exchange, os.fsync = exchange, flush
     keep(read(root))
     return list(found.values())
 

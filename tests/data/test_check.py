@@ -190,7 +190,7 @@ def test_cameras_with_fewer_bits_than_their_files(bits: int, level: int, root: P
     each_good(root, lambda image: image.astype(np.uint16) << (bits - 8))
     finding = only_finding(root)
     assert (finding.level, finding.title) == ("warning", "16-bit files that hold less")
-    assert f"data.white_level={level} " in finding.remedy
+    assert f"--white-level {level} " in finding.remedy
     mended = config_module.override(CONFIG, {"data.white_level": level})
     assert look(root, mended).is_clean
 
@@ -204,7 +204,7 @@ def test_a_white_level_below_the_values(root: Path) -> None:
     each_good(root, lambda image: image.astype(np.uint16) << 4)
     config = config_module.override(CONFIG, {"data.white_level": 2600})
     titles = {finding.title: finding for finding in look(root, config).findings}
-    assert "data.white_level=4095" in titles["White level below the values in the files"].remedy
+    assert "--white-level 4095." in titles["White level below the values in the files"].remedy
 
 
 def test_depths_mixed(root: Path) -> None:

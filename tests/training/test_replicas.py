@@ -157,12 +157,14 @@ class TestRefusals:
         assert replicas.strategy_for().num_replicas_in_sync == 1
 
     def test_a_cluster_after_tensorflow_has_run(self, monkeypatch):
-        hosts = ["127.0.0.1:1", "127.0.0.1:2"]
-        two = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": 0}}
-        monkeypatch.setenv("TF_CONFIG", json.dumps(two))
-        tf.zeros(1)
-        with pytest.raises(InputError, match="a process in which TensorFlow has not run yet"):
-            replicas.strategy_for()
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            with socket.create_server(("127.0.0.1", 0)) as own:
+                hosts = [f"127.0.0.1:{one.getsockname()[1]}" for one in (own, other)]
+            two = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": 0}}
+            monkeypatch.setenv("TF_CONFIG", json.dumps(two))
+            tf.zeros(1)
+            with pytest.raises(InputError, match="a process in which TensorFlow has not run yet"):
+                replicas.strategy_for()
 
     @pytest.mark.parametrize(
         ("training", "sentence"),
