@@ -65,7 +65,8 @@ def corrupt_in_pipeline(batches: tf.data.Dataset, config: RunConfig) -> tf.data.
     def add(step: tf.Tensor, x: tf.Tensor, *counted: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return (step, x, *corrupt(x, corruption_seed(config, step), config.corruption, *counted))
 
-    return batches.map(add, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
+    corrupted = batches.map(add, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return corrupted.prefetch(tf.data.AUTOTUNE)
 
 
 def make_step(
