@@ -50,9 +50,9 @@ ROUTES: dict[str, list[str]] = {
     "Ray, 2 workers": ["--engine", "ray", "--workers", "2"],
 }
 LOCAL: dict[str, list[str]] = {
-    "alone": [],
+    "alone": ["--batch", "1"],
     "in batches of 4": ["--batch", "4"],
-    "alone, the CPU two devices": [],
+    "alone, the CPU two devices": ["--batch", "1"],
 }
 # `ssae-tf` where the CPU is two devices, which has to be said before TensorFlow runs.
 _TWO_DEVICES = """
