@@ -4,7 +4,10 @@ The images are crops of a run's own test images, 64² to 96², as PNG. Each rout
 then all of them, so that what it takes to start is apart. CPU seconds are those of all processes,
 Ray's included: they count where the machine has other work, as it mostly does.
 
-    python benchmarks/fleet.py RUN [--images 10000] [--out FILE.json]
+    python benchmarks/fleet.py RUN [--images 10000] [--rounds N] [--out FILE.json]
+
+With --rounds plain `predict` stands beside itself instead, and Ray is not needed: in batches, and
+on a CPU that is two devices to TensorFlow, so many times in turn, with what scores differ by.
 """
 
 from __future__ import annotations
@@ -12,25 +15,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import json
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow as pa
 from measure import write_result
 
 from ssae_tf.data.images import read_pixels, write_png
 from ssae_tf.detector import Detector
-from ssae_tf.fleet.inspector import VERDICT
-from ssae_tf.fleet.table import Table
 from ssae_tf.result import as_unit, judged
 from ssae_tf.run_data import run_split
 from ssae_tf.runtime.threads import use_cores
@@ -46,6 +49,21 @@ ROUTES: dict[str, list[str]] = {
     "Ray, 1 worker": ["--engine", "ray", "--workers", "1"],
     "Ray, 2 workers": ["--engine", "ray", "--workers", "2"],
 }
+LOCAL: dict[str, list[str]] = {
+    "alone": ["--batch", "1"],
+    "in batches of 4": ["--batch", "4"],
+    "alone, the CPU two devices": ["--batch", "1"],
+}
+# `ssae-tf` where the CPU is two devices, which has to be said before TensorFlow runs.
+_TWO_DEVICES = """
+import sys
+import tensorflow as tf
+from ssae_tf.cli.main import run
+
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
+sys.exit(run(sys.argv[1:]))
+"""
 
 
 def write_images(run: Path, folder: Path, number: int) -> list[Path]:
@@ -109,6 +127,11 @@ def decoding(run: Path, folder: Path) -> dict[str, float]:
 
 def driver(folder: Path) -> dict[str, float]:
     """What the driver spends on a row: CPU seconds of the table, and bytes of what it knows."""
+    import pyarrow as pa
+
+    from ssae_tf.fleet.inspector import VERDICT
+    from ssae_tf.fleet.table import Table
+
     paths = [f"s3://bucket/line-3/2026-11-26/camera-2/{index:010}.png" for index in range(_ROWS)]
     good = {"schema_version": 1, "score": 0.1, "threshold": 0.2, "is_anomalous": False}
     verdicts = pa.Table.from_pylist([{**good, "defects": []}] * _ROWS, schema=VERDICT)
@@ -122,18 +145,50 @@ def driver(folder: Path) -> dict[str, float]:
     return {"seconds": seconds, "bytes": of_names / _ROWS}
 
 
-def route(run: Path, folder: Path, options: list[str]) -> dict[str, float]:
-    """Wall and CPU seconds of a command, from start to end."""
-    command = [sys.executable, "-m", "ssae_tf", "predict", str(run), str(folder), "--quiet"]
+def route(
+    run: Path, folder: Path, options: list[str], program: Sequence[str] = ("-m", "ssae_tf")
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Wall and CPU seconds of a command, from start to end, and what it prints of each image."""
+    command = [sys.executable, *program, "predict", str(run), str(folder), "--quiet"]
     with tempfile.TemporaryDirectory(prefix="ssae_tf_") as place:
-        table = ["--out-table", f"{place}/found.parquet"] if options else []
+        table = ["--out-table", f"{place}/found.parquet"] if "--engine" in options else []
         before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run([*command, *options, *table], stdout=subprocess.DEVNULL, check=True)
+        ended = subprocess.run([*command, *options, *table], stdout=subprocess.PIPE, check=True)
         wall = time.perf_counter() - begin
         _wait_for_all()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall": wall, "cpu": cpu}
+    return {"wall": wall, "cpu": cpu}, [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def local(run: Path, few: Path, whole: Path, rounds: int) -> dict[str, dict[str, float]]:
+    """Of each way on this machine: seconds, start apart, and how its results differ from the first.
+
+    Medians over the rounds; `turned` counts verdicts, `difference` is the largest of a score as a
+    share of it.
+    """
+    seconds: dict[str, list[list[float]]] = {name: [] for name in LOCAL}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(rounds):
+        for name, options in LOCAL.items():
+            program = ["-c", _TWO_DEVICES] if "two devices" in name else ["-m", "ssae_tf"]
+            start, _ = route(run, few, options, program)
+            all_, found[name] = route(run, whole, options, program)
+            rest = [all_[kind] - start[kind] for kind in ("wall", "cpu")]
+            seconds[name].append([start["cpu"], *rest])
+    expected = found["alone"]
+    rows = {}
+    for name, results in found.items():
+        pairs = list(zip(expected, results, strict=True))
+        start, wall, cpu = (statistics.median(each) for each in zip(*seconds[name], strict=True))
+        rows[name] = {
+            "start_cpu": start,
+            "wall": wall,
+            "cpu": cpu,
+            "difference": max(abs(a["score"] - b["score"]) / a["score"] for a, b in pairs),
+            "turned": sum(a["is_anomalous"] != b["is_anomalous"] for a, b in pairs),
+        }
+    return rows
 
 
 def _wait_for_all() -> None:
@@ -148,18 +203,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, help="without Ray, so many times in turn")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
 
     # What a command leaves behind becomes this process's child, and is counted.
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    # The page's other figures are of one core; this section names its own cores.
+    system = {"platform": platform.platform(), "cpu_count": os.cpu_count()}
     routes: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="ssae_tf_") as name:
         few, all_ = write_images(arguments.run, Path(name), arguments.images)
+        if arguments.rounds:
+            rows = local(arguments.run, few, all_, arguments.rounds)
+            print(json.dumps(rows, indent=2))
+            content = {"machine": system, "images": arguments.images - _FEW, "routes": rows}
+            write_result(arguments.out, content, RUN=arguments.run)
+            return
         of_parts = parts(arguments.run, all_)
         more = {"decoding_512": decoding(arguments.run, Path(name)), "driver": driver(Path(name))}
         for title, options in ROUTES.items():
-            start, whole = (route(arguments.run, folder, options) for folder in (few, all_))
+            start, whole = (route(arguments.run, folder, options)[0] for folder in (few, all_))
             rest = {kind: whole[kind] - start[kind] for kind in whole}
             routes[title] = {"start": start, "rest": rest}
     count = arguments.images - _FEW
@@ -172,8 +236,6 @@ def main() -> None:
             f"{1e3 * cpu:.1f} | {1 - of_parts['network'] / cpu:.0%} |",
             flush=True,
         )
-    # The page's other figures are of one core; this section names its own cores.
-    system = {"platform": platform.platform(), "cpu_count": os.cpu_count()}
     content = {"machine": system, "images": count, "parts": of_parts, "routes": routes, **more}
     write_result(arguments.out, content, RUN=arguments.run)
 

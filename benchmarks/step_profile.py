@@ -13,21 +13,22 @@ import argparse
 import collections
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import tensorflow as tf
-from measure import training_step, write_result
+from measure import Timed, here, medians, training_step, write_result
 from scipy import ndimage
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from ssae_tf.config import override, preset
 from ssae_tf.data.cache import ImageCache
+from ssae_tf.data.images import to_unit
 from ssae_tf.data.mvtec import Sample
-from ssae_tf.data.pipeline import Sampler, training_batches
+from ssae_tf.data.pipeline import Sampler
 from ssae_tf.training.step import corrupt_in_pipeline
 
 # The first kind one of whose words stands in an operation's type; oneDNN's have names of their own.
@@ -40,8 +41,8 @@ _KINDS = {
     "pooling": ("Pool",),
     "update of weights": ("Assign", "Sqrt"),
 }
-# Of each way to feed a step, a round.
-_BATCHES = 8
+# Of each way to feed a step, a round: of the slow ones, and of those that take longer to start.
+_BATCHES, _MANY = 8, 128
 _OTHERS = "the rest (corruption, objective, ReLU, sums)"
 
 
@@ -69,14 +70,37 @@ def seconds_by_kind(trace: Path) -> dict[str, float]:
     return dict(total.most_common())
 
 
+def in_numpy(images: np.ndarray, sampler: Sampler, steps: int) -> tf.data.Dataset:
+    """The sampler's batches, of uint8 images, made by NumPy in two calls of Python at a time."""
+    shape = (sampler.batch_size, *images.shape[1:])
+
+    def batch(step: np.ndarray) -> np.ndarray:
+        (draws,) = sampler.draws(int(step), int(step) + 1)
+        found = np.empty(shape, np.float32)
+        for slot, (index, exchanged, rows, columns) in enumerate(draws):
+            image = images[index].swapaxes(0, 1) if exchanged else images[index]
+            found[slot] = to_unit(image[:: 1 - 2 * rows, :: 1 - 2 * columns])
+        return found
+
+    def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x = tf.numpy_function(batch, [step], tf.float32, stateful=False)
+        return step, tf.ensure_shape(x, shape)
+
+    batches = tf.data.Dataset.range(steps).map(load, num_parallel_calls=2)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
 def images_a_second(folder: Path, side: int, batch: int, rounds: int) -> dict[str, float]:
-    """Of each way to feed a step, median over the rounds.
+    """Of each way to feed a step, median over the rounds; one before them warms up.
 
     Args:
         folder: for 16 files.
         side: of files and batches, pixels.
         batch: images a batch.
-        rounds: the first is not counted.
+        rounds: how often each way makes its batches.
+
+    Raises:
+        SystemExit: NumPy and TensorFlow make different batches.
     """
     config = preset("quick")
     samples = []
@@ -86,32 +110,40 @@ def images_a_second(folder: Path, side: int, batch: int, rounds: int) -> dict[st
         cv2.imwrite(str(path), np.uint8(255 * image))
         samples.append(Sample(path, "good"))
     images = ImageCache(samples).resized(side, side)
-    sampler = Sampler(images, side, batch, config.data, (0,))
+    sampler = Sampler(images, batch, config.data, (0,))
 
-    def decoded() -> Iterator[Any]:
+    def decoded() -> Iterator[np.ndarray]:
         for step in range(_BATCHES):
             again = ImageCache([samples[(step * batch + k) % 16] for k in range(batch)])
-            yield Sampler(again.resized(side, side), side, batch, config.data, (0,)).batch(step)
+            yield to_unit(again.resized(side, side))
 
-    pipeline = training_batches(sampler, 0, _BATCHES)
-    corrupted = corrupt_in_pipeline(pipeline, config)
-    ways: dict[str, Callable[[], Iterator[Any]]] = {
+    before, pipeline = in_numpy(images, sampler, _MANY), sampler.batches(0, _MANY)
+    for (_, one), (_, other) in zip(before, pipeline, strict=True):
+        if not np.array_equal(one, other):
+            raise SystemExit(f"{side}: other batches.")
+    corrupted = corrupt_in_pipeline(sampler.batches(0, _BATCHES), config)
+    ways: dict[str, Callable[[], Iterable[Any]]] = {
         "files decoded for each step": decoded,
-        "the pipeline": lambda: iter(pipeline),
-        "the pipeline, corruption in it": lambda: iter(corrupted),
+        "the pipeline, as NumPy behind numpy_function": lambda: before,
+        "the pipeline, as TensorFlow operations": lambda: pipeline,
+        "the pipeline, corruption in it": lambda: corrupted,
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds + 1):
-        for name, way in ways.items():
-            begin = time.perf_counter()
-            collections.deque(way(), maxlen=0)
-            seconds[name].append((time.perf_counter() - begin) / (_BATCHES * batch))
+    seconds = medians({name: per_batch(way) for name, way in ways.items()}, rounds)
     step, x = training_step(config, side), np.zeros((batch, side, side, 3), np.float32)
-    for index in range(rounds + 1):
+    one_step = here(lambda: float(step(tf.constant(0), tf.constant(x))[0]))
+    seconds |= medians({"the step of quick": one_step}, rounds)
+    return {name: batch / one for name, one in seconds.items()}
+
+
+def per_batch(way: Callable[[], Iterable[Any]]) -> Timed:
+    """Runs through all batches; the seconds that one takes."""
+
+    def timed() -> float:
         begin = time.perf_counter()
-        float(step(tf.constant(index), tf.constant(x))[0])
-        seconds.setdefault("the step of quick", []).append((time.perf_counter() - begin) / batch)
-    return {name: 1.0 / float(np.median(times[1:])) for name, times in seconds.items()}
+        count = sum(1 for _ in way())
+        return (time.perf_counter() - begin) / count
+
+    return timed
 
 
 def main() -> None:

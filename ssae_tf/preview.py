@@ -58,14 +58,15 @@ def preview(
     stage = config.training.stages[-1]
     size = (stage.size, stage.size)
 
-    def batch(images: Sequence[np.ndarray]) -> tf.Tensor:
-        sampler = Sampler(images, stage.size, rows, config.data, (config.training.seed,))
-        return tf.constant(sampler.batch(0))
+    def batch(images: np.ndarray, which: Sequence[int] | None = None) -> tf.Tensor:
+        sampler = Sampler(images, rows, config.data, (config.training.seed,), which)
+        ((_, x),) = sampler.batches(0, 1)
+        return x
 
     counted = []
     if ignored is not None:
         check_ignored(ignored, cache.paths_by_size, config)
-        counted = [batch(counted_in(cache.sizes, ignored, size))]
+        counted = [batch(*counted_in(cache.sizes, ignored, size))]
     x = batch(cache.resized(*size))
     shown = dataclasses.replace(config.corruption, share=float(config.corruption.share > 0))
     x_hat, mask = corrupt(x, corruption_seed(config, tf.constant(0)), shown, *counted)

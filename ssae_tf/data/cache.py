@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import mmap
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 # Of the memory that is available at the start; the rest is for the network.
 _MEMORY_SHARE = 0.25
-# Bytes.
-_ALIGNMENT = 64
+# Bytes: at a multiple of these TensorFlow's operations expect a tensor to begin.
+ALIGNMENT = 64
+
+Images = np.ndarray | list[np.ndarray]
 
 
 class ImageCache:
@@ -33,7 +35,8 @@ class ImageCache:
 
     Attributes:
         samples: those that could be read, in the order given.
-        images: one (H, W, 3) array for each, no larger than was asked for.
+        images: one (H, W, 3) array for each, no larger than was asked for; all as one array,
+            (N, H, W, 3), where size and dtype are the same.
         sizes: (height, width) of each file.
         location: "memory" or "disk".
         skipped: sentences about the files left out.
@@ -99,7 +102,7 @@ class ImageCache:
             fits = first.nbytes * len(samples) < _MEMORY_SHARE * available_memory()
             location = "memory" if fits else "disk"
         self.location: Literal["memory", "disk"] = location
-        self.images = self._kept(itertools.chain([first], images))
+        self.images = self._kept(itertools.chain([first], images), len(samples))
 
     @property
     def paths_by_size(self) -> dict[tuple[int, int], Path]:
@@ -107,19 +110,27 @@ class ImageCache:
         paths = [sample.path for sample in self.samples]
         return dict(zip(self.sizes, paths, strict=True))
 
-    def resized(self, height: int, width: int) -> list[np.ndarray]:
+    def resized(self, height: int, width: int) -> np.ndarray:
         """All images at one size, kept where the others are.
 
         Args:
             height, width: pixels.
 
         Returns:
-            (height, width, 3) arrays of the images' own dtypes.
+            (N, height, width, 3), uint8, or float32 in [0, 1] where some image is; the images
+            themselves where they are of this size.
         """
-        return self._kept(resize(image, height, width) for image in self.images)
+        if isinstance(self.images, np.ndarray) and self.images.shape[1:3] == (height, width):
+            return self.images
+        squares = (resize(image, height, width) for image in self.images)
+        if len({image.dtype for image in self.images}) > 1:
+            squares = (to_unit(one) if one.dtype == np.uint8 else one for one in squares)
+        found = self._kept(squares, len(self.images))
+        assert isinstance(found, np.ndarray)
+        return found
 
-    def _kept(self, images: Iterable[np.ndarray]) -> list[np.ndarray]:
-        return list(images) if self.location == "memory" else _on_disk(images)
+    def _kept(self, images: Iterator[np.ndarray], count: int) -> Images:
+        return _in_memory(images, count) if self.location == "memory" else _on_disk(images)
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -140,31 +151,57 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return image
 
 
-def _on_disk(images: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """Moves images, at least one, to a temporary file that is mapped into memory, read-only.
+def _in_memory(images: Iterator[np.ndarray], count: int) -> Images:
+    """Keeps images, at least one and at most `count`; not twice, as stacking a list would."""
+    first = next(images)
+    size = count * first.nbytes
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    begin = -room.ctypes.data % ALIGNMENT
+    array = room[begin : begin + size].view(first.dtype).reshape(count, *first.shape)
+    array[0] = first
+    found = 1
+    for image in images:
+        if not _are_alike(first, image):
+            return [*array[:found], image, *images]
+        array[found] = image
+        found += 1
+    return array[:found]
+
+
+def _on_disk(images: Iterator[np.ndarray]) -> Images:
+    """Moves images, at least one, to a temporary file that is mapped into memory.
 
     The file has no name, and the system deletes it with the last image, however the process ends.
 
     Raises:
         DataError: the folder for temporary files can't hold them.
     """
-    places = []
+    places: list[tuple[tuple[int, ...], np.dtype, int]] = []
     try:
         with tempfile.TemporaryFile(prefix="ssae_tf_") as file:
             for image in images:
-                # Aligned, as all arrays in memory are.
-                offset = file.seek(-(-file.tell() // _ALIGNMENT) * _ALIGNMENT)
+                offset = file.tell()
+                if places and (image.shape, image.dtype) != places[-1][:2]:
+                    # Aligned, as all arrays in memory are.
+                    offset = file.seek(-(-offset // ALIGNMENT) * ALIGNMENT)
                 file.write(np.ascontiguousarray(image).data)
                 places.append((image.shape, image.dtype, offset))
             file.flush()
             # One mapping for all: each holds a file open, of which a process may have about 1000.
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            content = mmap.mmap(file.fileno(), 0)
     except OSError as error:
         raise DataError(
             f"The decoded images can't be kept in {tempfile.gettempdir()} ({error.strerror}); "
             "the environment variable TMPDIR may name another folder."
         ) from None
+    if len({place[:2] for place in places}) == 1:
+        shape, dtype, _ = places[0]
+        return np.ndarray((len(places), *shape), dtype, content)
     return [np.ndarray(shape, dtype, content, offset) for shape, dtype, offset in places]
+
+
+def _are_alike(one: np.ndarray, other: np.ndarray) -> bool:
+    return (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
 def _decode(sample: Sample, white_level: int, smallest_side: int) -> np.ndarray:

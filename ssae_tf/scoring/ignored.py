@@ -105,7 +105,7 @@ def ignored_of(scoring: ScoringConfig, mask: np.ndarray | None) -> Ignored | Non
 
 def counted_in(
     sizes: Sequence[tuple[int, int]], ignored: Ignored, size: tuple[int, int]
-) -> list[np.ndarray]:
+) -> tuple[np.ndarray, list[int]]:
     """What counts of each of some images, as images, to be turned with them.
 
     Args:
@@ -114,13 +114,13 @@ def counted_in(
         size: (height, width) that the images are resized to.
 
     Returns:
-        (H, W, 1) uint8 arrays, 255 where a pixel counts and 0 elsewhere; those of images of one
-        size are one array.
+        (K, H, W, 1) uint8, 255 where a pixel counts and 0 elsewhere, one for each size that images
+        have; and for each image the index of its own.
     """
 
     def drawn(height: int, width: int) -> np.ndarray:
         counted = nearest(ignored.counted(height, width), *size)
         return np.asarray(255.0 * counted[0]).astype(np.uint8)
 
-    drawings = {one: drawn(*one) for one in set(sizes)}
-    return [drawings[one] for one in sizes]
+    places = {one: place for place, one in enumerate(dict.fromkeys(sizes))}
+    return np.stack([drawn(*one) for one in places]), [places[one] for one in sizes]

@@ -6,14 +6,14 @@ Which they are follows from the seed, the purpose and the step alone.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from ssae_tf.config import RunConfig, Stage
 from ssae_tf.data.cache import ImageCache
-from ssae_tf.data.pipeline import Sampler, training_batches
+from ssae_tf.data.pipeline import Sampler
 from ssae_tf.scoring.ignored import counted_in
 from ssae_tf.training.step import corrupt_in_pipeline
 
@@ -37,7 +37,7 @@ class Batches:
         """
         self._caches = {"train": train, "select": select}
         self._config = config
-        self._resized: dict[tuple[str, int], list[np.ndarray]] = {}
+        self._resized: dict[tuple[str, int], np.ndarray] = {}
 
     @functools.cached_property
     def mean_colour(self) -> np.ndarray:
@@ -61,10 +61,10 @@ class Batches:
             some of the images is ignored, X is followed by what counts of it.
         """
         sampler = self._sampler("train", stage, _TRAIN, index)
-        batches = training_batches(sampler, begin - first, end - first)
+        batches = sampler.batches(begin - first, end - first)
         if self._caches["train"].ignored is not None:
             sampler = self._sampler("train", stage, _TRAIN, index, counted=True)
-            counted = training_batches(sampler, begin - first, end - first)
+            counted = sampler.batches(begin - first, end - first)
             both = tf.data.Dataset.zip((batches, counted))
             batches = both.map(lambda one, other: (*one, other[1]))
         batches = batches.map(lambda step, *x: (step + first, *x))
@@ -75,35 +75,39 @@ class Batches:
     def judged(self, stage: Stage) -> list[np.ndarray]:
         """Clean images of the *select* split, always the same, of a stage's sizes."""
         sampler = self._sampler("select", stage, _SELECT)
-        return [sampler.batch(k) for k in range(JUDGED_BATCHES)]
+        return [x.numpy() for _, x in sampler.batches(0, JUDGED_BATCHES)]
 
     def judged_counted(self, stage: Stage) -> list[np.ndarray]:
         """What counts of these, (B, H, W, 1) float32; none of them where all does."""
         if self._caches["select"].ignored is None:
             return []
         sampler = self._sampler("select", stage, _SELECT, counted=True)
-        return [sampler.batch(k) for k in range(JUDGED_BATCHES)]
+        return [x.numpy() for _, x in sampler.batches(0, JUDGED_BATCHES)]
 
     def clean(self, stage: Stage) -> Iterator[tf.Tensor]:
         """Clean training images, always the same, of a stage's sizes."""
         sampler = self._sampler("train", stage, _STATISTICS)
-        for k in range(STATISTICS_BATCHES):
-            yield tf.constant(sampler.batch(k))
+        for _, x in sampler.batches(0, STATISTICS_BATCHES):
+            yield x
 
     def _sampler(self, split: str, stage: Stage, *purpose: int, counted: bool = False) -> Sampler:
         """Samples images of a split, or what counts of them, in the same order and turned alike."""
-        images = (self._counted if counted else self._images)(split, stage.size)
+        which: Sequence[int] | None = None
+        if counted:
+            images, which = self._counted(split, stage.size)
+        else:
+            images = self._images(split, stage.size)
         seed = (self._config.training.seed, *purpose)
-        return Sampler(images, stage.size, stage.batch_size, self._config.data, seed)
+        return Sampler(images, stage.batch_size, self._config.data, seed, which)
 
-    def _images(self, split: str, side: int) -> list[np.ndarray]:
+    def _images(self, split: str, side: int) -> np.ndarray:
         """Images of a split as squares of a side, made once."""
         key = (split, side)
         if key not in self._resized:
             self._resized[key] = self._caches[split].resized(side, side)
         return self._resized[key]
 
-    def _counted(self, split: str, side: int) -> list[np.ndarray]:
+    def _counted(self, split: str, side: int) -> tuple[np.ndarray, list[int]]:
         cache = self._caches[split]
         assert cache.ignored is not None
         return counted_in(cache.sizes, cache.ignored, (side, side))

@@ -59,6 +59,8 @@ from ssae_tf.training.state import Progress, load_state, save_state
 from ssae_tf.training.step import Figures, make_step
 
 _TIMED_STEPS = 3
+# Whose random numbers are drawn together, beforehand.
+_STEPS_AT_ONCE = 10_000
 # Evaluations without a better one after which a training by objective (2) or (3) ends.
 _PATIENCE = 3
 
@@ -292,7 +294,7 @@ class Trainer:
             index, first = stage_of(step, training.stages)
             stage = training.stages[index]
             run = self._step_of(stage)
-            last = first + stage.steps
+            last = min(first + stage.steps, step + _STEPS_AT_ONCE)
             for index_, *images in self._batches.training(index, stage, first, step, last):
                 self._optimizer.learning_rate.assign(learning_rate(step, training))
                 yield stage, run(index_, *images)

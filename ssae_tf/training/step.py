@@ -62,10 +62,13 @@ def corrupt_in_pipeline(batches: tf.data.Dataset, config: RunConfig) -> tf.data.
         A data set of (step, X, X̂, M).
     """
 
+    # Else TensorFlow spends seconds on the corruption's source, in search of control flow.
+    @tf.autograph.experimental.do_not_convert
     def add(step: tf.Tensor, x: tf.Tensor, *counted: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return (step, x, *corrupt(x, corruption_seed(config, step), config.corruption, *counted))
 
-    return batches.map(add, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
+    corrupted = batches.map(add, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return corrupted.prefetch(tf.data.AUTOTUNE)
 
 
 def make_step(

@@ -11,7 +11,8 @@ import pytest
 
 from ssae_tf.config import DataConfig
 from ssae_tf.data import cache
-from ssae_tf.data.cache import ImageCache, resize
+from ssae_tf.data.cache import ALIGNMENT, ImageCache, resize
+from ssae_tf.data.images import to_unit
 from ssae_tf.data.mvtec import Sample
 from ssae_tf.errors import DataError
 
@@ -50,10 +51,35 @@ class TestContent:
     @pytest.mark.parametrize("location", ["memory", "disk"])
     def test_resized(self, written, location):
         found = ImageCache(written[0], location=location)
-        for image, other in zip(found.images, found.resized(8, 16), strict=True):
-            assert other.shape == (8, 16, 3)
-            assert other.dtype == image.dtype
-            np.testing.assert_array_equal(other, resize(np.array(image), 8, 16))
+        resized = found.resized(8, 16)
+        assert resized.shape == (3, 8, 16, 3)
+        # One of the images is of 16 bits.
+        assert resized.dtype == np.float32
+        for image, other in zip(found.images, resized, strict=True):
+            expected = resize(np.array(image), 8, 16)
+            if expected.dtype == np.uint8:
+                expected = to_unit(expected)
+            np.testing.assert_array_equal(other, expected)
+
+    @pytest.mark.parametrize("location", ["memory", "disk"])
+    @pytest.mark.parametrize("side", [7, 8])
+    def test_images_of_one_size_are_one_array(self, tmp_path, rng, location, side):
+        shape = (5, side, side, 3)
+        expected = rng.integers(0, 256, shape, np.uint8)
+        samples = [Sample(tmp_path / f"{k}.png", "good") for k in range(5)]
+        for sample, image in zip(samples, expected, strict=True):
+            assert cv2.imwrite(str(sample.path), image[..., ::-1])
+        samples[2].path.write_bytes(b"no image")
+        found = ImageCache(samples, location=location, skip_unreadable=True)
+        assert isinstance(found.images, np.ndarray)
+        assert found.images.ctypes.data % ALIGNMENT == 0
+        assert found.images.flags.c_contiguous
+        np.testing.assert_array_equal(found.images, expected[[0, 1, 3, 4]])
+        # Not twice in memory.
+        assert found.resized(side, side) is found.images
+        other = found.resized(4, 4)
+        assert (other.shape, other.dtype) == ((4, 4, 4, 3), np.uint8)
+        assert other.ctypes.data % ALIGNMENT == 0
 
     def test_calls_back_for_every_file(self, written, tmp_path):
         samples, _ = written
@@ -92,11 +118,6 @@ class TestPlace:
         del images, resized
         gc.collect()
         assert not _open_files(folder)
-
-    def test_images_on_disk_are_read_only(self, written):
-        image = ImageCache(written[0], location="disk").images[0]
-        with pytest.raises(ValueError, match="read-only"):
-            image[0, 0] = 0
 
     @needs_proc
     def test_more_images_than_a_process_may_open_files(self, written):
