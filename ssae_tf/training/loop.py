@@ -367,7 +367,7 @@ class Trainer:
         )
         if self._start is not None:
             load_weights(self.model, self._start)
-        self._optimizer = tf.keras.optimizers.Adam(training.learning_rate, epsilon=training.epsilon)
+        self._optimizer = tf.keras.optimizers.Adam(training.learning_rate)
         self._optimizer.build(self.model.trainable_variables)
         self._estimate = normalization.make_estimate(self.model)
         self._compiled: dict[tuple[int, int], Callable[..., Figures]] = {}

@@ -69,7 +69,7 @@ def small_network(config, training_size, *, seed, mean_colour, channels=3):
     x = tf.keras.layers.Conv2D(4, 3, name="conv", **same)(inputs)
     x = tf.keras.layers.MaxPooling2D(2, name="pool")(x)
     x = DilatedConv2D(4, 5, 4, training_size // 2, seed, name="dilated")(x)
-    x = BatchNormalization(config.momentum, name="norm")(x)
+    x = BatchNormalization(name="norm")(x)
     x = tf.keras.layers.ReLU(name="relu")(x)
     x = tf.keras.layers.Conv2DTranspose(4, 3, strides=2, name="up", **same)(x)
     last = tf.keras.layers.Conv2D(
