@@ -85,7 +85,7 @@ def put(change: Callable[[Any, str, Any], None]) -> None:
         return metrics
 
     change(workflow, "prepare", prepare)
-    change(workflow, "Trainer", lambda train, select, config, reporter, _strategy: Trainer(config))
+    change(workflow, "Trainer", lambda train, select, config, *_: Trainer(config))
     for module in (workflow, calibration):
         change(module, "calibrated", calibrated)
     change(workflow, "evaluate_detector", evaluate)

@@ -133,7 +133,7 @@ def test_settings_of_the_images_reach_the_trainer(configure, tmp_path, monkeypat
     (tmp_path / "broken.png").write_bytes(b"")
     caches = {}
 
-    def trainer(train, select, config, reporter, strategy):
+    def trainer(train, select, config, *_):
         caches.update(train=train, select=select)
         raise _Reached
 
