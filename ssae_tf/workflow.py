@@ -400,7 +400,7 @@ def _finish(
         )
         write_golden(one.place, detector, [s.path for s in prepared.split.calibrate])
         detector.save(one.place)
-        found, metrics = prepared.found, None
+        found, metrics = prepared.category, None
         if found.test:
             metrics = evaluate_detector(detector, found, one.place, reporter, one.place)
         else:
