@@ -43,6 +43,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file = nodeid.partition("::")[0]
             return "exports" if "tests/export/" in file else file
 
+    # Else files of the fewest tests come last, which are the slowest: one process would wait.
+    config.option.loadscopereorder = False
     return ByFile(config, log)
 
 
