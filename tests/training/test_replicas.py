@@ -30,6 +30,9 @@ def ends(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
     # One core for each operation, or sums would depend on who had time.
     environment["TF_NUM_INTRAOP_THREADS"] = "1"
+    # For stand_ins.py.
+    path = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env={**os.environ, **environment}, **pipes)
 
