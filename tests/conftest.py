@@ -187,6 +187,7 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
     from ssae_tf import detector, workflow
 
     build, compile_ = detector.load_network, detector._compiled
+    compile_network = detector.compiled_network
 
     def load_network(config: Any, weights: Path) -> object:
         key = (config.model, weights.read_bytes())
@@ -201,7 +202,13 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
             _networks[key] = (compile_(model, config), model)
         return _networks[key][0]  # type: ignore[index]
 
+    def compiled_network(model: Any) -> object:
+        if id(model) not in _networks:
+            _networks[id(model)] = (compile_network(model), model)
+        return _networks[id(model)][0]  # type: ignore[index]
+
     monkeypatch.setattr(detector, "_compiled", compiled)
+    monkeypatch.setattr(detector, "compiled_network", compiled_network)
     for module in (detector, workflow):
         monkeypatch.setattr(module, "load_network", load_network)
 
