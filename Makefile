@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 PIP_FLAGS := --quiet --quiet --disable-pip-version-check --no-input
 PACKAGING := setup.cfg setup.py pyproject.toml
 # Two processes: tracing takes most of the time, on one core. PYTEST_ARGS=-n0 makes it one.
-PYTEST := -m pytest -n 2 --cov --cov-report=term
+PYTEST := -m pytest -n 2
 
 # The first of these that runs and is Python 3.$(1) to 3.$(2): a name on the path may be an empty shim.
 find-python = $(shell for name in $(3); do \
@@ -37,11 +37,11 @@ demo: $(VENV)/.run ## Fit a detector on the embedded sample data, evaluate it, l
 	@echo "            $(DEMO)/run/sheets/    best, median and worst images of each kind"
 	@echo "            $(DEMO)/found/         maps, masks and overlays of the cracks"
 
-test: $(VENV)/.test ## Run the tests, with line coverage
+test: $(VENV)/.test ## Run the tests; with line coverage: PYTEST_ARGS=--cov
 	@$(VENV)/bin/python $(PYTEST) $(PYTEST_ARGS)
 
 test-card: $(CARD_VENV)/.test ## The same with TensorFlow 2.15.1, Keras 2.15 and tensorflow-addons 0.23
-	@COVERAGE_FILE=.coverage.card $(CARD_VENV)/bin/python $(PYTEST) $(PYTEST_ARGS)
+	@$(CARD_VENV)/bin/python $(PYTEST) $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting and types
 	@status=0; \
@@ -55,7 +55,7 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended
 	@$(VENV)/bin/ruff format
 
 clean: ## Remove the environments, builds, caches and the demo
-	rm -rf $(VENV) $(CARD_VENV) $(DEMO) build dist *.egg-info htmlcov .coverage .coverage.card
+	rm -rf $(VENV) $(CARD_VENV) $(DEMO) build dist *.egg-info htmlcov .coverage
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -56,16 +56,16 @@ def _read(folder: Path) -> Run:
         raise RunError(f"{folder}: no such run folder.")
     required = (CONFIG_FILE, CALIBRATION_FILE)
     files = {name: folder / name for name in (*required, METRICS_FILE, ENVIRONMENT_FILE)}
-    found = {
+    records = {
         name: read_json(path) for name, path in files.items() if name in required or path.is_file()
     }
-    for name, value in found.items():
+    for name, value in records.items():
         if not isinstance(value, dict):
             raise RunError(f"{folder / name}: expected a JSON object.")
     return Run(
         str(folder),
-        found[CONFIG_FILE],
-        found.get(METRICS_FILE),
-        found[CALIBRATION_FILE],
-        found.get(ENVIRONMENT_FILE, {}).get("data_hash", ""),
+        records[CONFIG_FILE],
+        records.get(METRICS_FILE),
+        records[CALIBRATION_FILE],
+        records.get(ENVIRONMENT_FILE, {}).get("data_hash", ""),
     )

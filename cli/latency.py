@@ -19,10 +19,10 @@ class _Size(click.ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
-        found = re.fullmatch(r"([0-9]+)(?:x([0-9]+))?", value)
-        if found is None:
+        match = re.fullmatch(r"([0-9]+)(?:x([0-9]+))?", value)
+        if match is None:
             self.fail(f"Expected 512 or 480x640. Received: {value}.", param, ctx)
-        height, width = found.groups()
+        height, width = match.groups()
         return int(height), int(width or height)
 
 
@@ -58,8 +58,8 @@ def command(
     if size is None:
         fixed = detector.image_size if isinstance(detector, Artefact) else None
         size = fixed or (512, 512)
-    found = measure(detector, size, rounds, report)
+    measured = measure(detector, size, rounds, report)
     if as_json:
-        options.print_json(found, indent=2)
+        options.print_json(measured, indent=2)
     else:
-        options.print_table(latency_table(found))
+        options.print_table(latency_table(measured))

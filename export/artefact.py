@@ -142,15 +142,15 @@ class Artefact:
                 f"{f'{path}: ' if path else ''}all of {x.shape[1]}×{x.shape[0]} pixels is ignored "
                 f"(border {ignored['border']}): expected a larger image."
             )
-        found = self.run(x[None])
-        if len(found.get(ANOMALY_MAP, ())) != 1:
+        outputs = self.run(x[None])
+        if len(outputs.get(ANOMALY_MAP, ())) != 1:
             raise RunError(f"{self.folder}: answers without a map of the image.")
-        reconstruction = found.get(RECONSTRUCTION)
+        reconstruction = outputs.get(RECONSTRUCTION)
         return judged(
             path,
             x,
             None if reconstruction is None else reconstruction[0],
-            found[ANOMALY_MAP][0],
+            outputs[ANOMALY_MAP][0],
             self.threshold if threshold is None else threshold,
             self.min_area,
             self.outline,

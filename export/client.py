@@ -204,35 +204,36 @@ class Client:
             signature += WITH_THRESHOLD
             inputs[GIVEN_THRESHOLD] = np.array([float32_below(threshold)], np.float32)
         ask = self._rest if self._uses_rest else self._grpc
-        found = ask(signature, inputs, x.shape[:2])
-        return self._judged(path, x, found, threshold)
+        answer = ask(signature, inputs, x.shape[:2])
+        return self._judged(path, x, answer, threshold)
 
     def _judged(
-        self, path: str, x: np.ndarray, found: dict[str, np.ndarray], threshold: float | None
+        self, path: str, x: np.ndarray, answer: dict[str, np.ndarray], threshold: float | None
     ) -> Result:
         """The verdict on an answer that is as it must be."""
         source = self._source
-        is_padded = IMAGE_SIZE in found
+        is_padded = IMAGE_SIZE in answer
         for name in (*_shapes(x.shape[:2]), GOOD_SCORES):
-            if name not in found and name in (ANOMALY_MAP, THRESHOLD, MIN_AREA):
+            if name not in answer and name in (ANOMALY_MAP, THRESHOLD, MIN_AREA):
                 raise RunError(f"{source}: answers without {name}.")
-            if name in found and found[name].dtype.kind not in "fiu":
-                raise RunError(f"{source}: answers with {name} of {found[name].dtype}.")
-            if name in found:
-                self._check_shape(name, found[name].shape, x.shape[:2], is_padded)
+            if name in answer and answer[name].dtype.kind not in "fiu":
+                raise RunError(f"{source}: answers with {name} of {answer[name].dtype}.")
+            if name in answer:
+                self._check_shape(name, answer[name].shape, x.shape[:2], is_padded)
         height, width = x.shape[:2]
-        if is_padded and found[IMAGE_SIZE][0].tolist() != [height, width]:
+        if is_padded and answer[IMAGE_SIZE][0].tolist() != [height, width]:
             raise RunError(f"{source}: answers about an image of another size.")
-        if found[MIN_AREA][0] > height * width:
+        if answer[MIN_AREA][0] > height * width:
             raise RunError(f"{source}: answers with a min_area larger than the image.")
-        own = float(found[THRESHOLD][0])
-        min_area, reconstruction = found[MIN_AREA][0].item(), found.get(RECONSTRUCTION)
+        own = float(answer[THRESHOLD][0])
+        min_area, reconstruction = answer[MIN_AREA][0].item(), answer.get(RECONSTRUCTION)
         outline, review = (
-            float(found[name][0]) if name in found else None for name in (OUTLINE, REVIEW_THRESHOLD)
+            float(answer[name][0]) if name in answer else None
+            for name in (OUTLINE, REVIEW_THRESHOLD)
         )
         # It belongs to the model's own threshold, which a given one takes the place of.
         review = review if threshold is None else None
-        scores = found[GOOD_SCORES][0] if GOOD_SCORES in found else np.empty(0)
+        scores = answer[GOOD_SCORES][0] if GOOD_SCORES in answer else np.empty(0)
         if not np.isfinite(scores).all():
             raise RunError(f"{source}: answers with {GOOD_SCORES} that are not finite.")
         try:
@@ -241,7 +242,7 @@ class Client:
             raise RunError(f"{source}: {error}") from None
         # What becomes infinity is refused.
         with np.errstate(over="ignore"):
-            map_ = found[ANOMALY_MAP][0, :height, :width].astype(np.float32)
+            map_ = answer[ANOMALY_MAP][0, :height, :width].astype(np.float32)
             shown = None
             if reconstruction is not None:
                 shown = reconstruction[0, :height, :width].astype(np.float32)
@@ -300,7 +301,7 @@ class Client:
             raise RunError(
                 f"{self.address}: {error.code().name}, {_line(error.details())}."
             ) from None
-        found = {}
+        outputs = {}
         for name in (*_shapes(size), GOOD_SCORES):
             if name not in answer.outputs:
                 continue
@@ -309,12 +310,12 @@ class Client:
             claimed = tuple(dimension.size for dimension in value.tensor_shape.dim)
             self._check_shape(name, claimed, size, IMAGE_SIZE in answer.outputs)
             try:
-                found[name] = tf.make_ndarray(value)
+                outputs[name] = tf.make_ndarray(value)
             except Exception as error:
                 raise RunError(
                     f"{self.address}: {name} can't be unpacked ({one_line(error)})."
                 ) from None
-        return found
+        return outputs
 
     def _channel_for(self, size: tuple[int, int]) -> Any:
         """A connection that takes what an answer about an image may have."""

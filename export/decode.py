@@ -123,8 +123,8 @@ def _bytes(content: tf.Tensor) -> tf.Tensor:
 def _byte(data: tf.Tensor, position: tf.Tensor | int) -> tf.Tensor:
     """The bytes at some positions as int32; 0 outside."""
     is_inside = tf.less(position, tf.size(data)) & tf.greater_equal(position, 0)
-    found = tf.gather(data, tf.where(is_inside, position, 0))
-    return tf.where(is_inside, tf.cast(found, tf.int32), 0)
+    values = tf.gather(data, tf.where(is_inside, position, 0))
+    return tf.where(is_inside, tf.cast(values, tf.int32), 0)
 
 
 def _number(
@@ -142,5 +142,5 @@ def _number(
 
 def _has(data: tf.Tensor, position: tf.Tensor | int, expected: bytes) -> tf.Tensor:
     """Whether some bytes stand at a position."""
-    found = _byte(data, position + tf.range(len(expected)))
-    return tf.reduce_all(tf.equal(found, list(expected)))
+    stored = _byte(data, position + tf.range(len(expected)))
+    return tf.reduce_all(tf.equal(stored, list(expected)))

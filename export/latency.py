@@ -83,20 +83,20 @@ def measure(
     }
 
 
-def latency_table(found: dict[str, Any]) -> Table:
+def latency_table(measured: dict[str, Any]) -> Table:
     """The parts in milliseconds, with the machine below."""
-    on = found["machine"]
-    height, width = found["size"]
+    on = measured["machine"]
+    height, width = measured["size"]
     table = Table(
         box=box.SIMPLE_HEAD,
-        caption=f"{_rounds(found['rounds'])}, {on['processor']}, {on['usable_cpus']} cores, "
+        caption=f"{_rounds(measured['rounds'])}, {on['processor']}, {on['usable_cpus']} cores, "
         f"TensorFlow {on['tensorflow']}",
         caption_justify="left",
     )
     table.add_column(f"{height}×{width}, ms")
     for at in PERCENTILES:
         table.add_column(f"p{at}", justify="right")
-    *parts, whole = found["seconds"].items()
+    *parts, whole = measured["seconds"].items()
     for name, values in parts:
         cells = [f"{1e3 * value:.1f}" for value in values.values()]
         table.add_row(name, *cells, end_section=name == parts[-1][0])

@@ -188,18 +188,18 @@ def compare(
     with reporter.task("Comparing", len(compared)) as task:
         for case in compared:
             try:
-                found = artefact.run(case.image[None])
+                answer = artefact.run(case.image[None])
             except RunError as error:
                 parity.failures.append(f"{case.name}: {error}")
                 break
             expected = detector.predict(case.image)
-            difference = _difference(parity, case, expected, found, calibration.min_area)
+            difference = _difference(parity, case, expected, answer, calibration.min_area)
             if difference is not None:
                 differences.append(difference)
             size = case.image.shape[0], case.image.shape[1]
             if size not in parity.sizes:
                 parity.sizes.append(size)
-                _check_other_inputs(parity, artefact, case, found)
+                _check_other_inputs(parity, artefact, case, answer)
             parity.n += 1
             task.advance()
     if differences:
@@ -217,23 +217,23 @@ def compare(
 
 
 def _difference(
-    parity: Parity, case: Case, expected: Any, found: dict[str, np.ndarray], min_area: int
+    parity: Parity, case: Case, expected: Any, answer: dict[str, np.ndarray], min_area: int
 ) -> tuple[float, float, float, float] | None:
     """Largest, mean and deciding difference of the map, and the score's; None without a map."""
-    map_ = found[ANOMALY_MAP][0]
+    map_ = answer[ANOMALY_MAP][0]
     if map_.shape != expected.anomaly_map.shape:
         parity.failures.append(
             f"{case.name}: the map has shape {map_.shape}, not {expected.anomaly_map.shape}."
         )
         return None
-    if not all(np.isfinite(value).all() for value in found.values()):
+    if not all(np.isfinite(value).all() for value in answer.values()):
         parity.failures.append(f"{case.name}: NaN or infinity.")
         return None
     threshold = float(expected.threshold)
     own = judged("", case.image, None, map_, threshold, min_area)
-    if float(found[SCORE_BOUND][0]) < own.score:
+    if float(answer[SCORE_BOUND][0]) < own.score:
         parity.failures.append(f"{case.name}: the score exceeds score_bound.")
-    if IS_ANOMALOUS in found and bool(found[IS_ANOMALOUS][0]) != own.is_anomalous:
+    if IS_ANOMALOUS in answer and bool(answer[IS_ANOMALOUS][0]) != own.is_anomalous:
         parity.failures.append(f"{case.name}: the graph's verdict is not that of its own map.")
     if own.is_anomalous != expected.is_anomalous:
         parity.flipped.append(case.name)
@@ -249,14 +249,14 @@ def _difference(
 
 
 def _check_other_inputs(
-    parity: Parity, artefact: Artefact, case: Case, found: dict[str, np.ndarray]
+    parity: Parity, artefact: Artefact, case: Case, answer: dict[str, np.ndarray]
 ) -> None:
     """Pixels, files, batches and thresholds: once for each size, because the network is one."""
     pixels = np.round(255.0 * case.image).astype(np.uint8)
     others = {PIXELS: pixels[None], ENCODED: np.array([encode_png(pixels)], object)}
     try:
         batch = artefact.run(np.stack([case.image, to_unit(pixels)]))[ANOMALY_MAP]
-        _expect_equal(parity, f"{case.name}, in a batch", found[ANOMALY_MAP][0], batch[0])
+        _expect_equal(parity, f"{case.name}, in a batch", answer[ANOMALY_MAP][0], batch[0])
         for signature in set(others) & set(artefact.metadata["signatures"]):
             map_ = artefact.run(others[signature])[ANOMALY_MAP][0]
             _expect_equal(parity, f"{case.name}, {signature}", batch[1], map_)

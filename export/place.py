@@ -183,10 +183,10 @@ def told_what_is_kept(place: Path, working: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        found = write_error(error, working)
-        if found is None:
+        cause = write_error(error, working)
+        if cause is None:
             raise
-        raise WriteError(f"{str(found).rstrip('.')}; {kept}.") from error
+        raise WriteError(f"{str(cause).rstrip('.')}; {kept}.") from error
 
 
 def put(result: Path, place: Path) -> None:

@@ -182,13 +182,13 @@ class Serving:
             size = parts[0][0], parts[0][1]
             counted = None if ignored is None else ignored.counted(*size)
             reconstruction, map_, threshold = (part[None] for part in parts[1:])
-            found = self._answer(reconstruction, map_, size, counted, threshold)
-            return {name: _padded(name, value[0], largest) for name, value in found.items()}
+            outputs = self._answer(reconstruction, map_, size, counted, threshold)
+            return {name: _padded(name, value[0], largest) for name, value in outputs.items()}
 
         threshold = tf.broadcast_to(threshold, tf.shape(files))
         parts = sizes, reconstruction, map_, threshold
-        found = tf.map_fn(answer, parts, fn_output_signature=self._of_one_image)
-        return {**found, IMAGE_SIZE: sizes}
+        outputs = tf.map_fn(answer, parts, fn_output_signature=self._of_one_image)
+        return {**outputs, IMAGE_SIZE: sizes}
 
     def _inspected(
         self, x: tf.Tensor, counted: tf.Tensor | None
@@ -217,7 +217,7 @@ class Serving:
         threshold = tf.broadcast_to(threshold, tf.reshape(batch, (1,)))
         # An image smaller than min_area can still be defective as a whole.
         min_area = tf.minimum(self.min_area, size[0] * size[1])
-        found = {
+        outputs = {
             ANOMALY_MAP: map_,
             SCORE_BOUND: tf.reduce_max(map_, axis=(1, 2)),
             THRESHOLD: threshold,
@@ -226,17 +226,17 @@ class Serving:
         }
         if self.config.scoring.outline is not None:
             outline = tf.constant(float32_below(self.config.scoring.outline))
-            found[OUTLINE] = tf.broadcast_to(outline, tf.reshape(batch, (1,)))
+            outputs[OUTLINE] = tf.broadcast_to(outline, tf.reshape(batch, (1,)))
         if self.review_threshold is not None:
             review = tf.constant(float32_below(self.review_threshold))
-            found[REVIEW_THRESHOLD] = tf.broadcast_to(review, tf.reshape(batch, (1,)))
+            outputs[REVIEW_THRESHOLD] = tf.broadcast_to(review, tf.reshape(batch, (1,)))
         if self.good_scores:
             scores = tf.constant(sorted(self.good_scores), tf.float32)
-            found[GOOD_SCORES] = tf.broadcast_to(scores, tf.stack([batch, len(self.good_scores)]))
+            outputs[GOOD_SCORES] = tf.broadcast_to(scores, tf.stack([batch, len(self.good_scores)]))
         if self.has_verdict:
             mask = map_ > threshold[:, None, None]
-            found[IS_ANOMALOUS] = reaches_area(mask, min_area)
-        return {name: found[name] for name in self.outputs}
+            outputs[IS_ANOMALOUS] = reaches_area(mask, min_area)
+        return {name: outputs[name] for name in self.outputs}
 
     @property
     def _of_one_image(self) -> dict[str, tf.TensorSpec]:
@@ -316,11 +316,11 @@ def endpoints(
         PIXELS: (inspect, from_pixels, tf.TensorSpec(size, tf.uint8, name=PICTURE)),
         ENCODED: (inspect_files, as_given, tf.TensorSpec((None,), tf.string, name=PICTURE)),
     }
-    found = {}
+    graphs = {}
     for name, (function, prepared, spec) in prepare.items():
-        found[name] = (_at_own_threshold(function, prepared, serving.threshold), [spec])
-        found[name + WITH_THRESHOLD] = (_at_given_threshold(function, prepared), [spec, limit])
-    return found
+        graphs[name] = (_at_own_threshold(function, prepared, serving.threshold), [spec])
+        graphs[name + WITH_THRESHOLD] = (_at_given_threshold(function, prepared), [spec, limit])
+    return graphs
 
 
 def _at_own_threshold(inspect: _Function, prepare: _Function, threshold: float) -> _Function:

@@ -55,13 +55,13 @@ class Calibration:
 
     def promises(self) -> list[str]:
         """What the levels promise, a sentence each; none where no promise can be made."""
-        found = []
+        sentences = []
         if self.false_alarms is not None:
-            found.append(self._promise(self.threshold, self.false_alarms, "rejected"))
+            sentences.append(self._promise(self.threshold, self.false_alarms, "rejected"))
         if self.review_threshold is not None and self.review_false_alarms is not None:
             what = f"above the level of review, {self.review_threshold:.4g}, or rejected"
-            found.append(self._promise(self.review_threshold, self.review_false_alarms, what))
-        return found
+            sentences.append(self._promise(self.review_threshold, self.review_false_alarms, what))
+        return sentences
 
     def _promise(self, level: float, promised: FalseAlarmRate, what: str) -> str:
         is_lifted = level > sorted(self.scores, reverse=True)[promised.rank - 1]
@@ -92,18 +92,18 @@ class Calibration:
         Raises:
             RunError: no such file, or not such content.
         """
-        found = read(path, CalibrationFile)
+        record = read(path, CalibrationFile)
         return cls(
-            found.threshold,
-            found.min_area,
-            tuple(found.scores),
-            _rate(found.false_alarms),
-            found.review_threshold,
-            _rate(found.review_false_alarms),
-            tuple(found.names),
-            tuple(found.seen),
-            tuple(found.left_out),
-            found.data,
+            record.threshold,
+            record.min_area,
+            tuple(record.scores),
+            _rate(record.false_alarms),
+            record.review_threshold,
+            _rate(record.review_false_alarms),
+            tuple(record.names),
+            tuple(record.seen),
+            tuple(record.left_out),
+            record.data,
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ssae_tf.corruption.held_out import corrupted_copies
 from ssae_tf.data.cache import resize
-from ssae_tf.data.images import read_pixels, to_unit, write_png
+from ssae_tf.data.images import read_image, write_png
 from ssae_tf.detector import Detector
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.files import write_json
@@ -120,7 +120,7 @@ def _readable(
     wanted = size or detector.inspection_size
     for path in images:
         try:
-            image = to_unit(read_pixels(path), detector.config.data.white_level)
+            image = read_image(path, detector.config.data.white_level)
         except DataError:
             # Calibration has told of it.
             continue

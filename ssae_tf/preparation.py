@@ -39,14 +39,14 @@ class Prepared:
     """What training takes.
 
     Attributes:
-        found: the category without the images that are left out.
+        category: the category without the images that are left out.
         split: its parts, likewise.
         train, select: the decoded images of these parts.
         config: the settings, with what waited for the size of the images.
         ignore_mask: as in `ssae_tf.detector.Detector`.
     """
 
-    found: Category
+    category: Category
     split: Split
     train: ImageCache
     select: ImageCache
@@ -55,12 +55,12 @@ class Prepared:
 
 
 def prepare(
-    found: Category, config: RunConfig, reporter: Reporter, ignore_mask: np.ndarray | None = None
+    category: Category, config: RunConfig, reporter: Reporter, ignore_mask: np.ndarray | None = None
 ) -> Prepared:
     """Splits, checks and decodes the images of a category.
 
     Args:
-        found: the category.
+        category: the category.
         config: all settings.
         reporter: where progress and warnings go.
         ignore_mask: as in `ssae_tf.detector.Detector`.
@@ -69,10 +69,10 @@ def prepare(
         DataError: one of the images or masks can't be used, and is not to be left out; or what is
             to be ignored does not fit the images.
     """
-    told(found, reporter)
+    told(category, reporter)
     settings = config.data
     split = split_normal(
-        found,
+        category,
         config.training.seed,
         settings.select_fraction,
         settings.calibrate_fraction,
@@ -80,14 +80,16 @@ def prepare(
     )
     for note in split.notes:
         reporter.warn(note)
-    if len(found.warnings) >= _MANY_WARNINGS:
-        reporter.say(f"`ssae-tf check {shlex.quote(str(found.root))}` says what to do about them.")
+    if len(category.warnings) >= _MANY_WARNINGS:
+        reporter.say(
+            f"`ssae-tf check {shlex.quote(str(category.root))}` says what to do about them."
+        )
 
     caches = {
         name: decoded(getattr(split, name), config, name, reporter) for name in ("train", "select")
     }
     # What only the end needs is looked at as well: hours of training should not end in an error.
-    late = {"calibration": split.calibrate, "test": found.test}
+    late = {"calibration": split.calibrate, "test": category.test}
     sizes: dict[tuple[int, int], Path] = {}
     checked = {name: _checked(late[name], config, name, reporter, sizes) for name in late}
     warn_of_skipped(
@@ -95,7 +97,7 @@ def prepare(
         + [message for _, messages in checked.values() for message in messages],
         reporter,
     )
-    found = dataclasses.replace(found, test=checked["test"][0])
+    category = dataclasses.replace(category, test=checked["test"][0])
     split = dataclasses.replace(
         split,
         train=tuple(caches["train"].samples),
@@ -103,14 +105,14 @@ def prepare(
         calibrate=checked["calibration"][0],
     )
     if not split.calibrate:
-        raise DataError(f"{found.root}: none of the calibration images can be used.")
+        raise DataError(f"{category.root}: none of the calibration images can be used.")
     images = caches["train"].images
     place = "in memory" if caches["train"].location == "memory" else "on disk"
     good = len({*split.train, *split.select, *split.calibrate})
     reporter.say(
-        f"{found.name}: {good} good images ({len(split.train)} train, "
-        f"{len(split.select)} select, {len(split.calibrate)} calibrate), {len(found.test)} test; "
-        f"decoded images are kept {place}."
+        f"{category.name}: {good} good images ({len(split.train)} train, "
+        f"{len(split.select)} select, {len(split.calibrate)} calibrate), {len(category.test)} "
+        f"test; decoded images are kept {place}."
     )
     ignored = ignored_of(config.scoring, ignore_mask)
     for cache in caches.values():
@@ -129,7 +131,7 @@ def prepare(
             f"{f' {own}' if settled.model != config.model else ''}."
         )
     config = config_module.resolve(settled, _side(settled, caches["train"].sizes))
-    return Prepared(found, split, caches["train"], caches["select"], config, ignore_mask)
+    return Prepared(category, split, caches["train"], caches["select"], config, ignore_mask)
 
 
 def _tell_of_large(sizes: Sequence[tuple[int, int]], config: RunConfig, reporter: Reporter) -> None:
@@ -212,7 +214,7 @@ def announce(config: RunConfig, seconds: float, minutes: float | None, reporter:
     )
 
 
-def environment(found: Category, data: Path) -> dict[str, Any]:
+def environment(category: Category, data: Path) -> dict[str, Any]:
     """What a result depends on beside the settings."""
     return {
         "schema_version": 1,
@@ -224,5 +226,5 @@ def environment(found: Category, data: Path) -> dict[str, Any]:
         "command": sys.argv,
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "data": str(data.resolve()),
-        "data_hash": data_hash(found),
+        "data_hash": data_hash(category),
     }

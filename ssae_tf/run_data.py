@@ -57,10 +57,10 @@ def category_at(data: str | Path, folder: Path, config: RunConfig) -> Category:
     try:
         return load_category(data, config.category or None)
     except DataError:
-        found = _moved_category(data, folder, config)
-        if found is None:
+        category = _moved_category(data, folder, config)
+        if category is None:
             raise
-        return found
+        return category
 
 
 def _moved_category(data: str | Path, folder: Path, config: RunConfig) -> Category | None:
@@ -68,15 +68,15 @@ def _moved_category(data: str | Path, folder: Path, config: RunConfig) -> Catego
     for name in (config.category or None, None):
         # RunError: nothing is recorded that they could be compared with.
         with contextlib.suppress(DataError, RunError):
-            found = load_category(data, name)
-            if is_own(found, folder):
-                return found
+            category = load_category(data, name)
+            if is_own(category, folder):
+                return category
     return None
 
 
-def is_own(found: Category, folder: Path) -> bool:
+def is_own(category: Category, folder: Path) -> bool:
     """Whether images are those that a run was started with, wherever they are."""
-    return data_hash(found) == recorded(folder / ENVIRONMENT_FILE, "data_hash")
+    return data_hash(category) == recorded(folder / ENVIRONMENT_FILE, "data_hash")
 
 
 def tested_category(
@@ -154,8 +154,8 @@ def run_split(
         DataError: the images are not there any more.
     """
     moved = None if data is None else _moved_category(data, folder, config)
-    found = moved or own_category(folder, config)
-    return found, _recorded_split(folder, found)
+    category = moved or own_category(folder, config)
+    return category, _recorded_split(folder, category)
 
 
 def check_split(folder: Path, split: Split) -> None:
@@ -172,20 +172,20 @@ def check_split(folder: Path, split: Split) -> None:
         )
 
 
-def _recorded_split(folder: Path, found: Category) -> Split:
+def _recorded_split(folder: Path, category: Category) -> Split:
     names = read(folder / SPLIT_FILE, SplitFile)
     train, select, calibrate = (
-        tuple(Sample(found.root / name, GOOD) for name in part)
+        tuple(Sample(category.root / name, GOOD) for name in part)
         for part in (names.train, names.select, names.calibrate)
     )
-    good = {sample.path for sample in (*found.train, *found.validation)}
+    good = {sample.path for sample in (*category.train, *category.validation)}
     for sample in (*train, *select, *calibrate):
         # One that is gone matters where it is read, which says so.
         if sample.path not in good and sample.path.exists():
             raise RunError(
                 f"{folder / SPLIT_FILE}: names {sample.path}, which is none of the good images."
             )
-    return Split(train, select, calibrate, root=found.root)
+    return Split(train, select, calibrate, root=category.root)
 
 
 def recorded(path: Path, key: str) -> Any:
@@ -197,8 +197,8 @@ def recorded(path: Path, key: str) -> Any:
     return getattr(read(path, SplitFile if path.name == SPLIT_FILE else EnvironmentFile), key)
 
 
-def told(found: Category, reporter: Reporter) -> Category:
+def told(category: Category, reporter: Reporter) -> Category:
     """The category, with its warnings passed on."""
-    for warning in found.warnings:
+    for warning in category.warnings:
         reporter.warn(warning)
-    return found
+    return category

@@ -41,7 +41,7 @@ def gallery_for(detector: Detector) -> Gallery:
 def write_results(
     out: Path,
     detector: Detector,
-    found: Category,
+    category: Category,
     reporter: Reporter,
     *,
     run: Path | None,
@@ -53,7 +53,7 @@ def write_results(
     Args:
         out: the folder to write to.
         detector: calibrated.
-        found: its category, or the one it was tested on.
+        category: its category, or the one it was tested on.
         reporter: where warnings go.
         run: the run folder, whose records are read; None for a detector without one.
         tested: what came of the test images; None without any, and then there are no verdicts.
@@ -68,9 +68,9 @@ def write_results(
     with _warned_of(out / REPORT_FILE, reporter):
         gallery = gallery or gallery_for(detector)
         records = {} if run is None else _json(run / ENVIRONMENT_FILE)
-        size = _image_size(found)
+        size = _image_size(category)
         report = Report(
-            name=found.name,
+            name=category.name,
             threshold=detector.calibration.threshold,
             review_threshold=detector.calibration.review_threshold,
             min_area=detector.calibration.min_area,
@@ -110,10 +110,10 @@ def _counts(run: Path | None, calibrated: Calibrated) -> dict[str, int]:
     }
 
 
-def _image_size(found: Category) -> tuple[int, int] | None:
+def _image_size(category: Category) -> tuple[int, int] | None:
     """(height, width) of the first image; None where it can't be read."""
     with contextlib.suppress(SsaeError):
-        return image_size((*found.train, *found.test)[0].path)
+        return image_size((*category.train, *category.test)[0].path)
     return None
 
 

@@ -13,7 +13,7 @@ from ssae_tf.config import ModelConfig, RunConfig
 from ssae_tf.data.images import read_pixels
 from ssae_tf.detector import run_config
 from ssae_tf.errors import ConfigError, DataError
-from ssae_tf.run_folder import GOLDEN_FOLDER, GOLDEN_IMAGES, IGNORE_FILE
+from ssae_tf.run_folder import GOLDEN_FOLDER, GOLDEN_IMAGES, IGNORE_FILE, WEIGHTS_FILE
 
 
 def settings_of(run: str | Path) -> RunConfig:
@@ -74,6 +74,11 @@ def check_network(config: RunConfig) -> None:
                 f"`model.{field.name}` can't change with the weights of {config.weights_from}. "
                 f"Expected {before!r}, as there. Received: {now!r}."
             )
+
+
+def initial_weights(config: RunConfig) -> Path | None:
+    """The file of the weights that training starts from; None for random ones."""
+    return None if config.weights_from is None else Path(config.weights_from) / WEIGHTS_FILE
 
 
 def check_channels(run: Path, images: Iterable[np.ndarray], place: Path) -> None:

@@ -17,7 +17,6 @@ from ssae_tf.progress import Reporter
 from ssae_tf.run_data import category_at, own_category
 from ssae_tf.run_folder import (
     CONFIG_FILE,
-    WEIGHTS_FILE,
     beside,
     has_checkpoint,
     is_finished,
@@ -25,6 +24,7 @@ from ssae_tf.run_folder import (
 )
 from ssae_tf.run_making import is_to_become
 from ssae_tf.training.loop import Trainer
+from ssae_tf.warm_start import initial_weights
 
 
 def assist_fit(
@@ -53,9 +53,9 @@ def assist_fit(
     ignore = config.scoring.ignore
     mask = None if ignore is None else read_ignore_mask(ignore)
     prepared = prepare(found, config, reporter, mask)
-    trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter, strategy)
-    if config.weights_from is not None:
-        trainer.start_from(Path(config.weights_from) / WEIGHTS_FILE)
+    config = prepared.config
+    start = initial_weights(config)
+    trainer = Trainer(prepared.train, prepared.select, config, reporter, strategy, start)
     trainer.fit_to_time(None if minutes is None else 60.0 * minutes)
     # Not even read: a training from its first step.
     trainer.train(Path())

@@ -56,7 +56,7 @@ from ssae_tf.run_making import Begun, begun, finish, taken_up
 from ssae_tf.run_report import write_results
 from ssae_tf.training.loop import Trainer, TrainingInterrupted
 from ssae_tf.training.replicas import WorkerLost
-from ssae_tf.warm_start import check_channels, wanted
+from ssae_tf.warm_start import check_channels, initial_weights, wanted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +184,7 @@ def resume(
         mask = own_ignore_mask(one.place, config.scoring)
         prepared = prepare(found, config, reporter, mask)
         check_split(one.place, prepared.split)
-        trainer = _trainer(prepared, reporter, strategy)
+        trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter, strategy)
         if data is not None:
             _record_place(one.place, data, reporter)
         return _finish(trainer, one, prepared, reporter, go_on=True)
@@ -370,12 +370,11 @@ def _train(
     """Trains from the first step, into a folder that has its mark."""
     mask = own_ignore_mask(one.place, config.scoring)
     prepared = prepare(found, config, reporter, mask)
-    trainer = _trainer(prepared, reporter, strategy)
     if config.weights_from is not None:
-        start = Path(config.weights_from)
-        check_channels(start, prepared.train.images, found.root)
-        trainer.start_from(start / WEIGHTS_FILE)
-        reporter.say(f"Training starts from the weights of {start}.")
+        check_channels(Path(config.weights_from), prepared.train.images, found.root)
+        reporter.say(f"Training starts from the weights of {config.weights_from}.")
+    start = initial_weights(config)
+    trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter, strategy, start)
     minutes = request["minutes"]
     seconds = trainer.fit_to_time(None if minutes is None else 60.0 * minutes)
     announce(trainer.config, seconds, minutes, reporter)
@@ -383,13 +382,6 @@ def _train(
     write_json(one.place / SPLIT_FILE, split_names(prepared.split))
     write_json(one.place / ENVIRONMENT_FILE, environment(found, Path(request["data"])))
     return _finish(trainer, one, prepared, reporter, go_on=False)
-
-
-def _trainer(
-    prepared: Prepared, reporter: Reporter, strategy: tf.distribute.Strategy | None
-) -> Trainer:
-    """The network and what trains it."""
-    return Trainer(prepared.train, prepared.select, prepared.config, reporter, strategy)
 
 
 def _finish(
@@ -408,7 +400,7 @@ def _finish(
         )
         write_golden(one.place, detector, [s.path for s in prepared.split.calibrate])
         detector.save(one.place)
-        found, metrics = prepared.found, None
+        found, metrics = prepared.category, None
         if found.test:
             metrics = evaluate_detector(detector, found, one.place, reporter, one.place)
         else:

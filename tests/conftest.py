@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file = nodeid.partition("::")[0]
             return "exports" if "tests/export/" in file else file
 
+    # Else files of the fewest tests come last, which are the slowest: one process would wait.
+    config.option.loadscopereorder = False
     return ByFile(config, log)
 
 
@@ -49,6 +52,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _no_settings_from_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SSAE_TF_DATA", "SSAE_TF_VERBOSE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waits_for_the_disk() -> Iterator[None]:
+    """Files are written thousands of times, and no test pulls the plug."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture
@@ -176,6 +187,7 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
     from ssae_tf import detector, workflow
 
     build, compile_ = detector.load_network, detector._compiled
+    compile_network = detector.compiled_network
 
     def load_network(config: Any, weights: Path) -> object:
         key = (config.model, weights.read_bytes())
@@ -190,7 +202,13 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
             _networks[key] = (compile_(model, config), model)
         return _networks[key][0]  # type: ignore[index]
 
+    def compiled_network(model: Any) -> object:
+        if id(model) not in _networks:
+            _networks[id(model)] = (compile_network(model), model)
+        return _networks[id(model)][0]  # type: ignore[index]
+
     monkeypatch.setattr(detector, "_compiled", compiled)
+    monkeypatch.setattr(detector, "compiled_network", compiled_network)
     for module in (detector, workflow):
         monkeypatch.setattr(module, "load_network", load_network)
 

@@ -57,7 +57,6 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "corruption.contrast": SHARE,
     "corruption.opacity": ([[0.1, 1.0]], [[0.5, 0.1], [0.0, 0.5], [0.5, 1.1], [0.5], 0.5]),
     "model.width": ([0.0625, 4.0], [0.0, -1.0, 4.1, INFINITY, "wide"]),
-    "model.momentum": ([0.0, 0.99], [1.0, -0.1, "slow"]),
     "model.answer": (["plain", "gated"], ["skip", None]),
     "model.context": ([1], [0, 3, 5, 1.5, "far"]),
     "model.standardize": ([False], [1.5, "always"]),
@@ -70,9 +69,6 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
         [[], 5, ["fast"]],
     ),
     "training.learning_rate": POSITIVE,
-    "training.warmup": SHARE,
-    "training.schedule": (["cosine", "constant"], ["linear"]),
-    "training.epsilon": POSITIVE,
     "training.jit": FLAG,
     "training.evaluations": COUNT,
     "training.seed": ([0, 2**31 - 1], [-1, 2**31, 0.5, "random"]),
@@ -333,14 +329,21 @@ class TestSettingsOfOlderRuns:
         values = to_dict(config_module.preset("quick", "tile"))
         old = json.loads(json.dumps(values))
         old["data"]["sampling"] = "resize"
+        old["model"]["momentum"] = 0.9
         old["scoring"] |= {"margin": 32, "normalize": "none"}
+        old["training"] |= {"epsilon": 1e-7, "schedule": "cosine", "warmup": 0.05}
         path = tmp_path / "config.json"
         path.write_text(json.dumps(old))
         assert to_dict(load(path)) == values
 
     @pytest.mark.parametrize(
         ("group", "name", "value"),
-        [("data", "sampling", "crop"), ("scoring", "normalize", "location")],
+        [
+            ("data", "sampling", "crop"),
+            ("scoring", "normalize", "location"),
+            ("training", "schedule", "constant"),
+            ("model", "momentum", 0.99),
+        ],
     )
     def test_what_can_not_be_made_any_more_is_refused_in_one_sentence(
         self, group: str, name: str, value: str, tmp_path: Path
@@ -354,7 +357,7 @@ class TestSettingsOfOlderRuns:
             "a run anew."
         )
 
-    @pytest.mark.parametrize("name", ["data.sampling", "scoring.margin", "scoring.normalize"])
+    @pytest.mark.parametrize("name", ["data.sampling", "scoring.margin", "training.warmup"])
     def test_they_can_not_be_set(self, name: str) -> None:
         with pytest.raises(ConfigError, match=f"Unknown setting `{name}`"):
             override(RunConfig(), {name: "resize"})

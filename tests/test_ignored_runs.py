@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ssae_tf import workflow
 from ssae_tf.config import RunConfig, from_dict
@@ -32,7 +31,7 @@ class Stub:
         select: ImageCache,
         config: RunConfig,
         reporter: Reporter,
-        strategy: tf.distribute.Strategy | None = None,
+        *_: object,
     ) -> None:
         Stub.ignored = [one.ignored and one.ignored.mask for one in (train, select)]
         self.config = config

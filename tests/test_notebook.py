@@ -9,8 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
+
+from ssae_tf.config import DEFAULT_PRESET
+from ssae_tf.detector import Detector
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +45,7 @@ def test_it_runs_from_a_folder_to_an_artefact(
     names: dict[str, Any] = {}
     for cell in _code(notebook):
         exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+    assert names["config"].preset == DEFAULT_PRESET
     assert isinstance(names["figure"], Figure)
     assert names["fitted"].metrics["n_test"] == 8
     assert (names["metrics"]["n_test"], names["metrics"]["pixel_auroc"]) == (4, None)
@@ -51,3 +56,21 @@ def test_it_runs_from_a_folder_to_an_artefact(
     # 2 good ones, their corrupted copies, and all of them at another size.
     assert (names["made"].parity.passed, names["made"].parity.n) == (True, 8)
     assert capsys.readouterr().out.splitlines()[-1] == "True True"
+    _check_the_default_preset(names["detector"], names["fitted"].metrics)
+
+
+def _check_the_default_preset(detector: Detector, metrics: dict[str, Any]) -> None:
+    """The gated network, tiny: what `fit` made opens, and judges any size."""
+    assert detector.config.model.answer == "gated"
+    assert detector.config.scoring.evidence == "gate"
+    assert detector.calibration is not None
+    assert detector.calibration.threshold == max(0.5, *detector.calibration.scores)
+    assert detector.inspection_size == (64, 64)
+    for size in ((64, 64), (41, 90)):
+        image = np.random.default_rng(0).random((*size, 3), np.float32)
+        result = detector.predict(image)
+        assert result.anomaly_map.shape == size
+        assert result.reconstruction is not None
+        assert result.reconstruction.shape == (*size, 3)
+        assert 0.0 < result.score <= 1.0
+    assert 0.0 < metrics["projection"]["idempotence"] < 1.0

@@ -67,7 +67,6 @@ PAPER: dict[str, Any] = {
     "objective.norm": "l2",
     "training.stages": [(128, 32, 10000), (256, 16, 10000), (512, 8, 20000)],
     "training.learning_rate": 1e-3,
-    "training.schedule": "cosine",
     "scoring.evidence": "residual",
     "scoring.reading": "absolute",
     "scoring.outline": None,

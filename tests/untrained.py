@@ -33,16 +33,14 @@ class Stub:
         config: RunConfig,
         reporter: Reporter,
         strategy: tf.distribute.Strategy | None,
+        start: Path | None = None,
     ) -> None:
         Stub.last = self
         self.caches = {"train": train, "select": select}
         self.config = config
         self.seconds: float | None = None
         self.resumed = False
-        self.start: Path | None = None
-
-    def start_from(self, weights: Path) -> None:
-        self.start = weights
+        self.start = start
 
     def fit_to_time(self, seconds: float | None) -> float:
         self.seconds = seconds

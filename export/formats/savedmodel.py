@@ -35,9 +35,9 @@ def write(
     # in the C++ loader nor in TFLite's converter. The archive finds the weights that endpoints use;
     # its `track` would store them a second time under Keras 3.
     archive = tf.keras.export.ExportArchive()
-    found = endpoints(serving, network, image_size)
+    functions = endpoints(serving, network, image_size)
     for name in signatures:
-        function, taken = found[name]
+        function, taken = functions[name]
         archive.add_endpoint(name, tf.function(function, autograph=False), taken)
     # It prints what it wrote, to stdout.
     with contextlib.redirect_stdout(io.StringIO()):
@@ -66,7 +66,7 @@ class SavedModelRuntime:
     def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs of one call, by name."""
         at = WITH_THRESHOLD if GIVEN_THRESHOLD in inputs else ""
-        found = self._signatures[signature + at]
-        fetches = {name: output.name for name, output in found.outputs.items()}
-        feed = {found.inputs[name].name: value for name, value in inputs.items()}
+        signature_def = self._signatures[signature + at]
+        fetches = {name: output.name for name, output in signature_def.outputs.items()}
+        feed = {signature_def.inputs[name].name: value for name, value in inputs.items()}
         return dict(self._session.run(fetches, feed))

@@ -17,8 +17,12 @@ _ADAPTER = TypeAdapter(RunConfig)
 # Settings of older runs, and the value without which a run computes the same; None is any.
 _RETIRED = {
     ("data", "sampling"): "resize",
+    ("model", "momentum"): 0.9,
     ("scoring", "margin"): None,
     ("scoring", "normalize"): "none",
+    ("training", "epsilon"): 1e-7,
+    ("training", "schedule"): "cosine",
+    ("training", "warmup"): 0.05,
 }
 
 

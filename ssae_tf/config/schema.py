@@ -170,7 +170,6 @@ class ModelConfig:
 
     Attributes:
         width: scales every filter count; 1.0 is the paper.
-        momentum: of the moving averages of batch normalisation.
         answer: "plain" takes the image that Table 1 makes for F(X); "gated" blends it with X,
             F(X) = (1 − A) ⊙ X + A ⊙ G(X), where a discriminative sub-network finds A
             (`ssae_tf.models.gated`).
@@ -183,7 +182,6 @@ class ModelConfig:
     """
 
     width: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     answer: Literal["plain", "gated"] = "plain"
     context: Literal[1, 2, 4] = 1
     standardize: bool = False
@@ -239,14 +237,11 @@ class Stage:
 @one_sentence
 @dataclass(frozen=True, config=_STRICT)
 class TrainingConfig:
-    """The optimiser, its schedule and the stages.
+    """The optimiser and the stages.
 
     Attributes:
         stages: run in order.
-        learning_rate: of Adam, after warm-up.
-        warmup: share of all steps in which the rate rises from 0.
-        schedule: "cosine" falls to 1 % of the rate at the end, "constant" stays.
-        epsilon: Adam's; the printed norm gives gradients near Keras' default of 1e-7.
+        learning_rate: of Adam, after warm-up; it falls to 1 % at the end.
         jit: compile the step with XLA.
         evaluations: how often, over the whole training, the model is judged on *select*.
         seed: of everything random in the run.
@@ -256,9 +251,6 @@ class TrainingConfig:
         Stage(size=128, batch_size=8, steps=1000),
     )
     learning_rate: Positive = 1e-3
-    warmup: Probability = 0.05
-    schedule: Literal["cosine", "constant"] = "cosine"
-    epsilon: Positive = 1e-7
     jit: bool = False
     evaluations: Count = 10
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

@@ -220,16 +220,16 @@ def _apart(
 def _of_outliers(
     category: Category, good: Sequence[Facts], scores: np.ndarray
 ) -> Iterator[Finding]:
-    found = outliers(scores)
-    if len(found):
+    odd = outliers(scores)
+    if len(odd):
         yield Finding(
             "warning",
             "Unusual good images",
-            f"{images_are(len(found))} far from the median image and from the nearest neighbours, "
+            f"{images_are(len(odd))} far from the median image and from the nearest neighbours, "
             "by small thumbnails; the most unusual first.",
             "Look at them (--out DIR draws a sheet): remove what is not good; one such image among "
             "those for the threshold hides defects.",
-            names_of(category, [good[i] for i in found]),
+            names_of(category, [good[i] for i in odd]),
         )
 
 

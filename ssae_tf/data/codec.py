@@ -64,12 +64,12 @@ def decode(kind: str, data: bytes) -> np.ndarray:
         MemoryError: there is not enough.
     """
     pixels, said = _imdecode(kind, data, _AS_DECODED)
-    found = pixels
+    decoded = pixels
     if pixels is None:
         # Grey TIFFs of floats and 32-bit integers fail in the first reading.
-        found, _ = _imdecode(kind, data, cv2.IMREAD_UNCHANGED)
-    if found is not None and found.dtype not in (np.uint8, np.uint16):
-        raise DamagedError(f"has {found.dtype} pixels; expected 8- or 16-bit unsigned integers")
+        decoded, _ = _imdecode(kind, data, cv2.IMREAD_UNCHANGED)
+    if decoded is not None and decoded.dtype not in (np.uint8, np.uint16):
+        raise DamagedError(f"has {decoded.dtype} pixels; expected 8- or 16-bit unsigned integers")
     if kind in _DAMAGE and (reason := re.search(_DAMAGE[kind], "\n".join(said))):
         raise DamagedError(f"is truncated or damaged ({reason[0].rstrip('.')})")
     if pixels is None:

@@ -54,14 +54,14 @@ def _folders_of_kinds(part: Path, odd: Oddities) -> list[Path]:
 
 def _images_of_kind(folder: Path, odd: Oddities) -> list[Path]:
     """The images of a kind, without those in folders of masks, or of good ones among defects."""
-    found = images_below(folder)
-    if not found:
+    paths = images_below(folder)
+    if not paths:
         odd.add("folders without images", f"{folder}: holds no images ({image_endings()}).")
     unexpected = _MEANING_MASKS if is_good(folder.name) else _MEANING_MASKS | _MEANING_GOOD
     above = len(folder.parts)
     kept: list[Path] = []
     strange: dict[Path, None] = {}
-    for path in found:
+    for path in paths:
         names = map(_plain_name, path.parts[above:-1])
         if unexpected.isdisjoint(names):
             kept.append(path)
@@ -73,10 +73,10 @@ def _images_of_kind(folder: Path, odd: Oddities) -> list[Path]:
 
 
 def apart(
-    kind: Path, found: Sequence[Path], odd: Oddities
+    kind: Path, paths: Sequence[Path], odd: Oddities
 ) -> tuple[dict[Path, str], dict[Path, str]]:
     """The images of a folder and the masks beside them, with what pairs them."""
-    shown, masks = part_masks(keys(found, kind))
+    shown, masks = part_masks(keys(paths, kind))
     if masks:
         sentence = f"{kind}: {count(masks)} taken for masks, the first: {next(iter(masks)).name}."
         odd.add("folders with masks beside their images", sentence)
@@ -126,8 +126,8 @@ def name_strangers(folder: Path, odd: Oddities) -> None:
 def holds_images(folder: Path) -> bool:
     """Whether there are images in a folder or in one inside it; no deeper, which may take long."""
     try:
-        found, folders = listed(folder)
-        return bool(found) or any(listed(inner)[0] for inner in folders)
+        paths, folders = listed(folder)
+        return bool(paths) or any(listed(inner)[0] for inner in folders)
     except DataError:
         return False
 

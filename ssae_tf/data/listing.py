@@ -30,8 +30,8 @@ def listed(folder: Path) -> tuple[list[Path], list[Path]]:
         DataError: it can't be listed.
     """
     entries = _visible(folder)
-    found = [path for path, is_folder in entries if not is_folder and images.is_image_name(path)]
-    return found, [path for path, is_folder in entries if is_folder]
+    shown = [path for path, is_folder in entries if not is_folder and images.is_image_name(path)]
+    return shown, [path for path, is_folder in entries if is_folder]
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -98,11 +98,11 @@ def _visible(folder: Path) -> list[tuple[Path, bool]]:
     """Paths of what a folder holds and whether each is a folder, in natural order."""
     try:
         with os.scandir(folder) as entries:
-            found = {entry.name: _is_folder(entry) for entry in entries}
+            is_folder = {entry.name: _is_folder(entry) for entry in entries}
     except OSError as error:
         raise DataError(f"{folder}: can't be listed ({error.strerror}).") from error
-    names = [name for name in found if not name.startswith(".") and name not in _OF_SYSTEMS]
-    return [(folder / name, found[name]) for name in sorted(names, key=natural)]
+    names = [name for name in is_folder if not name.startswith(".") and name not in _OF_SYSTEMS]
+    return [(folder / name, is_folder[name]) for name in sorted(names, key=natural)]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -208,18 +208,18 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     Raises:
         DataError: a folder can't be listed.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in map(Path, paths):
         if not path.is_dir():
-            found.append(path)
+            files.append(path)
             continue
         inside = images_below(path)
         if not inside:
             _LOGGER.warning("%s: holds no images (%s).", path, image_endings())
         if others := files_left_out([path]):
             _LOGGER.warning("%s: %s.", path, others)
-        found += inside
-    return found
+        files += inside
+    return files
 
 
 def _load(folder: Path, name: str) -> Category:
@@ -239,10 +239,10 @@ def _load(folder: Path, name: str) -> Category:
 
 def _load_plain(root: Path, name: str) -> Category:
     _check_name(name, root)
-    found, folders = listed(root)
+    paths, folders = listed(root)
     inside = ", ".join(folder.name for folder in folders if holds_images(folder))
     others = files_left_out([root], below=False)
-    if not found:
+    if not paths:
         hint = f"; images lie in {inside}: name one, or put them into train/good" if inside else ""
         hint += f"; {others}" if others else ""
         raise DataError(
@@ -254,7 +254,7 @@ def _load_plain(root: Path, name: str) -> Category:
         odd.add("folders with other files", f"{root}: {others}.")
     if inside:
         odd.add("folders", f"{root}: images in its folders are left out: {inside}.")
-    train = _good(apart(root, found, odd)[0])
+    train = _good(apart(root, paths, odd)[0])
     return Category(root, name, train, warnings=odd.summed())
 
 
@@ -275,11 +275,11 @@ def _check_name(name: str, folder: Path) -> None:
 def _good_images(part: Path, odd: Oddities) -> tuple[Sample, ...]:
     """The samples of train/ or validation/."""
     samples: tuple[Sample, ...] = ()
-    for kind, found in images_by_kind(part, odd).items():
+    for kind, paths in images_by_kind(part, odd).items():
         if is_good(kind.name):
-            samples += _good(apart(kind, found, odd)[0])
-        elif found:
-            sentence = f"{kind}: {count(found)} left out, {part.name} is for good ones."
+            samples += _good(apart(kind, paths, odd)[0])
+        elif paths:
+            sentence = f"{kind}: {count(paths)} left out, {part.name} is for good ones."
             odd.add("folders without good images", sentence)
     return samples
 
@@ -288,8 +288,8 @@ def _test_samples(folder: Path, odd: Oddities) -> tuple[Sample, ...]:
     places = mask_folders(folder / GROUND_TRUTH, odd)
     unused = dict.fromkeys(places.values())
     samples: list[Sample] = []
-    for kind, found in images_by_kind(folder / TEST, odd).items():
-        shown, masks = apart(kind, found, odd)
+    for kind, paths in images_by_kind(folder / TEST, odd).items():
+        shown, masks = apart(kind, paths, odd)
         if is_good(kind.name):
             samples += _good(shown)
             continue

@@ -40,12 +40,12 @@ def of_images(
         usable, images = zip(*loaded, strict=True)
         return list(zip(usable, function(list(images)), strict=True))
 
-    found: list[tuple[Sample, _T]] = []
+    results: list[tuple[Sample, _T]] = []
     with reporter.task(name, len(samples)) as task:
         skipped = apply_in_batches(
-            load, work, samples, size, task, settings.skip_unreadable, found.append
+            load, work, samples, size, task, settings.skip_unreadable, results.append
         )
-    return [sample for sample, _ in found], [result for _, result in found], skipped
+    return [sample for sample, _ in results], [result for _, result in results], skipped
 
 
 def each(
@@ -64,7 +64,7 @@ def apply_to(
     keep: Callable[[_T], None],
 ) -> list[str]:
     """`apply_in_batches` of one sample each, with a function of it."""
-    return apply_in_batches(function, lambda found: found, samples, 1, task, skip_unreadable, keep)
+    return apply_in_batches(function, lambda ready: ready, samples, 1, task, skip_unreadable, keep)
 
 
 def apply_in_batches(
@@ -104,15 +104,15 @@ def apply_in_batches(
 
     def attempt(batch: Sequence[Sample]) -> tuple[list[_T], list[str]]:
         parts = [loaded(sample) for sample in batch]
-        usable = [one for found, _ in parts for one in found]
+        usable = [one for ready, _ in parts for one in ready]
         return work(usable) if usable else [], [text for _, wrong in parts for text in wrong]
 
     messages: list[str] = []
     batches = [samples[first : first + size] for first in range(0, len(samples), size)]
     # While the network sees a batch, the next ones are loaded.
     answers = ahead(attempt, batches, batches_at_once(size))
-    for batch, (found, wrong) in zip(batches, answers, strict=True):
-        for result in found:
+    for batch, (results, wrong) in zip(batches, answers, strict=True):
+        for result in results:
             keep(result)
         messages += wrong
         for _ in batch:

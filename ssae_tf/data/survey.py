@@ -81,11 +81,11 @@ def survey(
 
     facts, unreadable = [], {}
     threads = min(os.cpu_count() or 1, _MAX_THREADS)
-    for sample, found in zip(samples, ahead(attempt, samples, threads), strict=True):
-        if isinstance(found, Facts):
-            facts.append(found)
+    for sample, answer in zip(samples, ahead(attempt, samples, threads), strict=True):
+        if isinstance(answer, Facts):
+            facts.append(answer)
         else:
-            unreadable[sample] = found
+            unreadable[sample] = answer
         on_image()
     return facts, unreadable
 

@@ -52,8 +52,8 @@ def twin_groups(thumbnails: np.ndarray) -> list[list[int]]:
     details -= details.sum(axis=0) / (count + _PSEUDO_COUNT)
     spectra = _spectra(details)
     pairs = _neighbours(details)
-    found = pairs[_peaks(spectra, pairs) > _threshold(spectra)]
-    graph = coo_array((np.ones(len(found)), found.T), shape=(count, count))
+    matches = pairs[_peaks(spectra, pairs) > _threshold(spectra)]
+    graph = coo_array((np.ones(len(matches)), matches.T), shape=(count, count))
     labels = connected_components(graph, directed=False)[1]
     groups = [np.flatnonzero(labels == label).tolist() for label in np.unique(labels)]
     return [group for group in groups if len(group) > 1]
@@ -114,8 +114,8 @@ def _peaks(spectra: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     peaks = [np.empty(0)]
     for start in range(0, len(pairs), _BLOCK):
         first, second = pairs[start : start + _BLOCK].T
-        found = fft.irfft2(spectra[first] * spectra[second].conj(), s=(side, side))
-        peaks.append(side * side * found[:, near[:, None], near].max(axis=(1, 2)))
+        correlation = fft.irfft2(spectra[first] * spectra[second].conj(), s=(side, side))
+        peaks.append(side * side * correlation[:, near[:, None], near].max(axis=(1, 2)))
     return np.concatenate(peaks)
 
 

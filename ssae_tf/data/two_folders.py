@@ -40,7 +40,7 @@ def _images(path: Path) -> list[Path]:
     if not path.exists():
         raise DataError(f"{path}: no such folder.")
     # Absolute, since the two may have nothing but the root in common.
-    found = [Path(os.path.abspath(one)) for one in find_images([path])]
-    if not found:
+    paths = [Path(os.path.abspath(one)) for one in find_images([path])]
+    if not paths:
         raise DataError(f"{path}: no images found.")
-    return found
+    return paths

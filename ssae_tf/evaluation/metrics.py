@@ -171,8 +171,8 @@ class PixelAccumulator:
 
     def auroc(self) -> float | None:
         """Pixel AUROC (Table 3), or None without defect pixels or without normal pixels."""
-        found = self._areas(AUPRO_FPR_LIMIT)
-        return None if found is None else found[0]
+        areas = self._areas(AUPRO_FPR_LIMIT)
+        return None if areas is None else areas[0]
 
     def aupro(self, limit: float = AUPRO_FPR_LIMIT) -> float | None:
         """Area under the per-region overlap over the false-positive rate, up to a limit.
@@ -194,8 +194,8 @@ class PixelAccumulator:
             raise InputError(
                 f"Invalid value for argument `limit`. Expected 0 < limit ≤ 1. Received: {limit}."
             )
-        found = self._areas(limit)
-        return None if found is None else found[1]
+        areas = self._areas(limit)
+        return None if areas is None else areas[1]
 
     def overlap_curve(self) -> np.ndarray | None:
         """The curve under which `aupro` is the area, to draw it.

@@ -61,14 +61,14 @@ def writers(
     for file in filter(None, (page, table, coco)):
         check_can_be_made(file.parent)
         sweep(file.parent, functools.partial(is_temporary_of, path=file))
-    found: list[Writer] = []
+    writers: list[Writer] = []
     if page is not None:
-        found.append(PredictionsPage(page, source))
+        writers.append(PredictionsPage(page, source))
     if table is not None:
-        found.append(PredictionsTable(table))
+        writers.append(PredictionsTable(table))
     if coco is not None:
-        found.append(CocoFile(coco, images[0] if len(images) == 1 else None))
-    return found
+        writers.append(CocoFile(coco, images[0] if len(images) == 1 else None))
+    return writers
 
 
 class PredictionsPage:

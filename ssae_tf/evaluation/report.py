@@ -172,12 +172,12 @@ def _counted(count: int, noun: str) -> str:
 def _tested(report: Report, tested: Measured) -> dict[str, Any]:
     """Everything that needs test images, but for the thumbnails."""
     kinds = _by_kind(tested.verdicts)
-    scores = {kind: [one.score for one in found] for kind, found in kinds.items()}
+    scores = {kind: [one.score for one in verdicts] for kind, verdicts in kinds.items()}
     return {
         "data": tested.data,
         "histogram": histogram(scores, report.threshold, report.review_threshold),
         "levels": levels_line(tested.metrics["levels"]) if "levels" in tested.metrics else "",
-        "kinds": [_kind(kind, found, tested.metrics) for kind, found in kinds.items()],
+        "kinds": [_kind(kind, verdicts, tested.metrics) for kind, verdicts in kinds.items()],
         "confusion": _confusion(tested.verdicts),
         "curves": list(_curves(tested)),
     }
@@ -189,14 +189,14 @@ def _by_kind(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
     return {kind: [one for one in verdicts if one.kind == kind] for kind in kinds}
 
 
-def _kind(kind: str, found: Sequence[Verdict], metrics: Mapping[str, Any]) -> dict[str, Any]:
-    scores = [one.score for one in found]
+def _kind(kind: str, verdicts: Sequence[Verdict], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    scores = [one.score for one in verdicts]
     figures = metrics["kinds"].get(kind, {})
     return {
         "name": kind,
         "is_good": kind == GOOD,
-        "images": len(found),
-        "rejected": sum(one.is_anomalous for one in found),
+        "images": len(verdicts),
+        "rejected": sum(one.is_anomalous for one in verdicts),
         "scores": [figure(value) for value in (min(scores), np.median(scores), max(scores))],
         "figures": [figure(figures.get(name), 3) for name in _KIND_FIGURES],
         "headers": list(_KIND_FIGURES.values()),

@@ -33,42 +33,42 @@ _PROJECTION_IMAGES = 40
 
 def evaluate_detector(
     detector: Detector,
-    found: Category,
+    category: Category,
     out: Path | None,
     reporter: Reporter,
     run: Path | None,
 ) -> dict[str, Any]:
     """metrics.json's content for the test images; written to a folder, with sheets, if given."""
     gallery = None if out is None else gallery_for(detector)
-    metrics, evaluation = measure_test_set(detector, found, reporter, gallery)
+    metrics, evaluation = measure_test_set(detector, category, reporter, gallery)
     if evaluation.ignored:
         reporter.warn(
             f"Of {len(evaluation.ignored)} defective test images all of the defect is ignored "
             f"({evaluation.ignored[0]} first): passed, they count as missed."
         )
-    metrics["projection"] = _projection(detector, found, reporter)
+    metrics["projection"] = _projection(detector, category, reporter)
     if out is not None and gallery is not None:
         write_json(out / METRICS_FILE, metrics)
         verdicts = evaluation.verdicts
-        _write_sheets(detector, found, verdicts, out / SHEETS_FOLDER, reporter, gallery)
-        tested = Measured(verdicts, metrics, evaluation.overlap_curve, str(found.root))
-        write_results(out, detector, found, reporter, run=run, tested=tested, gallery=gallery)
+        _write_sheets(detector, category, verdicts, out / SHEETS_FOLDER, reporter, gallery)
+        tested = Measured(verdicts, metrics, evaluation.overlap_curve, str(category.root))
+        write_results(out, detector, category, reporter, run=run, tested=tested, gallery=gallery)
     return metrics
 
 
-def check_test_set(found: Category, reporter: Reporter) -> None:
+def check_test_set(category: Category, reporter: Reporter) -> None:
     """Passes on the warnings of a category that a detector is measured on.
 
     Raises:
         DataError: it has no test images.
     """
-    if not found.test:
-        raise DataError(f"{found.root}: has no test images (test/<kind>/*).")
-    told(found, reporter)
+    if not category.test:
+        raise DataError(f"{category.root}: has no test images (test/<kind>/*).")
+    told(category, reporter)
 
 
 def measure_test_set(
-    detector: Detector, found: Category, reporter: Reporter, gallery: Gallery | None = None
+    detector: Detector, category: Category, reporter: Reporter, gallery: Gallery | None = None
 ) -> tuple[dict[str, Any], Evaluation]:
     """`Evaluation.metrics` of a calibrated detector for the test images, and the evaluation.
 
@@ -93,23 +93,25 @@ def measure_test_set(
         for inspected, sample, mask in zip(
             detector.predict_batch(images), samples, masks, strict=True
         ):
-            results.append(_measured(detector, inspected, sample, mask, found.root))
+            results.append(_measured(detector, inspected, sample, mask, category.root))
             if gallery is not None:
                 gallery.add_if_wrong(results[-1], inspected.image, inspected.reconstruction)
         return results
 
-    with reporter.task("Evaluating", len(found.test)) as task:
+    with reporter.task("Evaluating", len(category.test)) as task:
         skipped = apply_in_batches(
             load,
             measured,
-            found.test,
+            category.test,
             batch_size(),
             task,
             detector.config.data.skip_unreadable,
             evaluation.add,
         )
     if not evaluation.verdicts:
-        raise DataError(f"{found.root}: none of its {len(found.test)} test images can be used.")
+        raise DataError(
+            f"{category.root}: none of its {len(category.test)} test images can be used."
+        )
     warn_of_skipped(skipped, reporter)
     metrics = evaluation.metrics(calibration.threshold, calibration.min_area)
     if calibration.review_threshold is not None:
@@ -118,9 +120,9 @@ def measure_test_set(
     return metrics, evaluation
 
 
-def _projection(detector: Detector, found: Category, reporter: Reporter) -> dict[str, Any]:
+def _projection(detector: Detector, category: Category, reporter: Reporter) -> dict[str, Any]:
     """`projection_figures` of the normal test images, as they are inspected."""
-    good = [sample for sample in found.test if sample.kind == GOOD]
+    good = [sample for sample in category.test if sample.kind == GOOD]
     _, sums, _ = of_images(
         lambda images: [
             error_sums(detector.reconstruct, detector.as_inspected(image)) for image in images
@@ -162,7 +164,7 @@ def _measured(
 
 def _write_sheets(
     detector: Detector,
-    found: Category,
+    category: Category,
     verdicts: Sequence[Verdict],
     folder: Path,
     reporter: Reporter,
@@ -175,7 +177,7 @@ def _write_sheets(
     assert detector.calibration is not None
     kinds = sorted({verdict.kind for verdict in verdicts})
     picked = {kind: pick_rows([v for v in verdicts if v.kind == kind]) for kind in kinds}
-    samples = {str(sample.path.relative_to(found.root)): sample for sample in found.test}
+    samples = {str(sample.path.relative_to(category.root)): sample for sample in category.test}
     with reporter.task("Drawing sheets", sum(map(len, picked.values()))) as task:
         for kind, choices in picked.items():
             path = folder / f"{kind}.png"
@@ -188,12 +190,12 @@ def _write_sheets(
                     again = detector.predict(sample.path)
                     assert again.reconstruction is not None
                     mask = read_sample_mask(sample, again.image.shape[:2])
-                    result = _measured(detector, again, sample, mask, found.root)
+                    result = _measured(detector, again, sample, mask, category.root)
                     rows.append(SheetRow(label, result, again.image, again.reconstruction))
                     if verdict is median[1]:
                         gallery.add("typical", result, again.image, again.reconstruction)
                     task.advance()
                 threshold = detector.calibration.threshold
-                write_sheet(path, rows, f"{found.name}: {kind}", threshold=threshold)
+                write_sheet(path, rows, f"{category.name}: {kind}", threshold=threshold)
             except Exception as error:
                 reporter.warn(f"{path}: the sheet can't be drawn ({one_line(error)}).")

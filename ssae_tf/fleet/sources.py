@@ -48,9 +48,9 @@ def find(sources: Iterable[str]) -> list[str]:
         DataError: a source can't be listed or read, or a manifest has no such column.
         MissingExtraError: fsspec or pyarrow is needed and not installed.
     """
-    found = (absolute(place) for source in sources for place in _images_of(source))
+    places = (absolute(place) for source in sources for place in _images_of(source))
     # A table can't hold undecodable bytes of a name: escaped, it is a file that does not exist.
-    texts = (place.encode("utf-8", "backslashreplace").decode() for place in found)
+    texts = (place.encode("utf-8", "backslashreplace").decode() for place in places)
     return list(dict.fromkeys(texts))
 
 
@@ -58,9 +58,9 @@ def _images_of(source: str) -> list[str]:
     if source.lower().rstrip("/").endswith(_MANIFESTS) and not is_pattern(source):
         return manifest(source)
     if is_remote(source):
-        found = files_in_store(source)
+        places = files_in_store(source)
         # A file that is named by itself is taken whatever its name.
-        return found if found == [source] else _images(found)
+        return places if places == [source] else _images(places)
     if is_pattern(source):
         return _images(glob.glob(source, recursive=True))
     return [str(path) for path in find_images([source])]

@@ -149,7 +149,7 @@ class BatchNormalization(tf.keras.layers.Layer):
             "estimate": as "batch", but the moving ones become the batch's own.
     """
 
-    def __init__(self, momentum: float, **keras_arguments: Any) -> None:
+    def __init__(self, momentum: float = 0.9, **keras_arguments: Any) -> None:
         """Keeps the settings.
 
         Args:
@@ -303,14 +303,14 @@ class Builder:
     """Convolutions as Table 1 has them: without bias, normalised, rectified.
 
     Attributes:
-        config: width and momentum.
+        config: the width.
     """
 
     def __init__(self, config: ModelConfig, seed: int, *, by_group: bool = False) -> None:
         """Keeps the settings.
 
         Args:
-            config: width and momentum.
+            config: the width.
             seed: of all initial weights.
             by_group: group normalisation in place of Table 1's batch normalisation.
         """
@@ -335,7 +335,7 @@ class Builder:
         norm = (
             GroupNormalization(_groups(x.shape[-1]), name=f"{name}_norm")
             if self._by_group
-            else BatchNormalization(self.config.momentum, name=f"{name}_norm")
+            else BatchNormalization(name=f"{name}_norm")
         )
         x = norm(x)
         return tf.keras.layers.ReLU(name=f"{name}_relu")(x)

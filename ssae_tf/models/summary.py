@@ -92,20 +92,20 @@ def summary_table(config: ModelConfig, size: int) -> Table:
     table.add_column("Layer")
     for heading in ("Filters", "Kernel", "Output size", *_COUNTS):
         table.add_column(heading, justify="right")
-    found = rows(config, size)
-    for row in found:
+    table_rows = rows(config, size)
+    for row in table_rows:
         output = "×".join(map(str, row.output))
         table.add_row(row.layer, row.filters, row.kernel, output, *_counts([row]))
     table.add_section()
-    table.add_row("Total", "", "", "", *_counts(found))
+    table.add_row("Total", "", "", "", *_counts(table_rows))
     return table
 
 
-def _counts(found: Sequence[Row]) -> tuple[str, str, str]:
+def _counts(table_rows: Sequence[Row]) -> tuple[str, str, str]:
     """Sums over some rows, as `_COUNTS` names them."""
-    parameters = sum(row.parameters for row in found)
-    multiply_adds = sum(row.multiply_adds for row in found)
-    activations = sum(row.activation_bytes for row in found)
+    parameters = sum(row.parameters for row in table_rows)
+    multiply_adds = sum(row.multiply_adds for row in table_rows)
+    activations = sum(row.activation_bytes for row in table_rows)
     return f"{parameters:,}", f"{multiply_adds / 1e9:.3f}", f"{activations / 2**20:,.1f}"
 
 

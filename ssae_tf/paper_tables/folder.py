@@ -62,15 +62,15 @@ def recorded_budgets(out: Path, study: str | None) -> dict[str, Budget]:
         raise RunError(f"{out}: exists and holds no benchmark; choose another with --out.")
     record = read_json(path)
     try:
-        found = record["study"]
+        known = record["study"]
         budgets = {
             category: Budget(budget["minutes"], budget["method"], _stages(budget["stages"]))
             for category, budget in record["budgets"].items()
         }
     except (KeyError, TypeError, AttributeError, ValueError):
         raise RunError(f"{path}: is no record of a benchmark; choose another --out.") from None
-    if found != study:
-        kinds = [f"the study {kind!r}" if kind else "a comparison" for kind in (found, study)]
+    if known != study:
+        kinds = [f"the study {kind!r}" if kind else "a comparison" for kind in (known, study)]
         raise RunError(f"{out}: holds {kinds[0]}, this is {kinds[1]}; choose another --out.")
     return budgets
 
@@ -109,7 +109,7 @@ def newer(folder: Path) -> Path | None:
 
 
 def difference(
-    folder: Path, wanted: RunConfig | None, minutes: float | None, found: Category
+    folder: Path, wanted: RunConfig | None, minutes: float | None, category: Category
 ) -> str | None:
     """Why a run folder is not one of this benchmark.
 
@@ -117,7 +117,7 @@ def difference(
         folder: of the run.
         wanted: the settings it should have; None when the number of steps is not known yet.
         minutes: of the plan.
-        found: the images.
+        category: the images.
 
     Returns:
         The rest of a sentence that begins with "was made"; None for a run that fits, and where
@@ -136,7 +136,7 @@ def difference(
     wanted = config_module.resolve_as(config_module.for_few(wanted, images), have.scoring)
     if have != wanted:
         return f"with other settings ({_changes(have, wanted)})"
-    if _environment(folder).get("data_hash") != data_hash(found):
+    if _environment(folder).get("data_hash") != data_hash(category):
         return "from other images"
     return None
 

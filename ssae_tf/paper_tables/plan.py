@@ -75,27 +75,27 @@ def choose_categories(root: Path, text: str) -> tuple[str, ...]:
         DataError: no such root, no categories there, an unknown name, or a group of which there
             is none.
     """
-    found = list_categories(root)
-    if not found:
+    listed = list_categories(root)
+    if not listed:
         raise DataError(f"{root}: holds no categories (folders with train/good).")
     known = published.load()
     chosen: set[str] = set()
     for name in (part.strip() for part in text.split(",")):
-        if name in found:
+        if name in listed:
             chosen.add(name)
         elif name == "all":
-            chosen.update(found)
+            chosen.update(listed)
         elif name in known.groups:
-            present = set(known.groups[name]) & set(found)
+            present = set(known.groups[name]) & set(listed)
             if not present:
                 raise DataError(
-                    f"{root}: holds none of MVTec AD's {name}; found: {', '.join(found)}."
+                    f"{root}: holds none of MVTec AD's {name}; found: {', '.join(listed)}."
                 )
             chosen |= present
         else:
             raise DataError(
                 f"{root}: no category {name!r} (a folder with train/good); "
-                f"found: {', '.join(found)}."
+                f"found: {', '.join(listed)}."
             )
-    order = [*known.categories, *(name for name in found if name not in known.categories)]
+    order = [*known.categories, *(name for name in listed if name not in known.categories)]
     return tuple(name for name in order if name in chosen)

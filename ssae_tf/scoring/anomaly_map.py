@@ -34,7 +34,7 @@ def respond(model: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, multiple: int
 
 
 def anomaly_map(
-    found: Answer,
+    output: Answer,
     x: tf.Tensor,
     config: ScoringConfig,
     counted: tf.Tensor | None = None,
@@ -46,7 +46,7 @@ def anomaly_map(
     fainter for the lack of it.
 
     Args:
-        found: the network's answer to X.
+        output: the network's answer to X.
         x: X, (B, H, W, C) float32.
         config: the evidence, the reading of "averaging ‖F(X) − X‖₂ over the channels", and the
             smoothing.
@@ -57,7 +57,7 @@ def anomaly_map(
         (B, H, W) float32, at least 0; residuals in grey levels of [0, 1], or the share of each
         pixel that is repainted; never rescaled.
     """
-    evidence = _evidence(found, x, config)
+    evidence = _evidence(output, x, config)
     if counted is None:
         return gaussian_filter(evidence, config.sigma)[..., 0]
     both = tf.concat([evidence, tf.ones_like(evidence)], axis=-1) * counted
@@ -82,15 +82,15 @@ def inspect(
     Returns:
         F(X), (B, H, W, C) float32, and the map, (B, H, W) float32, of `anomaly_map`.
     """
-    found = respond(model, x, config.model.downsampling)
-    return found.reconstruction, anomaly_map(found, x, config.scoring, counted)
+    output = respond(model, x, config.model.downsampling)
+    return output.reconstruction, anomaly_map(output, x, config.scoring, counted)
 
 
-def _evidence(found: Answer, x: tf.Tensor, config: ScoringConfig) -> tf.Tensor:
+def _evidence(output: Answer, x: tf.Tensor, config: ScoringConfig) -> tf.Tensor:
     """(B, H, W, 1), at least 0."""
     if config.evidence == "gate":
-        return found.gate
-    error = found.reconstruction - x
+        return output.gate
+    error = output.reconstruction - x
     if config.reading == "absolute":
         return tf.reduce_mean(tf.abs(error), axis=-1, keepdims=True)
     return tf.sqrt(tf.reduce_mean(tf.square(error), axis=-1, keepdims=True))

@@ -112,6 +112,7 @@ class Trainer:
         config: RunConfig,
         reporter: Reporter,
         strategy: tf.distribute.Strategy | None = None,
+        start: Path | None = None,
     ) -> None:
         """Builds the network.
 
@@ -122,9 +123,12 @@ class Trainer:
             reporter: where progress goes.
             strategy: the devices that train, as `strategy_for` gives them; None for one. Only the
                 chief of a cluster writes files.
+            start: file of the weights to begin with, as `save_weights` wrote it; None for random
+                ones.
 
         Raises:
             InputError: a step can't be split over so many devices.
+            RunError: `start` can't be read, or belongs to another network.
         """
         self.config = config
         self.reporter = reporter
@@ -133,20 +137,7 @@ class Trainer:
         check_parts(config.training, self._strategy)
         set_up_gpus()
         self._batches = Batches(train, select, config)
-        self._start: Path | None = None
-        self._build()
-
-    def start_from(self, weights: Path) -> None:
-        """Has training begin with weights from a file instead of random ones.
-
-        Args:
-            weights: what `save_weights` wrote.
-
-        Raises:
-            RunError: the file can't be read, or belongs to another network.
-        """
-        self._start = weights
-        self._build()
+        self._build(start)
 
     def fit_to_time(self, seconds: float | None) -> float:
         """Measures the pace of every stage, and sets the number of steps if a time is given.
@@ -358,7 +349,7 @@ class Trainer:
         return self.config.training.stages[-1]
 
     @keras_defaults()
-    def _build(self) -> None:
+    def _build(self, start: Path | None) -> None:
         """Makes network and optimiser as they are before the first step."""
         training = self.config.training
         self.model = autoencoder(
@@ -367,9 +358,9 @@ class Trainer:
             seed=training.seed,
             mean_colour=self._batches.mean_colour,
         )
-        if self._start is not None:
-            load_weights(self.model, self._start)
-        self._optimizer = tf.keras.optimizers.Adam(training.learning_rate, epsilon=training.epsilon)
+        if start is not None:
+            load_weights(self.model, start)
+        self._optimizer = tf.keras.optimizers.Adam(training.learning_rate)
         self._optimizer.build(self.model.trainable_variables)
         self._estimate = normalization.make_estimate(self.model)
         self._compiled: dict[tuple[int, int], Callable[..., Figures]] = {}

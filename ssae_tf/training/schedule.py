@@ -9,22 +9,19 @@ from collections.abc import Sequence
 from ssae_tf.config import Stage, TrainingConfig
 from ssae_tf.errors import InputError
 
-# The cosine ends at this share of the learning rate.
-_FINAL_SHARE = 0.01
+# Of all steps, those in which the rate rises from 0; and the share of it that the cosine ends at.
+_WARMUP, _FINAL_SHARE = 0.05, 0.01
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """The rate of one step: a linear rise over the warm-up, then the schedule.
+    """The rate of one step: a linear rise over the warm-up, times a falling cosine.
 
     Args:
         step: 0 … config.steps − 1.
         config: the settings.
     """
     total = config.steps
-    warmup = config.warmup * total
-    rise = min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
-    if config.schedule == "constant":
-        return config.learning_rate * rise
+    rise = min(1.0, (step + 1) / (_WARMUP * total))
     cosine = 0.5 * (1.0 + math.cos(math.pi * step / total))
     return config.learning_rate * rise * (_FINAL_SHARE + (1.0 - _FINAL_SHARE) * cosine)
 

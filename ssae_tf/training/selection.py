@@ -103,8 +103,8 @@ class Judge:
         loss, outside, inside, outside_training, inside_training = np.mean(figures, axis=0).tolist()
         # The maps of a model that has diverged have no order.
         is_sound = np.isfinite(figures).all()
-        found = auroc(np.concatenate(masks), np.concatenate(maps)) if is_sound else None
-        held_out_auroc = 0.5 if found is None else found
+        measured = auroc(np.concatenate(masks), np.concatenate(maps)) if is_sound else None
+        held_out_auroc = 0.5 if measured is None else measured
         criterion = loss if self._config.objective.equation == 1 else 1.0 - held_out_auroc
         return Judgement(
             criterion, loss, outside, inside, outside_training, inside_training, held_out_auroc
@@ -121,8 +121,8 @@ class Judge:
         """Loss, errors in inference mode and in training mode, and the maps of unseen defects."""
         output = self._model(x_hat, training=False)
         figures = loss_and_errors(output, x, x_hat, mask, self._config.objective)
-        found = answer(self._model(unseen, training=False))
-        maps = anomaly_map(found, unseen, self.scoring, counted=counted)
+        repaired = answer(self._model(unseen, training=False))
+        maps = anomaly_map(repaired, unseen, self.scoring, counted=counted)
         in_training = region_errors(answer(self._model(x_hat, training=True))[0], x, mask)
         return *figures, *in_training, maps
 

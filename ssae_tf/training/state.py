@@ -87,10 +87,10 @@ def _progress(arrays: dict[str, np.ndarray], path: Path) -> Progress:
     Raises:
         RunError: a number is missing or none.
     """
-    found = [arrays.get(field.name) for field in dataclasses.fields(Progress)]
-    if any(value is None or value.shape != () or value.dtype.kind not in "fiu" for value in found):
+    values = [arrays.get(field.name) for field in dataclasses.fields(Progress)]
+    if any(value is None or value.shape != () or value.dtype.kind not in "fiu" for value in values):
         raise RunError(f"{path}: has no step, criterion and seconds, so it is no training's state.")
-    step, best, seconds = (value.item() for value in found if value is not None)
+    step, best, seconds = (value.item() for value in values if value is not None)
     if not (isinstance(step, int) and step >= 0 and best > -math.inf and 0 <= seconds < math.inf):
         raise RunError(
             f"{path}: expected a number of steps, a criterion and seconds. Received: {step}, "

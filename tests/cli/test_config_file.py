@@ -43,14 +43,14 @@ def test_a_part_changes_what_it_names_alone(config_of: Callable[..., RunConfig])
 
 
 def test_preset_then_file_then_options_then_set(config_of: Callable[..., RunConfig]) -> None:
-    part = {"training": {"seed": 1, "warmup": 0.1}, "objective": {"equation": 2}}
+    part = {"training": {"seed": 1, "evaluations": 4}, "objective": {"equation": 2}}
     config = config_of(part, "--preset", "paper")
     assert config == override(
         preset("paper", "tile"),
-        {"training.seed": 1, "training.warmup": 0.1, "objective.equation": 2},
+        {"training.seed": 1, "training.evaluations": 4, "objective.equation": 2},
     )
-    config = config_of(part, "--seed", "2", "--objective", "3", "--set", "training.warmup=0.3")
-    assert (config.training.seed, config.training.warmup) == (2, 0.3)
+    config = config_of(part, "--seed", "2", "--objective", "3", "--set", "training.evaluations=6")
+    assert (config.training.seed, config.training.evaluations) == (2, 6)
     assert config.objective.equation == 3
     config = config_of(part, "--seed", "2", "--set", "training.seed=3", "--steps", "7")
     assert (config.training.seed, config.training.steps) == (3, 7)

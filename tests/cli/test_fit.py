@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 
 from ssae_tf import workflow
-from ssae_tf.cli.main import run
-from ssae_tf.detector import Detector
 from ssae_tf.models.weights import load_arrays
 from ssae_tf.training.loop import TrainingInterrupted
 
@@ -231,27 +229,3 @@ def test_ctrl_c_and_resume_give_what_one_go_gives(
         assert resumed.keys() == straight.keys()
         for key, array in straight.items():
             np.testing.assert_array_equal(resumed[key], array, err_msg=key)
-
-
-def test_the_default_preset_from_images_to_verdict(sample_root: Path, tmp_path: Path) -> None:
-    """The gated network, tiny: what it makes opens, and judges any size."""
-    sizes = [{"size": 64, "batch_size": 2, "steps": 2}]
-    arguments = ["fit", "--data", str(sample_root), "--set", "model.width=0.0625", "--quiet"]
-    arguments += ["--set", f"training.stages={json.dumps(sizes)}"]
-    arguments += ["--set", "training.evaluations=1", "--out", str(tmp_path / "run")]
-    assert run(arguments) == 0
-    detector = Detector.load(tmp_path / "run")
-    assert detector.config.model.answer == "gated"
-    assert detector.config.scoring.evidence == "gate"
-    assert detector.calibration is not None
-    assert detector.calibration.threshold == max(0.5, *detector.calibration.scores)
-    assert detector.inspection_size == (64, 64)
-    for size in ((64, 64), (41, 90)):
-        image = np.random.default_rng(0).random((*size, 3), np.float32)
-        result = detector.predict(image)
-        assert result.anomaly_map.shape == size
-        assert result.reconstruction is not None
-        assert result.reconstruction.shape == (*size, 3)
-        assert 0.0 < result.score <= 1.0
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert 0.0 < metrics["projection"]["idempotence"] < 1.0

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ import cv2
 import numpy as np
 import pytest
 
+from ssae_tf import detector as detector_module
 from ssae_tf.cli.main import run
 from ssae_tf.data.images import read_image, write_png
 from ssae_tf.detector import Detector
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.manifest import file_hash
+from ssae_tf.training import loop
+from stand_ins import small_network
 
 Invoke = Callable[..., Any]
 BORDER = 3
@@ -36,17 +39,20 @@ def mask() -> np.ndarray:
 @pytest.fixture(scope="module")
 def made(
     mask: np.ndarray, fit_arguments: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, str]:
-    """A run of a tiny network, and what was said; its mask is moved away afterwards."""
+) -> Iterator[tuple[Path, str]]:
+    """A run of a small network, and what was said; its mask is moved away afterwards."""
     folder = tmp_path_factory.mktemp("ignoring")
     write_png(folder / "mask.png", mask)
     arguments = ["--ignore", str(folder / "mask.png"), "--border", str(BORDER)]
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run([*fit_arguments, *arguments, "--out", str(folder / "run")])
-    assert code == 0, err.getvalue()
-    (folder / "mask.png").unlink()
-    return folder / "run", err.getvalue()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (loop, detector_module):
+            patch.setattr(module, "autoencoder", small_network)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run([*fit_arguments, *arguments, "--out", str(folder / "run")])
+        assert code == 0, err.getvalue()
+        (folder / "mask.png").unlink()
+        yield folder / "run", err.getvalue()
 
 
 def test_it_is_said_and_kept(made: tuple[Path, str], mask: np.ndarray) -> None:

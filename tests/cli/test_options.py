@@ -113,8 +113,8 @@ def test_set(
 
 
 def test_set_more_than_one(config_of: Callable[..., RunConfig]) -> None:
-    config = config_of("--set", "training.warmup=0.5", "--set", "data.cache=disk", "--seed", "4")
-    assert (config.training.warmup, config.data.cache, config.training.seed) == (0.5, "disk", 4)
+    config = config_of("--set", "training.evaluations=5", "--set", "data.cache=disk", "--seed", "4")
+    assert (config.training.evaluations, config.data.cache, config.training.seed) == (5, "disk", 4)
 
 
 def test_steps_are_shared_among_the_stages(config_of: Callable[..., RunConfig]) -> None:

@@ -12,11 +12,13 @@ import tensorflow as tf
 from ssae_tf import calibration, workflow
 from ssae_tf import detector as detector_module
 from ssae_tf.config import RunConfig
+from ssae_tf.corruption import held_out
 from ssae_tf.data.split import split_normal
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.files import atomic, write_json, write_text
 from ssae_tf.models.weights import load_arrays, load_weights, save_arrays, save_weights
 from ssae_tf.preparation import Prepared
+from stand_ins import negative_corner
 
 
 def network(config: RunConfig, weights: Path | None = None) -> tf.keras.Model:
@@ -85,10 +87,12 @@ def put(change: Callable[[Any, str, Any], None]) -> None:
         return metrics
 
     change(workflow, "prepare", prepare)
-    change(workflow, "Trainer", lambda train, select, config, reporter, _strategy: Trainer(config))
+    change(workflow, "Trainer", lambda train, select, config, *_: Trainer(config))
     for module in (workflow, calibration):
         change(module, "calibrated", calibrated)
     change(workflow, "evaluate_detector", evaluate)
+    change(held_out, "held_out", negative_corner)
+    change(detector_module, "_compiled", lambda *_: lambda x, *_: (x, x[..., 0]))
     for module in (workflow, detector_module):
         change(module, "load_network", network)
 

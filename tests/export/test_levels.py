@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ssae_tf.errors import RunError
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import export
 from ssae_tf.export.client import Client
-from ssae_tf.export.make import Request
+from ssae_tf.export.make import Maker, Request
 from stand_ins import Listener, flat_score, write_flat, write_grey_run
 
 # Between, at and beyond the 20 scores, whose levels are 130, 132, … 168.
@@ -39,10 +39,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module", params=["savedmodel", "tflite"])
-def folder(request: pytest.FixtureRequest, run: Path) -> Path:
+def folder(request: pytest.FixtureRequest, run: Path, call_here: Callable[..., Any]) -> Path:
     images = sorted((run.parent / "data/part/validation/good").iterdir())[::5]
     out = run.parent / request.param / "part"
-    return export(run, Request(request.param), images, out=out, reporter=Listener()).folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Maker, "call", call_here)
+        return export(run, Request(request.param), images, out=out, reporter=Listener()).folder
 
 
 def test_an_artefact_has_the_runs_verdicts_and_p_values(run: Path, folder: Path) -> None:

@@ -116,12 +116,6 @@ class TestSettings:
         assert filters["decoder3_up"] == max(1, round(256 * width))
         assert filters["reconstruction"] == 3
 
-    def test_momentum_reaches_every_normalisation(self):
-        model = autoencoder(ModelConfig(width=0.0625, momentum=0.6), training_size=16)
-        norms = [layer for layer in model.layers if isinstance(layer, BatchNormalization)]
-        assert len(norms) == 20
-        assert {layer.momentum for layer in norms} == {0.6}
-
     def test_the_training_size_decides_the_initial_taps(self):
         def taps(size, config=NARROW):
             model = autoencoder(config, training_size=size)

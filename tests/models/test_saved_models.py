@@ -14,7 +14,7 @@ from ssae_tf.models.autoencoder import autoencoder
 from stand_ins import randomize
 
 # All layers of the package's own are in it.
-EVERY_LAYER = ModelConfig(width=0.02, momentum=0.7, answer="gated", context=2, standardize=True)
+EVERY_LAYER = ModelConfig(width=0.02, answer="gated", context=2, standardize=True)
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
             config: RunConfig,
             reporter: Reporter,
             strategy: object,
+            start: object = None,
         ) -> None:
             self.config = config
 

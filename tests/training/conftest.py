@@ -9,16 +9,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import cv2
 import numpy as np
 import pytest
-import tensorflow as tf
 from scipy import ndimage
 
 from ssae_tf.config import RunConfig, override
 from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.mvtec import Sample
-from ssae_tf.models.blocks import BatchNormalization, DilatedConv2D
-from ssae_tf.models.gated import Blend
 from ssae_tf.progress import Reporter
 from ssae_tf.training.loop import Trainer
+from stand_ins import negative_square, small_network
 
 TINY = {
     "model.width": 0.0625,
@@ -59,41 +57,6 @@ def caches(tmp_path_factory):
         assert cv2.imwrite(str(path), image.astype(np.uint8))
         samples.append(Sample(path, "good"))
     return ImageCache(samples[:4]), ImageCache(samples[4:])
-
-
-def small_network(config, training_size, *, seed, mean_colour, channels=3):
-    """One layer of each kind that Table 1 has, and a gate on the same features if it is gated."""
-    draw = tf.keras.initializers.RandomNormal(stddev=0.3, seed=seed)
-    same = {"padding": "same", "kernel_initializer": draw}
-    inputs = tf.keras.Input((None, None, channels))
-    x = tf.keras.layers.Conv2D(4, 3, name="conv", **same)(inputs)
-    x = tf.keras.layers.MaxPooling2D(2, name="pool")(x)
-    x = DilatedConv2D(4, 5, 4, training_size // 2, seed, name="dilated")(x)
-    x = BatchNormalization(config.momentum, name="norm")(x)
-    x = tf.keras.layers.ReLU(name="relu")(x)
-    x = tf.keras.layers.Conv2DTranspose(4, 3, strides=2, name="up", **same)(x)
-    last = tf.keras.layers.Conv2D(
-        channels, 1, activation="sigmoid", kernel_initializer=draw, name="reconstruction"
-    )
-    outputs = last(x)
-    if config.answer == "gated":
-        gate = tf.keras.layers.Conv2D(
-            1, 1, activation="sigmoid", kernel_initializer=draw, name="gate"
-        )
-        outputs = Blend(name="repaired")([inputs, gate(x), outputs])
-    return tf.keras.Model(inputs, outputs)
-
-
-def negative_square(x, seed, config=None):
-    """Makes a square of 5 × 5 pixels negative, in place of X -> (X̂, M)."""
-    # A place for every seed and slot, without random numbers, which are slow to trace.
-    slots = tf.range(tf.shape(x)[0])[:, None, None, None]
-    top = tf.math.floormod(3 * slots + 5 * seed[0] + 3 * seed[1], 9)
-    left = tf.math.floormod(4 * slots + 2 * seed[0] + 7 * seed[1], 10)
-    rows, columns = tf.range(x.shape[1])[:, None, None], tf.range(x.shape[2])[:, None]
-    inside = (rows >= top) & (rows < top + 5) & (columns >= left) & (columns < left + 5)
-    mask = tf.broadcast_to(tf.cast(inside, tf.float32), tf.shape(x))
-    return tf.where(mask > 0, 1.0 - x, x), mask
 
 
 @pytest.fixture(scope="session")

@@ -184,11 +184,11 @@ class TestSameTraining:
     def test_what_is_kept_has_estimated_statistics_and_what_goes_on_moving_ones(
         self, trainer, tmp_path
     ):
-        trainer({"model.momentum": 0.99}).train(tmp_path)
+        trainer().train(tmp_path)
         state, kept = final(tmp_path), best(tmp_path)
-        # After two steps of a slow average, still nearly 1.
-        assert state["model/norm/moving_variance"] == pytest.approx(np.ones(4), abs=0.03)
-        assert np.all(kept["norm/moving_variance"] < 0.9)
+        # After two steps of a slow average, still near 1.
+        assert np.all(state["model/norm/moving_variance"] > 0.8)
+        assert np.all(kept["norm/moving_variance"] < 0.7)
         np.testing.assert_array_equal(kept["norm/gamma"], state["model/norm/gamma"])
 
     def test_corruption_in_step_and_in_data_train_alike(self, trainer, staged, tmp_path):

@@ -18,7 +18,7 @@ from ssae_tf.errors import InputError
 from ssae_tf.models.weights import load_arrays
 from ssae_tf.training import replicas
 
-TWO_DEVICES = [sys.executable, str(Path(__file__).with_name("on_two_devices.py"))]
+COMMAND = [sys.executable, str(Path(__file__).with_name("on_several_devices.py"))]
 STEPS = 40
 
 
@@ -30,6 +30,9 @@ def ends(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
     # One core for each operation, or sums would depend on who had time.
     environment["TF_NUM_INTRAOP_THREADS"] = "1"
+    # For stand_ins.py.
+    path = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env={**os.environ, **environment}, **pipes)
 
@@ -41,18 +44,12 @@ def state(folder: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def compared():
-    code, out, err = ends(start([*TWO_DEVICES, "compare"]))
-    assert code == 0, err
-    return json.loads(out.splitlines()[-1])
-
-
-@pytest.fixture(scope="module")
-def arguments(fit_arguments):
-    """Of a fit whose steps have parts of two images each."""
+def arguments(fit_arguments, sample_root):
+    """Of a fit whose steps have parts of two images each, on good images alone."""
     stages = json.dumps([{"size": 16, "batch_size": 4, "steps": STEPS}])
     return [
         *fit_arguments,
+        *("--data", str(sample_root / "tile" / "train" / "good")),
         *("--set", f"training.stages={stages}"),
         *("--set", "training.evaluations=20"),
     ]
@@ -60,12 +57,19 @@ def arguments(fit_arguments):
 
 @pytest.fixture(scope="module")
 def whole(arguments, tmp_path_factory):
-    """A run on two devices that nothing has interrupted."""
+    """A run on two devices that nothing has interrupted, and what these came to beside one."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    code, out, err = ends(start([*TWO_DEVICES, *arguments, "--devices", "2", "--out", str(folder)]))
+    more = ["--devices", "2", "--out", str(folder)]
+    code, out, err = ends(start([*COMMAND, "compare", *arguments, *more]))
     assert code == 0, err
-    assert out.splitlines()[-1] == str(folder)
-    return folder
+    compared, *printed = out.splitlines()
+    assert printed[-1] == str(folder)
+    return folder, json.loads(compared)
+
+
+@pytest.fixture(scope="module")
+def compared(whole):
+    return whole[1]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +86,7 @@ def killed(arguments, tmp_path_factory):
     for index in (0, 1):
         task = {"type": "worker", "index": index}
         cluster = json.dumps({"cluster": {"worker": hosts}, "task": task})
-        command = [sys.executable, "-m", "ssae_tf", *arguments, "--out", str(place / "run")]
+        command = [*COMMAND, *arguments, "--out", str(place / "run")]
         workers.append(start(command, TF_CONFIG=cluster))
     chief, other = workers
     while not (place / "run" / "checkpoints" / "state.npz").exists() and chief.poll() is None:
@@ -122,11 +126,11 @@ class TestWorkers:
     def test_goes_on_with_another_number_of_workers(self, killed, whole):
         folder, _ = killed
         # Two devices of one process.
-        command = [*TWO_DEVICES, "fit", "--resume", str(folder), "--devices", "all", "--quiet"]
+        command = [*COMMAND, "fit", "--resume", str(folder), "--devices", "all", "--quiet"]
         code, out, err = ends(start(command))
         assert code == 0, err
         assert out.splitlines()[-1] == str(folder)
-        found, expected = state(folder), state(whole)
+        found, expected = state(folder), state(whole[0])
         assert found.keys() == expected.keys()
         for name, value in found.items():
             np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-6, err_msg=name)

@@ -25,33 +25,23 @@ def settings(steps=10, **changes):
 
 
 class TestLearningRate:
-    def test_constant_after_a_linear_rise(self):
-        config = settings(10, learning_rate=0.4, warmup=0.4, schedule="constant")
-        found = [learning_rate(step, config) for step in range(10)]
-        assert found == pytest.approx([0.1, 0.2, 0.3, *7 * [0.4]])
+    def test_a_linear_rise_in_the_first_twentieth(self):
+        config = settings(100, learning_rate=0.4)
+        cosines = [0.5 * (1 + math.cos(math.pi * step / 100)) for step in range(6)]
+        rise = [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
+        expected = [0.4 * r * (0.01 + 0.99 * c) for r, c in zip(rise, cosines, strict=True)]
+        assert [learning_rate(step, config) for step in range(6)] == pytest.approx(expected)
 
-    def test_no_rise(self):
-        config = settings(3, learning_rate=0.4, warmup=0.0, schedule="constant")
-        assert [learning_rate(step, config) for step in range(3)] == [0.4, 0.4, 0.4]
-
-    def test_the_first_step_is_not_wasted(self):
-        assert learning_rate(0, settings(1000, warmup=1.0)) > 0
-
-    def test_cosine(self):
-        config = settings(4, learning_rate=1.0, warmup=0.0, schedule="cosine")
+    def test_a_cosine_without_a_rise_in_so_few_steps(self):
+        config = settings(4, learning_rate=1.0)
         half = math.sqrt(0.5)
         cosines = [1.0, 0.5 * (1 + half), 0.5, 0.5 * (1 - half)]
         expected = [0.01 + 0.99 * cosine for cosine in cosines]
         assert [learning_rate(step, config) for step in range(4)] == pytest.approx(expected)
 
-    def test_cosine_ends_at_one_per_cent(self):
+    def test_the_cosine_ends_at_one_per_cent(self):
         config = settings(10000, learning_rate=2.0)
         assert learning_rate(9999, config) == pytest.approx(0.02, rel=1e-3)
-
-    def test_cosine_rises_first(self):
-        config = settings(4, learning_rate=1.0, warmup=0.5, schedule="cosine")
-        assert learning_rate(0, config) == pytest.approx(0.5)
-        assert learning_rate(1, config) == pytest.approx(0.01 + 0.495 * (1 + math.sqrt(0.5)))
 
     def test_it_runs_over_all_stages(self):
         several = TrainingConfig(stages=STAGES)

@@ -33,11 +33,11 @@ def x(rng):
 def begin(configure, small):
     """Makes a small network and its step; the real one with `build=autoencoder`."""
 
-    def made(changes=None, build=small, size=16):
+    def made(changes=None, build=small, size=16, epsilon=1e-7):
         config = configure(changes)
         training = config.training
         model = build(config.model, size, seed=training.seed, mean_colour=None)
-        optimizer = tf.keras.optimizers.Adam(training.learning_rate, epsilon=training.epsilon)
+        optimizer = tf.keras.optimizers.Adam(training.learning_rate, epsilon=epsilon)
         optimizer.build(model.trainable_variables)
         return config, model, make_step(model, optimizer, config)
 
@@ -105,7 +105,7 @@ class TestSmallNetwork:
         assert not np.array_equal(model.weights[0], other.weights[0])
 
     def test_the_update_is_adams(self, begin, x):
-        config, model, run = begin({"training.learning_rate": 0.01, "training.epsilon": 1e-3})
+        config, model, run = begin({"training.learning_rate": 0.01}, epsilon=1e-3)
         x_hat, mask = corrupt_small(x, corruption_seed(config, tf.constant(0)))
         before = [np.array(tf.convert_to_tensor(v)) for v in model.trainable_variables]
         with tf.GradientTape() as tape:

@@ -49,14 +49,10 @@ def base(caches, configure, put_stand_ins):
     ("name", "value"),
     [
         ("training.learning_rate", 0.1),
-        ("training.epsilon", 0.1),
-        ("training.warmup", 1.0),
-        ("training.schedule", "constant"),
         ("training.seed", 1),
         ("training.stages", [{"size": 16, "batch_size": 1, "steps": STEPS}]),
         ("training.stages", [{"size": 24, "batch_size": 2, "steps": STEPS}]),
         ("training.stages", [{"size": 16, "batch_size": 2, "steps": STEPS + 1}]),
-        ("model.momentum", 0.1),
         ("data.rotate", False),
         ("data.flip_horizontal", False),
         ("data.flip_vertical", False),
@@ -93,20 +89,10 @@ def test_the_rate_of_every_step_is_the_schedules(trainer, monkeypatch):
         return recorded
 
     monkeypatch.setattr(loop, "make_step", make_step)
-    one = trainer({"training.warmup": 0.5, "training.learning_rate": 0.25})
+    one = trainer({"training.learning_rate": 0.25})
     run(one)
     expected = [learning_rate(step, one.config.training) for step in range(STEPS)]
     assert rates == pytest.approx(expected, rel=1e-6)
-
-
-def test_momentum_reaches_the_moving_statistics(trainer):
-    one = trainer({"model.momentum": 0.0, "training.learning_rate": 1e-30})
-    other = trainer({"model.momentum": 0.5, "training.learning_rate": 1e-30})
-    # Both normalise with the batch, so only the moving statistics differ.
-    (fast, figures), (slow, same_figures) = run(one), run(other)
-    np.testing.assert_allclose(same_figures, figures, rtol=1e-6)
-    differing = {name for name in fast if not np.allclose(fast[name], slow[name], rtol=1e-4)}
-    assert differing == {"norm/2", "norm/3"}
 
 
 def test_what_the_network_is_built_with(trainer, caches, small, monkeypatch):
@@ -147,7 +133,7 @@ def test_settings_of_the_images_reach_the_trainer(configure, tmp_path, monkeypat
     (tmp_path / "broken.png").write_bytes(b"")
     caches = {}
 
-    def trainer(train, select, config, reporter, strategy):
+    def trainer(train, select, config, *_):
         caches.update(train=train, select=select)
         raise _Reached
 

@@ -1,24 +1,29 @@
-"""A process whose CPU is two devices, for tests: runs a command, or compares with one device.
+"""A process of several devices, for tests: runs a command with stand-ins for what is slow to trace.
 
-    python on_two_devices.py fit --devices 2 …
-    python on_two_devices.py compare
+    python on_several_devices.py fit --devices 2 …
+    python on_several_devices.py compare fit --devices 2 …
 
-TensorFlow's devices can't be changed once it has run, so that a process of its own it must be.
+The second compares two devices with one before. The CPU is two devices, but of a worker of
+TF_CONFIG. TensorFlow's devices can't be changed once it has run, so that a process of its own it
+must be.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import numpy as np
 import tensorflow as tf
-from conftest import small_network
 
+from ssae_tf import detector
 from ssae_tf.cli.main import run
 from ssae_tf.config import RunConfig, override
+from ssae_tf.training import loop, selection, step
 from ssae_tf.training.replicas import strategy_for
 from ssae_tf.training.step import make_step
+from stand_ins import negative_square, small_network
 
 
 def compare() -> None:
@@ -38,13 +43,13 @@ def compare() -> None:
             optimizer.build(model.trainable_variables)
             before = [np.asarray(v).copy() for v in model.trainable_variables]
             parts = 2 // strategy.num_replicas_in_sync
-            step = make_step(model, optimizer, config, parts, strategy)
-            figures = [float(figure) for figure in step(tf.constant(3), x)]
+            update = make_step(model, optimizer, config, parts, strategy)
+            figures = [float(figure) for figure in update(tf.constant(3), x)]
             after = [np.asarray(v) for v in model.trainable_variables]
             gradients = [old - new for old, new in zip(before, after, strict=True)]
             statistics = [np.asarray(v) for v in model.non_trainable_variables]
             runs.append((figures, gradients, statistics))
-            operations = step.get_concrete_function(tf.constant(3), x).graph.get_operations()
+            operations = update.get_concrete_function(tf.constant(3), x).graph.get_operations()
         (figures, *one), (others, *two) = runs
         found[answer] = {
             "figures": [figures, others],
@@ -55,15 +60,28 @@ def compare() -> None:
                 for k in (0, 1)
             ],
         }
-    sys.stdout.write(json.dumps(found))
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 def _difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:
     return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
 
 
+def use_stand_ins() -> None:
+    """Puts the small network and its corruption in place of those that take long to trace."""
+    for module in (loop, detector):
+        module.autoencoder = small_network
+    step.corrupt = selection.corrupt = selection.held_out = negative_square
+
+
 if __name__ == "__main__":
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0], 2 * [tf.config.LogicalDeviceConfiguration()]
-    )
-    sys.exit(compare() if sys.argv[1] == "compare" else run(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    if "TF_CONFIG" not in os.environ:
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], 2 * [tf.config.LogicalDeviceConfiguration()]
+        )
+    if arguments[0] == "compare":
+        compare()
+        del arguments[0]
+    use_stand_ins()
+    sys.exit(run(arguments))
