@@ -56,7 +56,7 @@ def ask(server: Server, answer: bytes | Callable[[socket.socket], None], **setti
 def test_answers_that_are_right(frame: Callable[[bytes], bytes], server: Server) -> None:
     result = ask(server, frame(content()))
     assert (result.score, result.threshold, result.is_anomalous) == (0.25, 0.5, False)
-    result = ask(server, frame(content(threshold=[0.125], outline=[0], reconstruction=None)))
+    result = ask(server, frame(content(threshold=[0.125], outline=[0.5], reconstruction=None)))
     assert result.is_anomalous
     assert result.reconstruction is None
     assert [defect.area for defect in result.defects] == [HEIGHT * WIDTH]
@@ -74,7 +74,7 @@ def _map(value: Any) -> list[Any]:
         *({"threshold": [value]} for value in (math.nan, math.inf, -1, "0.5", True, None, [0.5])),
         *({"threshold": value} for value in (None, [], [0.5, 0.5], 0.5, {})),
         *({"min_area": value} for value in (None, [], [0], [-1], [2.5], ["4"], [10**30], [193])),
-        *({"outline": [value]} for value in (math.nan, -1, None, "0.5")),
+        *({"outline": [value]} for value in (math.nan, -1, 0, 1.5, None, "0.5")),
         *({"anomaly_map": _map(value)} for value in (math.nan, math.inf, -1, True, "1", None, [])),
         *({"anomaly_map": _map(value)} for value in (1e300, 10**400)),
         {"anomaly_map": None},
