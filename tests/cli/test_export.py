@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -208,7 +209,7 @@ def test_a_run_of_another_version(invoke: Invoke, run_folder: Path, tmp_path: Pa
 
 
 def test_the_list(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = formats.Format("tflite", "", {"float32": 1.0}, "tflite", ("no_such_package",))
+    absent = dataclasses.replace(formats.FORMATS["tflite"], packages=("no_such_package",))
     monkeypatch.setitem(formats.FORMATS, "tflite", absent)
     done = invoke("export", "--list")
     assert (done.code, done.err) == (0, [])

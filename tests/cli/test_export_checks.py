@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ Invoke = Callable[..., Any]
 def test_a_missing_extra_is_told_before_the_run_is_looked_for(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    absent = formats.Format("tflite", "", {"float32": 1.0}, "tflite", ("no_such_package",))
+    absent = dataclasses.replace(formats.FORMATS["tflite"], packages=("no_such_package",))
     monkeypatch.setitem(formats.FORMATS, "tflite", absent)
     done = invoke("export", tmp_path / "no run", "--format", "tflite")
     assert (done.code, len(done.err)) == (1, 1)
