@@ -172,17 +172,18 @@ class Trainer:
         """Trains, or goes on.
 
         At the evaluation steps the statistics of batch normalisation are estimated anew, the model
-        is judged on *select*, kept if it is the best so far, and the state of the training saved,
-        as it is every five minutes; training then goes on as if nothing had happened. By objectives
-        (2) and (3), which may learn to find the training corruption alone, it ends when three
-        evaluations in a row found unseen corruption worse than one before.
+        is judged on *select*, kept if it is gated or the best so far, and the state of the training
+        saved, as it is every five minutes; training then goes on as if nothing had happened. By
+        objectives (2) and (3), which may learn to find the training corruption alone, it is the
+        best that is kept, and training ends when three evaluations in a row found unseen corruption
+        worse than one before.
 
         Args:
             folder: the run folder: `checkpoints/`, `logs/` and `history.csv` are written there.
             resume: go on from `checkpoints/state.npz`.
 
         Returns:
-            The network of the best checkpoint, batch statistics re-estimated.
+            The network of the checkpoint that is kept, batch statistics re-estimated.
 
         Raises:
             TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP; the state is saved.
@@ -300,14 +301,14 @@ class Trainer:
         recent: Sequence[Sequence[float]],
         checkpoints: Path,
     ) -> HistoryRow:
-        """Judges the model with re-estimated statistics and keeps it if it is the best."""
+        """Judges the model with re-estimated statistics and keeps it if it is to be kept."""
         # Training goes on with the statistics it had, so that an evaluation changes nothing.
         with normalization.statistics_kept(self.model):
             self._estimate(self._batches.clean(self._last_stage))
             judgement = judge.judge()
             # The last update may have gone wrong after finite figures.
             self._check_finite((judgement.loss, judgement.outside, judgement.inside), done.step)
-            best = judgement.criterion < done.best_criterion
+            best = self._takes_last or judgement.criterion < done.best_criterion
             if self._is_chief and (best or not (checkpoints / BEST_FILE).is_file()):
                 save_weights(self.model, checkpoints / BEST_FILE)
             x_hat = judge.examples
@@ -328,6 +329,11 @@ class Trainer:
         )
         board.scalars(row)
         return row
+
+    @property
+    def _takes_last(self) -> bool:
+        """Whether each checkpoint takes the place of the one before, whatever its criterion."""
+        return self.config.model.answer == "gated" and self.config.objective.equation == 1
 
     def _check_finite(self, figures: Sequence[float], step: int) -> None:
         """Looks at the errors too: the norms of equations (1) to (3) may hide what is no number."""

@@ -360,6 +360,19 @@ class TestGated:
         assert_same(values(other), values(model))
         assert "gate/kernel" in best(tmp_path / "whole")
 
+    def test_the_last_is_kept_even_where_its_loss_is_higher(self, gated, tmp_path, monkeypatch):
+        judged, losses, judge = [], iter([1.0, 2.0]), Judge.judge
+
+        def scripted(self):
+            judged.append(values(self._model))
+            return dataclasses.replace(judge(self), criterion=next(losses))
+
+        monkeypatch.setattr(Judge, "judge", scripted)
+        model = gated().train(tmp_path)
+        assert_same(best(tmp_path), judged[1])
+        assert_same(values(model), judged[1])
+        assert [row.best for row in read_history(tmp_path / "history.csv", 4)] == [True, True]
+
     def test_it_learns_what_to_repaint_and_how(self, gated, tmp_path):
         one = gated()
         before = values(one.model)
@@ -375,10 +388,8 @@ class TestGated:
         one = gated()
         one.train(tmp_path)
         assert [step for step, *_ in sheets] == [2, 4]
-        # The last one was judged as the network is kept now, if it was the best.
-        rows = read_history(tmp_path / "history.csv", 4)
-        kept = max(k for k, row in enumerate(rows) if row.best)
-        _, x_hat, reconstruction, maps = sheets[kept]
+        # The last one was judged as the network is kept now.
+        _, x_hat, reconstruction, maps = sheets[-1]
         found = answer(one.model(x_hat, training=False))
         np.testing.assert_allclose(reconstruction, found.reconstruction, atol=1e-5)
         expected = gaussian_filter(found.gate, one.config.scoring.sigma)[..., 0]
