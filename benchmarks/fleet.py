@@ -158,7 +158,9 @@ def route(
         _wait_for_all()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall": wall, "cpu": cpu}, [json.loads(line) for line in ended.stdout.splitlines()]
+    # With a table it is the table's path that is printed.
+    lines = [] if table else ended.stdout.splitlines()
+    return {"wall": wall, "cpu": cpu}, [json.loads(line) for line in lines]
 
 
 def local(run: Path, few: Path, whole: Path, rounds: int) -> dict[str, dict[str, float]]:
