@@ -49,11 +49,6 @@ ROUTES: dict[str, list[str]] = {
     "Ray, 1 worker": ["--engine", "ray", "--workers", "1"],
     "Ray, 2 workers": ["--engine", "ray", "--workers", "2"],
 }
-LOCAL: dict[str, list[str]] = {
-    "alone": ["--batch", "1"],
-    "in batches of 4": ["--batch", "4"],
-    "alone, the CPU two devices": ["--batch", "1"],
-}
 # `ssae-tf` where the CPU is two devices, which has to be said before TensorFlow runs.
 _TWO_DEVICES = """
 import sys
@@ -64,6 +59,12 @@ from ssae_tf.cli.main import run
 tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
 sys.exit(run(sys.argv[1:]))
 """
+# What Python runs, and how many images at a time.
+LOCAL: dict[str, tuple[list[str], str]] = {
+    "alone": (["-m", "ssae_tf"], "1"),
+    "in batches of 4": (["-m", "ssae_tf"], "4"),
+    "alone, the CPU two devices": (["-c", _TWO_DEVICES], "1"),
+}
 
 
 def write_images(run: Path, folder: Path, number: int) -> list[Path]:
@@ -170,17 +171,17 @@ def local(run: Path, few: Path, whole: Path, rounds: int) -> dict[str, dict[str,
     share of it.
     """
     seconds: dict[str, list[list[float]]] = {name: [] for name in LOCAL}
-    found: dict[str, list[dict[str, Any]]] = {}
+    lines: dict[str, list[dict[str, Any]]] = {}
     for _ in range(rounds):
-        for name, options in LOCAL.items():
-            program = ["-c", _TWO_DEVICES] if "two devices" in name else ["-m", "ssae_tf"]
+        for name, (program, batch) in LOCAL.items():
+            options = ["--batch", batch]
             start, _ = route(run, few, options, program)
-            all_, found[name] = route(run, whole, options, program)
+            all_, lines[name] = route(run, whole, options, program)
             rest = [all_[kind] - start[kind] for kind in ("wall", "cpu")]
             seconds[name].append([start["cpu"], *rest])
-    expected = found["alone"]
+    expected = lines["alone"]
     rows = {}
-    for name, results in found.items():
+    for name, results in lines.items():
         pairs = list(zip(expected, results, strict=True))
         start, wall, cpu = (statistics.median(each) for each in zip(*seconds[name], strict=True))
         rows[name] = {

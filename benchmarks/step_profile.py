@@ -76,11 +76,11 @@ def in_numpy(images: np.ndarray, sampler: Sampler, steps: int) -> tf.data.Datase
 
     def batch(step: np.ndarray) -> np.ndarray:
         (draws,) = sampler.draws(int(step), int(step) + 1)
-        found = np.empty(shape, np.float32)
+        x = np.empty(shape, np.float32)
         for slot, (index, exchanged, rows, columns) in enumerate(draws):
             image = images[index].swapaxes(0, 1) if exchanged else images[index]
-            found[slot] = to_unit(image[:: 1 - 2 * rows, :: 1 - 2 * columns])
-        return found
+            x[slot] = to_unit(image[:: 1 - 2 * rows, :: 1 - 2 * columns])
+        return x
 
     def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x = tf.numpy_function(batch, [step], tf.float32, stateful=False)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from ssae_tf.export.formats import FORMATS
 from ssae_tf.export.formats.tensorrt import MODULES
 from ssae_tf.export.names import SIGNATURES
-from ssae_tf.schemas import STRICT, Area, Count, FalseAlarms, Level, Levels, Sha256
+from ssae_tf.schemas import STRICT, Area, Count, FalseAlarms, Level, Levels, Outline, Sha256
 
 SCHEMA_VERSION = 3
 # Without a level of review and what p-values come from.
@@ -99,7 +99,7 @@ class Metadata(Levels):
     signatures: list[str]
     inputs: Inputs
     outputs: list[str]
-    outline: Level | None
+    outline: Outline | None
     false_alarms: FalseAlarms | None = None
     review_false_alarms: FalseAlarms | None = None
     good_scores: list[Level] = Field(default_factory=list)

@@ -33,6 +33,7 @@ Area = Annotated[int, Field(ge=1, le=2**31 - 1)]
 # Of something that is counted.
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Outline = Annotated[float, Field(gt=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -85,7 +86,7 @@ class AreaRule(Levels):
         outline: the share of its peak at which a defect ends; None ends it at the threshold.
     """
 
-    outline: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    outline: Outline | None = None
 
 
 class FalseAlarms(BaseModel):

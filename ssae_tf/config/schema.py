@@ -142,13 +142,13 @@ class CorruptionConfig:
     stroke: Annotated[float, Field(ge=0.0)] = 1.0
     noise: Probability = 0.0
     patches: Count = 1
-    size: tuple[Positive, Annotated[float, Field(gt=0.0, le=1.0)]] = (0.1, 0.5)
+    size: tuple[Positive, Share] = (0.1, 0.5)
     sigma: tuple[Positive, Positive] = (3.0, 6.0)
     alpha: tuple[Positive, Positive] = (50.0, 200.0)
     brightness: Probability = 0.0
     tint: Probability = 0.0
     contrast: Probability = 0.0
-    opacity: tuple[Positive, Annotated[float, Field(gt=0.0, le=1.0)]] = (1.0, 1.0)
+    opacity: tuple[Positive, Share] = (1.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.elastic + self.cut_out + self.patch_swap + self.texture <= 0:

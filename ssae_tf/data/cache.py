@@ -125,9 +125,9 @@ class ImageCache:
         squares = (resize(image, height, width) for image in self.images)
         if len({image.dtype for image in self.images}) > 1:
             squares = (to_unit(one) if one.dtype == np.uint8 else one for one in squares)
-        found = self._kept(squares, len(self.images))
-        assert isinstance(found, np.ndarray)
-        return found
+        resized = self._kept(squares, len(self.images))
+        assert isinstance(resized, np.ndarray)
+        return resized
 
     def _kept(self, images: Iterator[np.ndarray], count: int) -> Images:
         return _in_memory(images, count) if self.location == "memory" else _on_disk(images)
@@ -158,14 +158,13 @@ def _in_memory(images: Iterator[np.ndarray], count: int) -> Images:
     room = np.empty(size + ALIGNMENT, np.uint8)
     begin = -room.ctypes.data % ALIGNMENT
     array = room[begin : begin + size].view(first.dtype).reshape(count, *first.shape)
-    array[0] = first
-    found = 1
-    for image in images:
+    kept = 0
+    for image in itertools.chain([first], images):
         if not _are_alike(first, image):
-            return [*array[:found], image, *images]
-        array[found] = image
-        found += 1
-    return array[:found]
+            return [*array[:kept], image, *images]
+        array[kept] = image
+        kept += 1
+    return array[:kept]
 
 
 def _on_disk(images: Iterator[np.ndarray]) -> Images:

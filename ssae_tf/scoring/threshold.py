@@ -185,8 +185,9 @@ def anomaly_mask(
             f"Received: {outline!r}."
         )
     mask = np.zeros_like(kept)
-    for y, x in _peaks(region, kept):
-        mask |= _down_to(region, (y, x), outline)
+    hills = np.ascontiguousarray(region, np.float32)
+    for peak in _peaks(region, kept):
+        mask |= _down_to(hills, peak, outline)
     return mask
 
 
@@ -268,13 +269,19 @@ def _peaks(region: np.ndarray, kept: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
-def _down_to(region: np.ndarray, peak: tuple[int, int], share: float) -> np.ndarray:
-    """(H, W) bool: what is connected to a pixel by values from a share of its own to its own."""
+def _down_to(hills: np.ndarray, peak: tuple[int, int], share: float) -> np.ndarray:
+    """(H, W) bool: what is connected to a pixel by values from a share of its own to its own.
+
+    Args:
+        hills: (H, W) float32, which OpenCV takes as it is.
+        peak: (y, x) of the pixel.
+        share: of its value.
+    """
     y, x = peak
-    height = max((1.0 - share) * float(region[y, x]), 0.0)
-    padded = np.zeros((region.shape[0] + 2, region.shape[1] + 2), np.uint8)
+    height = max((1.0 - share) * float(hills[y, x]), 0.0)
+    padded = np.zeros((hills.shape[0] + 2, hills.shape[1] + 2), np.uint8)
     how = _CONNECTIVITY | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
-    cv2.floodFill(region.astype(np.float32), padded, (x, y), 0, height, 0, how)
+    cv2.floodFill(hills, padded, (x, y), 0, height, 0, how)
     return padded[1:-1, 1:-1].astype(np.bool_)
 
 

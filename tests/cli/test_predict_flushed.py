@@ -30,24 +30,24 @@ def images(sample_root: Path) -> list[Path]:
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """What was done, in order: flushes with the file's inode, renames with it, lines."""
-    found: list[tuple[str, Any]] = []
+    events: list[tuple[str, Any]] = []
     flush, replace = os.fsync, Path.replace
 
     def flushed(handle: int) -> None:
         flush(handle)
         status = os.fstat(handle)
-        found.append(("folder" if stat.S_ISDIR(status.st_mode) else "flush", status.st_ino))
+        events.append(("folder" if stat.S_ISDIR(status.st_mode) else "flush", status.st_ino))
 
     def replaced(path: Path, target: Path) -> Path:
-        found.append(("name", (path.stat().st_ino, target.name)))
+        events.append(("name", (path.stat().st_ino, target.name)))
         return replace(path, target)
 
     monkeypatch.setattr(os, "fsync", flushed)
     monkeypatch.setattr(Path, "replace", replaced)
     monkeypatch.setattr(
-        options, "print_json", lambda line: found.append(("line", Path(line["path"])))
+        options, "print_json", lambda line: events.append(("line", Path(line["path"])))
     )
-    return found
+    return events
 
 
 @pytest.mark.parametrize("count", [1, 6])
@@ -97,9 +97,9 @@ def test_what_the_disk_refuses_is_an_error_of_its_image_everywhere(
         flush(handle)
 
     monkeypatch.setattr(os, "fsync", refuse)
-    found = invoke("predict", run_folder, *images, "--out", out, "--csv", table)
-    assert found.code == 3
-    lines = [json.loads(line) for line in found.out]
+    ended = invoke("predict", run_folder, *images, "--out", out, "--csv", table)
+    assert ended.code == 3
+    lines = [json.loads(line) for line in ended.out]
     errors = {line["path"]: line["error"] for line in lines if "error" in line}
     text = f"{out / 'crack_000_mask.png'}: can't be written (No space left on device)."
     assert errors == {str(images[2]): f"{images[2]}: {text}"}
@@ -130,8 +130,8 @@ def test_a_signal_leaves_whole_files_and_no_others(
         os.kill(os.getpid(), number)
 
     monkeypatch.setattr(options, "print_json", print_first)
-    found = invoke("predict", run_folder, *images, "--out", out)
-    assert (found.code, found.error) == (128 + number, "Interrupted.")
+    ended = invoke("predict", run_folder, *images, "--out", out)
+    assert (ended.code, ended.error) == (128 + number, "Interrupted.")
     assert len(lines) == 1
     flushed = {value for what, value in done if what == "flush"}
     names = {path.name: path.stat().st_ino for path in out.iterdir()}

@@ -104,9 +104,9 @@ class TestPixels:
         levels = rng.permutation(5 * 11 * 11 * channels).reshape(5, 11, 11, channels) % 256
         images = levels.astype(dtype) if dtype == np.uint8 else to_unit(levels.astype(np.uint16))
         data = DataConfig(**dict(zip(SWITCHES, switches, strict=True)))
-        found = drawn(Sampler(images, 3, data, SEED).batches(2, 12))
-        assert [step for step, _ in found] == list(range(2, 12))
-        for step, x in found:
+        actual = drawn(Sampler(images, 3, data, SEED).batches(2, 12))
+        assert [step for step, _ in actual] == list(range(2, 12))
+        for step, x in actual:
             assert x.dtype == np.float32
             np.testing.assert_array_equal(x, expected_batch(images, 3, data, SEED, step))
 
@@ -126,8 +126,8 @@ class TestPixels:
         room = rng.integers(0, 256, 4 * 8 * 8 * 3 + 1, np.uint8)
         images = room[1:].reshape(4, 8, 8, 3)
         for copied in (images, images[::-1]):
-            found = batch(sampler(copied), 1)
-            np.testing.assert_array_equal(found, expected_batch(copied, 4, STILL, SEED, 1))
+            actual = batch(sampler(copied), 1)
+            np.testing.assert_array_equal(actual, expected_batch(copied, 4, STILL, SEED, 1))
 
     def test_samples_may_share_an_image(self):
         images = numbered(2)
@@ -158,14 +158,14 @@ class TestAugmentation:
     def test_each_switch(self, rng, on, expected):
         image = rng.random((8, 8, 3), dtype=np.float32)
         data = dataclasses.replace(STILL, **dict.fromkeys(on, True))
-        found = batch(sampler([image], batch_size=400, data=data), 0)
+        actual = batch(sampler([image], batch_size=400, data=data), 0)
         variants = symmetries(image)
-        found = [
+        actual = [
             next(k for k, variant in enumerate(variants) if np.array_equal(variant, x))
-            for x in found
+            for x in actual
         ]
-        assert set(found) == expected
-        assert np.bincount(found).max() < 1.6 * 400 / len(expected)
+        assert set(actual) == expected
+        assert np.bincount(actual).max() < 1.6 * 400 / len(expected)
 
     def test_one_switch_leaves_the_others_draws_alone(self, rng):
         images = [rng.random((8, 8, 3), dtype=np.float32) for _ in range(3)]

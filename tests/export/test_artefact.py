@@ -103,6 +103,8 @@ _ENGINE = {"kind": "engine", "module": "os", "version": "1"}
         ({"min_area": "many"}, "`min_area` should be a valid integer"),
         ({"min_area": 0}, "`min_area` should be greater than or equal to 1"),
         ({"outline": float("nan")}, "`outline` should be a finite number"),
+        ({"outline": 0.0}, "`outline` should be greater than 0"),
+        ({"outline": 1.5}, "`outline` should be less than or equal to 1"),
         ({"good_scores": [-1.0]}, "`good_scores.0` should be greater than or equal to 0"),
         ({"files": {}}, "its files are not those of SHA256SUMS"),
         ({"files": {"../x": "0" * 64}}, "its files are not those of SHA256SUMS"),

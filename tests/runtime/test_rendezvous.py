@@ -16,10 +16,10 @@ from ssae_tf.runtime.rendezvous import Address, address_of, meet
 def addresses() -> dict[str, Address]:
     """Of three, at ports that are free."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    found = {f"worker {i}": one.getsockname()[:2] for i, one in enumerate(sockets)}
+    named = {f"worker {i}": one.getsockname()[:2] for i, one in enumerate(sockets)}
     for one in sockets:
         one.close()
-    return found
+    return named
 
 
 def others(addresses: dict[str, Address], own: str) -> dict[str, Address]:
