@@ -92,12 +92,10 @@ def command(
     from ssae_tf import worker, workflow
     from ssae_tf.data.mvtec import load_category
     from ssae_tf.run_folder import REPORT_FILE
-    from ssae_tf.runtime.threads import use_cores
     from ssae_tf.training.loop import TrainingInterrupted
     from ssae_tf.training.replicas import is_chief, strategy_for
     from ssae_tf.warm_start import settings_of
 
-    use_cores()
     # Before anything else runs in TensorFlow.
     strategy = strategy_for(devices)
     common: dict[str, Any] = {"strategy": strategy, "reporter": report}

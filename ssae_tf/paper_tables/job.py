@@ -182,10 +182,9 @@ def answer_to(text: str, *, quiet: bool) -> dict[str, Any]:
         # TensorFlow's start-up messages would come once for each run.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with stderr_held_back():
-            from ssae_tf.runtime.threads import look_for_devices, use_cores
+            from ssae_tf.runtime.threads import look_for_devices
             from ssae_tf.training.loop import TrainingInterrupted
 
-            use_cores()
             look_for_devices()
         job = Job.from_json(text)
         # environment.json should say what the person typed.

@@ -1,9 +1,8 @@
-"""How a training uses the cores of a machine without a GPU.
+"""How inspection uses the cores of a machine without a GPU: images side by side, a core for each.
 
-TensorFlow splits each operation over the cores. The small maps of Table 1 leave little to split:
-on two cores a step of 8 images of 64² took 184 ms, and on one 238 ms. With one core for every
-operation and half of the batch on each core it took 122 ms. Each half has batch statistics of its
-own; for inference they are estimated anew from all.
+Training leaves its cores to TensorFlow, which splits each operation over them. Halves of a batch on
+a core each would take 0.88 times as long on two cores, but each half has batch statistics of its
+own, which differ from those at inspection the more, the fewer its images are.
 """
 
 from __future__ import annotations
@@ -13,13 +12,12 @@ import os
 
 import tensorflow as tf
 
-from ssae_tf.config import TrainingConfig
 from ssae_tf.runtime.gpu import set_up_gpus
 from ssae_tf.runtime.machine import usable_cpus
 
 
 def use_cores() -> None:
-    """Gives every operation one core, so that parts of a batch run side by side.
+    """Gives every operation one core, so that images are inspected side by side.
 
     Only where TensorFlow sees no GPU, and before it has run anything in this process: later its
     threads can't be changed, and stay as they are. `TF_NUM_INTRAOP_THREADS` wins if it is set.
@@ -50,11 +48,3 @@ def batches_at_once(size: int) -> int:
         size: images of a batch; where it is more than one, the others wait for a device.
     """
     return side_by_side() if size == 1 else usable_cpus()
-
-
-def shards(config: TrainingConfig, batch_size: int) -> int:
-    """Into how many parts the batch of a step is split, of at least two images each.
-
-    One under XLA, which runs one operation after the other.
-    """
-    return 1 if config.jit else max(1, min(batch_size // 2, side_by_side()))

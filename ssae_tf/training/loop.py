@@ -33,7 +33,6 @@ from ssae_tf.run_folder import (
 )
 from ssae_tf.runtime.gpu import set_up_gpus, use_tensor_float_32
 from ssae_tf.runtime.signals import noticed
-from ssae_tf.runtime.threads import shards
 from ssae_tf.scoring.anomaly_map import anomaly_map
 from ssae_tf.training import normalization
 from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
@@ -377,10 +376,8 @@ class Trainer:
         use_tensor_float_32(True)
         key = stage.size, stage.batch_size
         if key not in self._compiled:
-            images = stage.batch_size // self._strategy.num_replicas_in_sync
-            count = shards(self.config.training, images)
             self._compiled[key] = make_step(
-                self.model, self._optimizer, self.config, count, self._strategy
+                self.model, self._optimizer, self.config, self._strategy
             )
         return self._compiled[key]
 

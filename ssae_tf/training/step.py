@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -75,7 +74,6 @@ def make_step(
     model: tf.keras.Model,
     optimizer: tf.keras.optimizers.Optimizer,
     config: RunConfig,
-    shards: int = 1,
     strategy: tf.distribute.Strategy | None = None,
 ) -> Callable[..., Figures]:
     """Compiles the step for one stage.
@@ -84,9 +82,8 @@ def make_step(
         model: F.
         optimizer: built for the model's trainable variables.
         config: where and how images are corrupted, the objective, XLA.
-        shards: parts of a device's images that go through the network side by side, as branches of
-            one graph: see `ssae_tf.runtime.threads`. Each part has batch statistics of its own.
-        strategy: the devices, which share the images of the whole batch; None for one.
+        strategy: the devices, which share the images of the whole batch; None for one. Each part
+            has batch statistics of its own.
 
     Returns:
         A function of (step, X), which what counts of X may follow, or of (step, X, X̂, M) when the
@@ -96,15 +93,18 @@ def make_step(
     variables = model.trainable_variables
 
     strategy = strategy or tf.distribute.get_strategy()
-    parts = shards * strategy.num_replicas_in_sync
+    parts = strategy.num_replicas_in_sync
 
     def update(x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor) -> Figures:
         count = x.shape[0]
         bounds = [count * k // parts for k in range(parts + 1)]
         areas = _areas(mask)
 
-        def part(first: int, last: int) -> list[tf.Tensor]:
-            """Gradients, loss and errors of some images, as shares of those of the batch."""
+        def of_device() -> list[tf.Tensor]:
+            """Gradients, loss and errors of its images, summed up to those of the batch."""
+            context = tf.distribute.get_replica_context()
+            replica = int(tf.get_static_value(context.replica_id_in_sync_group))
+            first, last = bounds[replica : replica + 2]
             clean, corrupted, region = (p[first:last] for p in (x, x_hat, mask))
             with tf.GradientTape() as tape:
                 output = model(corrupted, training=True)
@@ -113,15 +113,8 @@ def make_step(
                 loss *= (last - first) / count
             shares = map(tf.math.divide_no_nan, _areas(region), areas)
             weighed = [e * share for e, share in zip(errors, shares, strict=True)]
-            return [*tape.gradient(loss, variables), loss, *weighed]
-
-        def of_device() -> list[tf.Tensor]:
-            context = tf.distribute.get_replica_context()
-            first = shards * int(tf.get_static_value(context.replica_id_in_sync_group))
-            pairs = itertools.pairwise(bounds[first : first + shards + 1])
-            found = [part(*pair) for pair in pairs]
-            sums = [tf.add_n(each) for each in zip(*found, strict=True)]
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+            figures = [*tape.gradient(loss, variables), loss, *weighed]
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, figures)
 
         sums = [strategy.experimental_local_results(one)[0] for one in strategy.run(of_device)]
         # All or nothing: a worker that is lost within a step leaves no half of an update.

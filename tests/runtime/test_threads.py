@@ -1,4 +1,4 @@
-"""How trainings use cores; TensorFlow's threads are set once, so in processes of their own."""
+"""How inspection uses cores; TensorFlow's threads are set once, so in processes of their own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import sys
 import pytest
 
 SCRIPT = """
-import json, dataclasses, os, sys
+import json, os, sys
 import tensorflow as tf
-from ssae_tf.config import TrainingConfig
 from ssae_tf.runtime import threads
 
 def look(case):
@@ -20,8 +19,7 @@ def look(case):
         os.environ["TF_NUM_INTRAOP_THREADS"] = "3"
     if case == "alone":
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    apart = TrainingConfig()
-    found = {"before": [threads.side_by_side(), threads.shards(apart, 8)]}
+    found = {"before": threads.side_by_side()}
     if case == "late":
         float(tf.constant(1.0) + 1.0)
     threads.use_cores()
@@ -31,8 +29,7 @@ def look(case):
     found["again"] = tf.config.threading.get_intra_op_parallelism_threads()
     found["cores"] = threads.usable_cpus()
     found["side_by_side"] = threads.side_by_side()
-    found["shards"] = [threads.shards(apart, size) for size in (1, 2, 8, 1000)]
-    found["xla"] = threads.shards(dataclasses.replace(apart, jit=True), 8)
+    found["at_once"] = [threads.batches_at_once(size) for size in (1, 4)]
     return found
 
 # TensorFlow is imported once, and starts its threads in each child by itself.
@@ -64,33 +61,27 @@ def used(seen):
 
 
 def test_one_core_for_each_operation(used):
-    assert used["before"] == [1, 1]
+    assert used["before"] == 1
     assert used["threads"] == used["again"] == 1
 
 
-def test_parts_are_pairs_of_images_or_cores_whichever_are_fewer(used):
-    cores = used["cores"]
-    assert used["side_by_side"] == cores
-    assert used["shards"] == [min(pairs, cores) for pairs in (1, 1, 4, 500)]
-
-
-def test_xla_takes_the_batch_whole(used):
-    assert used["xla"] == 1
+def test_single_images_go_side_by_side_as_batches_do(used):
+    assert used["side_by_side"] == used["cores"]
+    assert used["at_once"] == [used["cores"], used["cores"]]
 
 
 def test_only_the_cores_of_this_process_count(seen, used):
     alone = seen["alone"]
     assert used["cores"] == len(os.sched_getaffinity(0))
     assert alone["cores"] == alone["side_by_side"] == 1
-    assert alone["shards"] == [1, 1, 1, 1]
 
 
 def test_too_late_nothing_changes(seen):
     late = seen["late"]
     assert late["threads"] != 1
     assert late["side_by_side"] == 1
-    assert late["shards"] == [1, 1, 1, 1]
+    assert late["at_once"] == [1, late["cores"]]
 
 
 def test_the_environment_wins(seen):
-    assert seen["environment"]["shards"] == [1, 1, 1, 1]
+    assert seen["environment"]["side_by_side"] == 1

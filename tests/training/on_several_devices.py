@@ -3,9 +3,9 @@
     python on_several_devices.py fit --devices 2 …
     python on_several_devices.py compare fit --devices 2 …
 
-The second compares two devices with one before. The CPU is two devices, but of a worker of
-TF_CONFIG. TensorFlow's devices can't be changed once it has run, so that a process of its own it
-must be.
+The second compares two devices with parts computed by hand before. The CPU is two devices, but of a
+worker of TF_CONFIG. TensorFlow's devices can't be changed once it has run, so that a process of its
+own it must be.
 """
 
 from __future__ import annotations
@@ -20,47 +20,70 @@ import tensorflow as tf
 from ssae_tf import detector
 from ssae_tf.cli.main import run
 from ssae_tf.config import RunConfig, override
+from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.training import loop, selection, step
+from ssae_tf.training.objective import region_errors
 from ssae_tf.training.replicas import strategy_for
-from ssae_tf.training.step import make_step
+from ssae_tf.training.step import corruption_seed, loss_and_errors, make_step
 from stand_ins import negative_square, small_network
 
 
 def compare() -> None:
-    """Prints what two devices and two parts of one device come to: figures, gradients, places."""
+    """Prints what two devices come to, and two parts by hand: figures, gradients, places."""
     found = {}
+    # Five images: parts of two and three.
+    x = tf.constant(np.random.default_rng(0).random((5, 32, 32, 3), dtype=np.float32))
     for gated in (False, True):
         answer = "gated" if gated else "plain"
         config = override(RunConfig(), {"model.answer": answer})
-        # Five images: parts of two and three.
-        shape = (5, 32, 32, 3)
-        x = tf.constant(np.random.default_rng(0).random(shape, dtype=np.float32))
-        runs = []
-        for strategy in (tf.distribute.get_strategy(), strategy_for("all")):
-            model = small_network(config.model, 32, seed=0, mean_colour=None)
-            # Its update is the gradient itself.
-            optimizer = tf.keras.optimizers.SGD(1.0)
-            optimizer.build(model.trainable_variables)
-            before = [np.asarray(v).copy() for v in model.trainable_variables]
-            parts = 2 // strategy.num_replicas_in_sync
-            update = make_step(model, optimizer, config, parts, strategy)
-            figures = [float(figure) for figure in update(tf.constant(3), x)]
-            after = [np.asarray(v) for v in model.trainable_variables]
-            gradients = [old - new for old, new in zip(before, after, strict=True)]
-            statistics = [np.asarray(v) for v in model.non_trainable_variables]
-            runs.append((figures, gradients, statistics))
-            operations = update.get_concrete_function(tf.constant(3), x).graph.get_operations()
-        (figures, *one), (others, *two) = runs
+        model, reference = (small_network(config.model, 32, seed=0, mean_colour=None) for _ in "12")
+        # Its update is the gradient itself.
+        optimizer = tf.keras.optimizers.SGD(1.0)
+        optimizer.build(model.trainable_variables)
+        before = [np.asarray(v).copy() for v in model.trainable_variables]
+        update = make_step(model, optimizer, config, strategy_for("all"))
+        figures = [float(figure) for figure in update(tf.constant(3), x)]
+        after = [np.asarray(v) for v in model.trainable_variables]
+        gradients = [old - new for old, new in zip(before, after, strict=True)]
+        operations = update.get_concrete_function(tf.constant(3), x).graph.get_operations()
+        expected_figures, expected_gradients = _by_hand(reference, config, x)
         found[answer] = {
-            "figures": [figures, others],
-            "differences": [_difference(a, b) for a, b in zip(one, two, strict=True)],
-            "largest_gradient": max(float(np.abs(g).max()) for g in one[0]),
+            "figures": [figures, expected_figures],
+            "differences": [
+                _difference(gradients, expected_gradients),
+                # They have followed both parts.
+                _difference(_statistics(model), _statistics(reference)),
+            ],
+            "largest_gradient": max(float(np.abs(g).max()) for g in gradients),
             "convolutions": [
                 sum("Conv2D" in o.type and o.device.endswith(f"CPU:{k}") for o in operations)
                 for k in (0, 1)
             ],
         }
     sys.stdout.write(json.dumps(found) + "\n")
+
+
+def _by_hand(
+    model: tf.keras.Model, config: RunConfig, x: tf.Tensor
+) -> tuple[list[float], list[np.ndarray]]:
+    """Loss, errors and gradients of two parts, one after the other, each by its own statistics."""
+    x_hat, mask = corrupt(x, corruption_seed(config, tf.constant(3)), config.corruption)
+    losses, gradients, reconstructions = [], [], []
+    for part in (slice(0, 2), slice(2, 5)):
+        with tf.GradientTape() as tape:
+            output = model(x_hat[part], training=True)
+            loss, *_ = loss_and_errors(output, x[part], x_hat[part], mask[part], config.objective)
+            loss *= (part.stop - part.start) / 5
+        losses.append(float(loss))
+        gradients.append([np.asarray(g) for g in tape.gradient(loss, model.trainable_variables)])
+        reconstructions.append(output[..., :3])
+    errors = region_errors(tf.concat(reconstructions, 0), x, mask)
+    summed = [a + b for a, b in zip(*gradients, strict=True)]
+    return [sum(losses), *(float(error) for error in errors)], summed
+
+
+def _statistics(model: tf.keras.Model) -> list[np.ndarray]:
+    return [np.asarray(v) for v in model.non_trainable_variables]
 
 
 def _difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:

@@ -57,7 +57,7 @@ def arguments(fit_arguments, sample_root):
 
 @pytest.fixture(scope="module")
 def whole(arguments, tmp_path_factory):
-    """A run on two devices that nothing has interrupted, and what these came to beside one."""
+    """A run on two devices that nothing has interrupted, and these beside parts by hand."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     more = ["--devices", "2", "--out", str(folder)]
     code, out, err = ends(start([*COMMAND, "compare", *arguments, *more]))
@@ -98,7 +98,7 @@ def killed(arguments, tmp_path_factory):
 
 class TestTwoDevices:
     @pytest.mark.parametrize("answer", ["plain", "gated"])
-    def test_gradients_are_those_of_two_parts_on_one(self, compared, answer):
+    def test_gradients_are_the_sum_over_parts_with_statistics_of_their_own(self, compared, answer):
         found = compared[answer]
         np.testing.assert_allclose(*found["figures"], rtol=1e-5)
         assert found["largest_gradient"] > 1e-3

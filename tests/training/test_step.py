@@ -1,4 +1,4 @@
-"""One compiled step: what it computes, where images are corrupted, in parts, and XLA."""
+"""One compiled step: what it computes, where images are corrupted, and XLA."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.models.autoencoder import DILATION_RATES, autoencoder
-from ssae_tf.training import normalization
 from ssae_tf.training.objective import gate_error, objective, region_errors
 from ssae_tf.training.step import (
     corrupt_in_pipeline,
@@ -130,51 +129,25 @@ class TestSmallNetwork:
         values = [*found[0][:2], *found[1][:2]]
         assert len({round(value, 5) for value in values}) == 4
 
-    @pytest.mark.parametrize("shards", [2, 3])
-    def test_in_parts_it_does_the_same_without_batch_statistics(self, begin, rng, shards):
-        # Three images in two parts are one and two; those count one and two thirds.
-        x = tf.constant(rng.random((3, 16, 16, 3)), tf.float32)
-        found = []
-        for count in (1, shards):
-            config, model, _ = begin({"training.learning_rate": 0.01})
-            # But for batch statistics, which every part has of its own.
-            for norm in normalization.layers(model):
-                norm.call = lambda y, training=False, call=norm.call: call(y, training=False)
-            optimizer = tf.keras.optimizers.Adam(0.01, epsilon=1e-3)
-            optimizer.build(model.trainable_variables)
-            run = make_step(model, optimizer, config, count)
-            found.append(([run(tf.constant(step), x) for step in range(3)], weights(model)))
-        (figures, ours), (others, theirs) = found
-        np.testing.assert_allclose(others, figures, rtol=1e-4)
-        for a, b in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-5)
-
     @pytest.mark.parametrize("gated", [False, True])
-    def test_every_part_has_batch_statistics_of_its_own(self, configure, small, rng, gated):
+    def test_batch_statistics_are_those_of_the_whole_batch(self, configure, small, rng, gated):
         config = configure({"training.learning_rate": 0.01}, gated=gated)
         x = tf.constant(rng.random((5, 32, 32, 3)), tf.float32)
         x_hat, mask = corrupt_small(x, corruption_seed(config, tf.constant(0)))
         model, reference = (small(config.model, 32, seed=0, mean_colour=None) for _ in "12")
         optimizer = tf.keras.optimizers.Adam(0.01, epsilon=1e-3)
         optimizer.build(model.trainable_variables)
-        figures = make_step(model, optimizer, config, 2)(tf.constant(0), x)
+        figures = make_step(model, optimizer, config)(tf.constant(0), x)
 
-        losses, gradients, reconstructions = [], [], []
-        for part in (slice(0, 2), slice(2, 5)):
-            images = (x[part], x_hat[part], mask[part], config.objective)
-            with tf.GradientTape() as tape:
-                output = reference(x_hat[part], training=True)
-                loss = loss_and_errors(output, *images)[0] * (part.stop - part.start) / 5
-            losses.append(float(loss))
-            gradients.append(tape.gradient(loss, reference.trainable_variables))
-            reconstructions.append(output[..., :3])
-        errors = region_errors(tf.concat(reconstructions, 0), x, mask)
-        np.testing.assert_allclose(figures, [sum(losses), *errors], rtol=1e-5)
+        with tf.GradientTape() as tape:
+            output = reference(x_hat, training=True)
+            loss, *_ = loss_and_errors(output, x, x_hat, mask, config.objective)
+        errors = region_errors(output[..., :3], x, mask)
+        np.testing.assert_allclose(figures, [loss, *errors], rtol=1e-5)
         optimizer = tf.keras.optimizers.Adam(0.01, epsilon=1e-3)
         optimizer.build(reference.trainable_variables)
-        summed = [a + b for a, b in zip(*gradients, strict=True)]
-        optimizer.apply_gradients(zip(summed, reference.trainable_variables, strict=True))
-        # The moving statistics have followed both parts.
+        gradients = tape.gradient(loss, reference.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, reference.trainable_variables, strict=True))
         for found, expected in zip(weights(model), weights(reference), strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
