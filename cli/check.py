@@ -10,7 +10,7 @@ import click
 
 from ssae_tf.cli import options
 from ssae_tf.cli.main import ExitCode
-from ssae_tf.errors import printable
+from ssae_tf.errors import count_of, printable
 
 if TYPE_CHECKING:
     from ssae_tf.data.check import Check
@@ -95,7 +95,8 @@ def _counts(checked: Check) -> dict[str, int]:
 
 def _print(checked: Check) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in _counts(checked).items())
-    click.echo(printable(f"{checked.category.name}: {len(checked.good)} good images ({counts})."))
+    images = count_of(len(checked.good), "good image")
+    click.echo(printable(f"{checked.category.name}: {images} ({counts})."))
     for finding in checked.findings:
         click.echo()
         for line in _lines(finding):

@@ -115,11 +115,15 @@ def _ablate(
     from ssae_tf.ablation import ablate
     from ssae_tf.evaluation.tables import ablation_table
     from ssae_tf.files import write_json
-    from ssae_tf.run_folder import ABLATION_FILE
+    from ssae_tf.run_folder import ABLATION_FILE, REPORT_FILE
 
     rows = ablate(folder, data=data, category=category, reporter=report)
     if out is not None:
         write_json(out / ABLATION_FILE, {"ablation": rows})
+        report.say(
+            f"Written: {out / ABLATION_FILE}; the next evaluation into {out} shows it in "
+            f"{REPORT_FILE}."
+        )
     if as_json:
         options.print_json({"ablation": rows}, indent=2)
     else:

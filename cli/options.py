@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DATA_VARIABLE = "SSAE_TF_DATA"
 
 _FILE_WIDTH = 200
+# Of a narrow terminal: it breaks such lines, where Rich would cut figures off.
+_MIN_WIDTH = 80
 
 quiet = click.option("--quiet", is_flag=True, help="No progress, only warnings and results.")
 data = click.option(
@@ -148,9 +150,8 @@ def print_table(table: Table) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    if not console.is_terminal:
-        # Rich takes 80 columns for a file or a pipe, and would break the names of kinds.
-        console.width = _FILE_WIDTH
+    # Rich takes 80 columns for a file or a pipe, and would break the names of kinds.
+    console.width = max(console.width, _MIN_WIDTH) if console.is_terminal else _FILE_WIDTH
     console.print(table)
 
 

@@ -23,7 +23,7 @@ from ssae_tf.data.mvtec import Sample
 from ssae_tf.data.per_image import of_images, warn_of_skipped
 from ssae_tf.data.split import Split, name_in
 from ssae_tf.detector import Detector
-from ssae_tf.errors import ConfigError, DataError
+from ssae_tf.errors import ConfigError, DataError, count_of
 from ssae_tf.progress import Reporter
 from ssae_tf.scoring.conformal import FalseAlarmRate, no_promise, ranks_for
 from ssae_tf.scoring.threshold import calibrate as threshold_of
@@ -137,7 +137,7 @@ def calibrated(
         names=tuple(name_in(sample.path, root) for sample in usable),
         seen=tuple(name_in(sample.path, root) for sample in known),
     )
-    source = f"from {count} normal images"
+    source = f"from {count_of(count, 'normal image')}"
     if calibration.threshold > max(scores):
         source = f"the lowest from so few normal images or from seen ones, {count} here"
     reporter.say(f"Threshold {calibration.threshold:.4g}, {source}; min_area {min_area} pixels.")

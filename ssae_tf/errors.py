@@ -49,6 +49,11 @@ def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
+def count_of(count: int, noun: str) -> str:
+    """As in "1 image" or "3 images"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def printable(text: str) -> str:
     """Text in one line, with escapes for what a terminal would obey: names of files may hold it."""
     if text.isprintable():

@@ -23,7 +23,7 @@ from ssae_tf.data.large import cost_of_own_size, is_large, what_helps, what_is_l
 from ssae_tf.data.mvtec import Category, Sample, read_sample_mask
 from ssae_tf.data.per_image import each, warn_of_skipped
 from ssae_tf.data.split import Split, data_hash, split_normal
-from ssae_tf.errors import DataError
+from ssae_tf.errors import DataError, count_of
 from ssae_tf.ignore_mask import check_ignored
 from ssae_tf.progress import Reporter, duration
 from ssae_tf.run_data import told
@@ -110,7 +110,7 @@ def prepare(
     place = "in memory" if caches["train"].location == "memory" else "on disk"
     good = len({*split.train, *split.select, *split.calibrate})
     reporter.say(
-        f"{category.name}: {good} good images ({len(split.train)} train, "
+        f"{category.name}: {count_of(good, 'good image')} ({len(split.train)} train, "
         f"{len(split.select)} select, {len(split.calibrate)} calibrate), {len(category.test)} "
         f"test; decoded images are kept {place}."
     )
@@ -206,8 +206,7 @@ def announce(config: RunConfig, seconds: float, minutes: float | None, reporter:
     if not tf.config.list_physical_devices("GPU"):
         shorter.append("a GPU")
     sizes = " → ".join(f"{stage.size}²" for stage in config.training.stages)
-    count = config.training.steps
-    steps = "1 step" if count == 1 else f"{count} steps"
+    steps = count_of(config.training.steps, "step")
     reporter.say(
         f"Training takes about {duration(seconds)}: {steps} at {sizes}, "
         f"width {config.model.width:g}. Shorter with {', '.join(shorter)}."

@@ -20,7 +20,7 @@ from ssae_tf.data.mvtec import Category, load_category
 from ssae_tf.data.split import split_names
 from ssae_tf.data.two_folders import two_folders
 from ssae_tf.detector import Detector, load_network, run_config
-from ssae_tf.errors import InputError, RunError, WriteError
+from ssae_tf.errors import InputError, RunError, WriteError, count_of
 from ssae_tf.evaluation.run import check_test_set, evaluate_detector
 from ssae_tf.files import not_written, read_json, write_json, write_text
 from ssae_tf.golden import write_golden
@@ -230,7 +230,8 @@ def calibrate(
 ) -> Detector:
     """Sets a run's threshold anew, without training: config.json and calibration.json, or none.
 
-    A metrics.json of before is left as it is: `evaluate` makes a new one.
+    A metrics.json of before is left as it is: `evaluate` makes a new one. Without one report.html
+    and card.md are made anew here.
 
     Args:
         run: a finished run folder.
@@ -279,11 +280,15 @@ def calibrate(
         detector = detector.replace(calibration=calibration)
         tell_left_out(images, left_out, reporter)
         detector.save_calibration(folder)
-    if (folder / METRICS_FILE).is_file():
-        reporter.say(
-            f"{folder / METRICS_FILE} is still that of the threshold before: "
-            f"`ssae-tf evaluate {folder}` measures anew."
-        )
+        if (folder / METRICS_FILE).is_file():
+            reporter.say(
+                f"{folder / METRICS_FILE} is still that of the threshold before: "
+                f"`ssae-tf evaluate {folder}` measures anew."
+            )
+        else:
+            # `evaluate` can't, without test images.
+            shown = Category(images.root, detector.config.category, tuple(samples))
+            write_results(folder, detector, shown, reporter, run=folder)
     return detector
 
 
@@ -407,7 +412,7 @@ def _finish(
             write_results(one.place, detector, found, reporter, run=one.place)
         finish(one)
         took = duration(time.monotonic() - begin)
-        tested = f", {len(found.test)} test images" if found.test else ""
+        tested = f", {count_of(len(found.test), 'test image')}" if found.test else ""
         reporter.say(f"After training: {took} for the threshold{tested} and the report.")
     return Fitted(one.folder, detector, metrics)
 

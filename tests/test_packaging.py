@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import email
 import os
+import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -53,8 +55,21 @@ def distributions(project_root: Path, tmp_path_factory: pytest.TempPathFactory) 
                 ignore=shutil.ignore_patterns("__pycache__"),
             )
     out = tmp_path_factory.mktemp("dist")
-    _call(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, copy, cwd=out)
+    build = (sys.executable, "-m", "build", "--no-isolation", "--outdir", out, copy)
+    _call(*build, cwd=out, SSAE_TF_HOME="")
     return out
+
+
+def _page(metadata: bytes) -> tuple[str, dict[str, str]]:
+    """Long description and project URLs of METADATA or PKG-INFO."""
+    message = email.message_from_bytes(metadata)
+    urls = dict(line.split(", ") for line in message.get_all("Project-URL", []))
+    return message.get_payload(decode=True).decode(), urls
+
+
+def _links(page: str) -> list[str]:
+    """Where links and images lead."""
+    return re.findall(r"""(?:\]\(|src=["']|href=["'])([^)"']*)""", page)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +129,62 @@ def test_wheel_metadata(wheel: Path) -> None:
     assert "Apache-2.0" in (metadata["License-Expression"] or metadata["License"])
     assert any(name.endswith("LICENSE") for name in names)
     assert "ssae-tf = ssae_tf.cli.main:main" in scripts
-    assert metadata.get_payload().strip(), "README.md is the long description"
+
+
+def _pages_built(distributions: Path) -> list[tuple[str, dict[str, str]]]:
+    """What the wheel and the sdist were given."""
+    (wheel,), (sdist,) = distributions.glob("*.whl"), distributions.glob("*.tar.gz")
+    name = f"ssae_tf-{ssae_tf.__version__}"
+    with zipfile.ZipFile(wheel) as archive:
+        of_wheel = archive.read(f"{name}.dist-info/METADATA")
+    with tarfile.open(sdist) as archive:
+        of_sdist = archive.extractfile(f"{name}/PKG-INFO").read()
+    return [_page(of_wheel), _page(of_sdist)]
+
+
+def test_without_an_address_the_page_leads_nowhere_into_the_project(
+    distributions: Path, project_root: Path
+) -> None:
+    readme = (project_root / "README.md").read_text(encoding="utf-8")
+    elsewhere = [link for link in _links(readme) if link.startswith("https://")]
+    assert len(elsewhere) < len(_links(readme))
+    for page, urls in _pages_built(distributions):
+        assert _links(page) == elsewhere
+        assert "![" not in page
+        assert "(docs/usage.md)" in page, "what a link says stays"
+        assert urls == {"Paper": "https://arxiv.org/abs/2206.11723"}
+
+
+def test_with_an_address_all_of_the_page_leads_to_the_release(
+    distributions: Path, project_root: Path, tmp_path: Path
+) -> None:
+    """From the sdist alone, as a wheel is built of it."""
+    (sdist,) = distributions.glob("*.tar.gz")
+    shutil.unpack_archive(sdist, tmp_path, filter="data")
+    code = "from setuptools import build_meta as m; m.prepare_metadata_for_build_wheel('.')"
+    name = f"ssae_tf-{ssae_tf.__version__}"
+    home, tag = "https://example.org/someone/ssae_tf", f"v{ssae_tf.__version__}"
+    _call(sys.executable, "-c", code, cwd=tmp_path / name, SSAE_TF_HOME=home)
+    page, urls = _page((tmp_path / name / f"{name}.dist-info/METADATA").read_bytes())
+    links = _links(page)
+    readme = (project_root / "README.md").read_text(encoding="utf-8")
+    assert len(links) == len(_links(readme))
+    assert f"{home}/raw/{tag}/docs/images/tile-stain.jpg)" in page
+    assert urls.keys() == {"Source", "Documentation", "Changelog", "Issues", "Paper"}
+    assert urls["Source"] == home
+    for link in [*links, urls["Documentation"], urls["Changelog"]]:
+        if link.startswith("https://arxiv.org/"):
+            continue
+        inside = re.fullmatch(rf"{home}/(?:raw|blob|tree)/{tag}/([^#]+)(#.*)?", link)
+        assert inside is not None, link
+        assert (project_root / inside.group(1)).exists(), link
+
+
+@pytest.mark.parametrize("home", ["example.org/someone/ssae_tf", "https://example.org/a/"])
+def test_an_address_that_would_break_links_is_refused(home: str, project_root: Path) -> None:
+    metadata = runpy.run_path(str(project_root / "setup.py"))["metadata"]
+    with pytest.raises(SystemExit, match=f"SSAE_TF_HOME: expected https.* received '{home}'"):
+        metadata(home)
 
 
 def test_installed_wheel_imports_outside_the_project(installed: Path, tmp_path: Path) -> None:

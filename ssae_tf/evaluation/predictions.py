@@ -21,7 +21,18 @@ MAX_SHOWN = 200
 """Images on a page, which so stays below 5 MB."""
 
 _MAX_FAILURES = 50
-COLUMNS = ("path", "score", "threshold", "is_anomalous", "defects", "area", "error")
+COLUMNS = (
+    "path",
+    "score",
+    "p_value",
+    "threshold",
+    "is_anomalous",
+    "review_threshold",
+    "verdict",
+    "defects",
+    "area",
+    "error",
+)
 
 
 class Writer(Protocol):
@@ -84,13 +95,14 @@ class PredictionsPage:
         self._source = source
         self._shown: list[dict[str, Any]] = []
         self._failures: list[str] = []
-        self._images = self._rejected = 0
+        self._images = self._rejected = self._reviewed = 0
 
     def add(self, result: Result) -> None:
         """Adds an image, with its thumbnails unless the page is full of more anomalous ones."""
         self._images += 1
         self._rejected += result.is_anomalous
         line = result.to_dict()
+        self._reviewed += line.get("verdict") == "review"
         if len(self._shown) == MAX_SHOWN and _rank(line) > _rank(self._shown[-1]["result"]):
             return
         panels = draw(result.image, None, result.anomaly_map, result.mask, result.threshold)
@@ -112,6 +124,7 @@ class PredictionsPage:
             "source": self._source,
             "images": self._images,
             "rejected": self._rejected,
+            "reviewed": self._reviewed,
             "shown": self._shown,
             "failures": self._failures[:_MAX_FAILURES],
             "more_failures": max(0, len(self._failures) - _MAX_FAILURES),
@@ -134,19 +147,20 @@ class PredictionsTable:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._text = io.StringIO()
-        self._writer = csv.writer(self._text, lineterminator="\n")
-        self._writer.writerow(COLUMNS)
+        self._writer = csv.DictWriter(
+            self._text, COLUMNS, extrasaction="ignore", lineterminator="\n"
+        )
+        self._writer.writeheader()
 
     def add(self, result: Result) -> None:
         """Adds an image: `defects` is how many were found, `area` their pixels."""
-        area = sum(defect.area for defect in result.defects)
-        verdict = str(result.is_anomalous).lower()
-        row = [result.path, result.score, result.threshold, verdict, len(result.defects), area, ""]
-        self._writer.writerow(row)
+        found = {"defects": len(result.defects), "area": sum(one.area for one in result.defects)}
+        is_anomalous = str(result.is_anomalous).lower()
+        self._writer.writerow({**result.to_dict(), **found, "is_anomalous": is_anomalous})
 
     def fail(self, line: Mapping[str, Any]) -> None:
         """Adds an image that was not inspected."""
-        self._writer.writerow([line["path"], "", "", "", "", "", line["error"]])
+        self._writer.writerow(line)
 
     def write(self) -> None:
         """Writes the table, whole or not at all.

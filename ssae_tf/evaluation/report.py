@@ -17,6 +17,7 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
+from ssae_tf.errors import count_of
 from ssae_tf.evaluation.charts import histogram, polyline
 from ssae_tf.evaluation.gallery import Gallery, Panel, Thumbnail
 from ssae_tf.evaluation.levels import levels_line
@@ -145,10 +146,10 @@ def verdict(verdicts: Sequence[Verdict]) -> str:
     good = [one.is_anomalous for one in verdicts if not one.is_defective]
     parts = []
     if defective:
-        parts.append(f"found {sum(defective)} of {_counted(len(defective), 'defective one')}")
+        parts.append(f"found {sum(defective)} of {count_of(len(defective), 'defective one')}")
     if good:
-        parts.append(f"rejected {sum(good)} of {_counted(len(good), 'good one')}")
-    return f"On {_counted(len(verdicts), 'test image')} it {' and '.join(parts)}."
+        parts.append(f"rejected {sum(good)} of {count_of(len(good), 'good one')}")
+    return f"On {count_of(len(verdicts), 'test image')} it {' and '.join(parts)}."
 
 
 def promise(calibrated: Calibrated) -> str:
@@ -163,10 +164,6 @@ def promise(calibrated: Calibrated) -> str:
         "The run keeps no list of the images that its threshold comes from. If training has seen "
         f"none of them: {sentence[0].lower()}{sentence[1:]}"
     )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _tested(report: Report, tested: Measured) -> dict[str, Any]:
@@ -287,7 +284,7 @@ def _thumbnail(one: Thumbnail, report: Report) -> dict[str, Any]:
 def _calibration(report: Report) -> dict[str, Any]:
     scores = sorted(report.calibrated.scores, reverse=True)
     return {
-        "images": _counted(len(scores), "good image"),
+        "images": count_of(len(scores), "good image"),
         "highest": [f"{score:.4g}" for score in scores[:3]],
         "is_above": report.threshold > scores[0],
         "histogram": histogram({"calibration": scores}, report.threshold, report.review_threshold),
@@ -319,7 +316,7 @@ def limits(report: Report) -> Iterator[str]:
     images = len(report.calibrated.scores)
     if images < _FEW:
         yield (
-            f"The threshold comes from {_counted(images, 'good image')}: with fewer than {_FEW}, "
+            f"The threshold comes from {count_of(images, 'good image')}: with fewer than {_FEW}, "
             "that 1 in 20 good parts is rejected can't be ruled out."
         )
     yield (
@@ -353,7 +350,7 @@ def _limits_of_test(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield "No defective test image has a mask: whether outlines are right was not measured."
     elif without:
         yield (
-            f"{_counted(without, 'defective test image')} without a mask: pixel figures leave "
+            f"{count_of(without, 'defective test image')} without a mask: pixel figures leave "
             "them out."
         )
     if not defective:

@@ -17,7 +17,7 @@ from typing import Any
 # Not `scipy.stats.beta`: every command that opens a run would wait for all of scipy.stats.
 from scipy.special import betaincinv
 
-from ssae_tf.errors import ConfigError
+from ssae_tf.errors import ConfigError, count_of
 
 CONFIDENCE = 0.95
 # A number of images that is worth collecting, as something to compare with.
@@ -64,8 +64,8 @@ class FalseAlarmRate:
         """
         about = "at most about" if is_lifted else "about"
         text = (
-            f"From {_images(self.images)}: expect {about} {_one_in(self.expected)} good parts to "
-            f"be {what}, with 95 % confidence at most {_one_in(self.bound)}"
+            f"From {count_of(self.images, 'good image')}: expect {about} {_one_in(self.expected)} "
+            f"good parts to be {what}, with 95 % confidence at most {_one_in(self.bound)}"
         )
         if self.images < _MANY and self.rank == 1:
             text += f"; {_MANY} images give {_one_in(FalseAlarmRate(_MANY).bound)}"
@@ -79,7 +79,7 @@ def no_promise(images: int, seen: int) -> str:
         images: n, the calibration images.
         seen: how many of them training has seen.
     """
-    those = f"the {_images(images)} that the threshold comes from"
+    those = f"the {count_of(images, 'good image')} that the threshold comes from"
     known = f"training has seen {'all ' if images > 1 else ''}{those}"
     if seen < images:
         known = f"of {those}, training has seen {seen} too"
@@ -156,14 +156,10 @@ def rank_for(images: int, rate: float) -> int:
     rank = math.floor(rate * (images + 1) + 1e-9)
     if not rank:
         raise ConfigError(
-            f"{_images(images).capitalize()} can't promise at most {rate:.3g} of good parts "
+            f"{count_of(images, 'good image')} can't promise at most {rate:.3g} of good parts "
             f"rejected: {images_needed(rate)} are needed."
         )
     return min(rank, images)
-
-
-def _images(count: int) -> str:
-    return "1 good image" if count == 1 else f"{count} good images"
 
 
 def _one_in(rate: float) -> str:

@@ -79,6 +79,29 @@ def test_says_which_images_make_the_threshold(
     assert after["threshold"] == ranked[1]
 
 
+def test_one_image_is_one(invoke: Invoke, run_copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    assert cv2.imwrite(str(tmp_path / "good" / "a.png"), np.full((24, 24, 3), 90, np.uint8))
+    done = invoke("calibrate", run_copy, "--data", tmp_path / "good")
+    assert ", from 1 normal image; " in done.err[0]
+    assert done.err[2].startswith("From 1 good image: ")
+
+
+def test_without_test_images_the_report_has_the_new_threshold(
+    invoke: Invoke, run_copy: Path
+) -> None:
+    """`evaluate` would refuse to make it."""
+    (run_copy / "metrics.json").unlink()
+    left_out = _calibration(run_copy)["names"][0].rpartition("/")[2]
+    invoke("calibrate", run_copy, "--without", left_out)
+    page = (run_copy / "report.html").read_text(encoding="utf-8")
+    assert "From 2 good images: expect" in page
+    assert "<title>tile: " in page
+    card = (run_copy / "card.md").read_text(encoding="utf-8")
+    assert f"| threshold | {_calibration(run_copy)['threshold']:.4g}, " in card
+    assert "2 to calibrate" in card
+
+
 def test_few_images_have_no_share(invoke: Invoke, run_copy: Path) -> None:
     done = invoke("calibrate", run_copy)
     assert done.err[1].startswith("Highest: ")

@@ -39,6 +39,13 @@ def test_nothing_to_mend(folder: Path, invoke: Invoke) -> None:
     assert done.out[-1].startswith("From 20 good images: expect about 1 in 21 good parts")
 
 
+def test_one_image_is_one(folder: Path, invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(folder / "train/good/0.png", tmp_path / "one")
+    done = invoke("check", tmp_path / "one", "--preset", "quick", "--quiet")
+    assert done.out[0] == "one: 1 good image (1 train, 1 select, 1 calibrate, 0 test)."
+
+
 def test_something_to_mend(folder: Path, invoke: Invoke) -> None:
     for number in range(5):
         shutil.copy(folder / f"train/good/{number}.png", folder / f"train/good/copy{number}.png")

@@ -101,6 +101,7 @@ def test_ablation_table(invoke: Invoke, run_copy: Path) -> None:
     assert rows["as_shipped"] == shown
     assert rows["paper_map"] == [*shown[:2], "–", *shown[3:]]
     assert list(json.loads((run_copy / "ablation.json").read_text())["ablation"]) == list(rows)[-2:]
+    assert "the next evaluation" in done.error
     # The run's evaluation is another command.
     assert not (run_copy / "metrics.json").exists()
 

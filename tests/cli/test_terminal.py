@@ -22,13 +22,21 @@ with standard_streams(), options.reporter(False).task("Inspecting", 3) as task:
 """
 
 
-def _on_a_terminal(script: str, cwd: Path) -> str:
+_TABLE = """
+from ssae_tf.cli import options
+from ssae_tf.evaluation.tables import FIGURES, ablation_table
+
+options.print_table(ablation_table({"as_shipped": dict.fromkeys(FIGURES, 0.123)}))
+"""
+
+
+def _on_a_terminal(script: str, cwd: Path, columns: int = 80) -> str:
     """What a script writes to a terminal that is its stdin, stdout and stderr."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-c", script],
         cwd=cwd,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LC_ALL": "C.UTF-8"},
+        env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LC_ALL": "C.UTF-8"},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -55,3 +63,10 @@ def test_json_lines_stand_above_the_bar(project_root: Path) -> None:
     results = [line for line in plain if line.startswith("{")]
     assert results == ['{"path": "é"}', '{"path": "[bold]b[/]"}', '{"path": "c"}']
     assert sum("Inspecting" in line for line in plain) > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminals of this kind")
+def test_a_narrow_terminal_shows_every_figure_of_a_table(project_root: Path) -> None:
+    written = _on_a_terminal(_TABLE, project_root, columns=60)
+    assert written.count("0.123") == 8
+    assert "as_shippe" in written

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,12 @@ from ssae_tf.evaluation.predictions import MAX_SHOWN, PredictionsPage, Predictio
 from ssae_tf.result import Result, judged
 
 
-def result(path: str, level: float, side: int = 40) -> Result:
+def result(path: str, level: float, side: int = 40, **levels: Any) -> Result:
     """An image of noise, which compresses badly, with a square of a level in its map."""
     image = np.random.default_rng(int(1000 * level)).random((side, side, 3), np.float32)
     map_ = np.full((side, side), 0.01, np.float32)
     map_[2:6, 3:9] = level
-    return judged(path, image, None, map_, 0.5, 4)
+    return judged(path, image, None, map_, 0.5, 4, **levels)
 
 
 def captions(path: Path) -> list[str]:
@@ -91,6 +92,27 @@ def test_a_row_per_image(tmp_path: Path) -> None:
     assert (float(rows[2]["score"]), float(rows[2]["threshold"])) == (bad.score, 0.5)
     assert (rows[2]["defects"], rows[2]["area"]) == ("1", "24")
     assert (rows[0]["defects"], rows[0]["area"]) == ("0", "0")
+
+
+def test_both_levels_and_p_values_are_kept(tmp_path: Path) -> None:
+    page, table = PredictionsPage(tmp_path / "a.html", "run"), PredictionsTable(tmp_path / "b.csv")
+    for name, level in (("a.png", 0.75), ("b.png", 0.4), ("c.png", 0.2)):
+        one = result(name, level, review_threshold=0.3, good_scores=[0.1, 0.3, 0.5])
+        page.add(one)
+        table.add(one)
+    table.fail({"path": "d.png", "error": "d.png: is broken."})
+    page.write()
+    table.write()
+    with (tmp_path / "b.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["verdict"] for row in rows] == ["reject", "review", "good", ""]
+    assert [row["review_threshold"] for row in rows] == ["0.3"] * 3 + [""]
+    assert [row["p_value"] for row in rows] == ["0.25", "0.5", "0.75", ""]
+    said = [caption.split(",")[0] for caption in captions(tmp_path / "a.html")]
+    assert said == ["a.png: rejected", "b.png: to review", "c.png: passed"]
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "3 images inspected, 1 rejected, 1 to review." in text
+    assert "above the level of review, 0.3." in text
 
 
 def test_a_folder_that_cant_be_made_is_told_before_work(tmp_path: Path) -> None:

@@ -329,11 +329,13 @@ def test_limits_are_whole_sentences(write, results):
 
 def test_the_ablation_is_shown(write, results):
     one = report(results)
+    assert "ssae-tf evaluate RUN --ablation measures it" in " ".join(write(one).text.split())
     own = {name: one.tested.metrics[name] for name in ("image_auroc", "tpr", "aupro")}
     rows = {"as_shipped": own, "paper_map": {"image_auroc": 0.25, "aupro": None}}
     page = write(report(results, ablation=rows))
     assert page.tables[2][2] == ["paper map", "0.250", "–", "–", "–", "–"]
     assert "another evaluation" not in page.text
+    assert "--ablation" not in page.text
     rows["as_shipped"] = {**own, "tpr": 0.1}
     assert "another evaluation" in write(report(results, ablation=rows)).text
 
