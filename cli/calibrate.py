@@ -107,11 +107,11 @@ def command(
         take_back=take_back,
         reporter=report,
     )
-    assert detector.calibration is not None
-    click.echo(f"threshold {detector.calibration.threshold!r}")
-    if detector.calibration.review_threshold is not None:
-        click.echo(f"review_threshold {detector.calibration.review_threshold!r}")
-    click.echo(f"min_area {detector.calibration.min_area}")
+    calibration = detector.calibrated()
+    click.echo(f"threshold {calibration.threshold!r}")
+    if calibration.review_threshold is not None:
+        click.echo(f"review_threshold {calibration.review_threshold!r}")
+    click.echo(f"min_area {calibration.min_area}")
 
 
 def _check_rates(

@@ -53,11 +53,11 @@ def command(
     from ssae_tf.data.check import check
     from ssae_tf.data.mvtec import load_category
 
-    found = load_category(root, options.choose_category(category, settings))
-    config = options.build_config(settings, found.name, report)
-    samples = len(found.train) + len(found.validation) + len(found.test)
+    loaded = load_category(root, options.choose_category(category, settings))
+    config = options.build_config(settings, loaded.name, report)
+    samples = len(loaded.train) + len(loaded.validation) + len(loaded.test)
     with report.task("Looking at images", samples) as task:
-        checked = check(found, config, task.advance)
+        checked = check(loaded, config, task.advance)
     if as_json:
         click.echo(json.dumps(_to_dict(checked), indent=2))
     else:

@@ -147,9 +147,6 @@ def cli() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line; every failure is one sentence on stderr.
 
-    Args:
-        arguments: what follows `ssae-tf`.
-
     Returns:
         The exit code: see `ExitCode`; 128 + the number of a signal that ended it.
     """

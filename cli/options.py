@@ -105,12 +105,12 @@ def resolve_run(run: Path | None, report: Reporter) -> Path:
     if run is not None:
         return run
     # Not what is being made to replace a run, which is hidden.
-    found = list(Path("runs").glob("[!.]*/calibration.json"))
-    if not found:
+    finished = list(Path("runs").glob("[!.]*/calibration.json"))
+    if not finished:
         raise RunError(
             "No finished run under runs/; name a run folder, or make one with `ssae-tf fit`."
         )
-    newest = max(found, key=lambda path: path.stat().st_mtime).parent
+    newest = max(finished, key=lambda path: path.stat().st_mtime).parent
     report.say(f"Run: {newest} (the newest under runs/).")
     return newest
 
@@ -255,10 +255,6 @@ def settings(command: Callable[..., None]) -> Callable[..., None]:
 def check_budget(minutes: float | None, values: Mapping[str, object]) -> None:
     """Refuses a budget given twice.
 
-    Args:
-        minutes: what --minutes received.
-        values: what the options of `settings` received.
-
     Raises:
         click.UsageError: --steps is given as well.
     """
@@ -299,8 +295,6 @@ def build_config(
     """The preset with a category's recipe, and on it --config, then options, then --set.
 
     Args:
-        values: what the options of `settings` received.
-        category: name of the category.
         report: told which preset was taken when none was given.
         start: settings in place of the preset.
 

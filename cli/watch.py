@@ -125,8 +125,8 @@ def _reference(
     if isinstance(detector, Artefact):
         scores, threshold = tuple(detector.good_scores), detector.threshold
     else:
-        assert detector.calibration is not None
-        scores, threshold = detector.calibration.unseen_scores, detector.calibration.threshold
+        calibration = detector.calibrated()
+        scores, threshold = calibration.unseen_scores, calibration.threshold
     if not scores:
         # Those that training has seen score lower than new ones, which would pass for drift.
         report.say(

@@ -24,7 +24,7 @@ from ssae_tf.export.names import (
     RECONSTRUCTION,
 )
 from ssae_tf.files import read_json
-from ssae_tf.result import Image, Result, as_unit, judged, path_of
+from ssae_tf.result import Image, Result, as_unit, path_of, post_process
 from ssae_tf.run_folder import METADATA_FILE, PARITY_FILE, SUMS_FILE
 from ssae_tf.schemas import check
 from ssae_tf.scoring.threshold import float32_below
@@ -53,10 +53,6 @@ class Artefact:
 
     def __init__(self, folder: Path, metadata: dict[str, Any]) -> None:
         """Loads the graph.
-
-        Args:
-            folder: of an artefact.
-            metadata: the content of its metadata.json.
 
         Raises:
             RunError: it is not such content, or the graph can't be loaded.
@@ -146,7 +142,7 @@ class Artefact:
         if len(outputs.get(ANOMALY_MAP, ())) != 1:
             raise RunError(f"{self.folder}: answers without a map of the image.")
         reconstruction = outputs.get(RECONSTRUCTION)
-        return judged(
+        return post_process(
             path,
             x,
             None if reconstruction is None else reconstruction[0],

@@ -64,7 +64,6 @@ class _Source:
     """A run as it was at one moment, whatever becomes of its folder while it is exported.
 
     Attributes:
-        detector: of the run.
         hash: of the files that the detector was read from.
         images: good ones to compare on.
     """
@@ -91,7 +90,6 @@ def export(
     Args:
         run: a finished run folder. It is read at the start: calibrated anew or replaced meanwhile,
             it is exported as it was.
-        request: what to make.
         images: good ones that training has not seen, at least one. The artefact is compared on
             them, and int8 calibrated. None for the run's own calibration images.
         data: where these are now, or a folder of other good images; None for where they were.
@@ -100,7 +98,6 @@ def export(
         overwrite: replace an artefact, for SavedModel the newest version; without, a SavedModel
             becomes the next version.
         keep_failed: keep what fails the comparison beside `out`, as NAME.failed.
-        reporter: where progress goes; None for stderr.
 
     Raises:
         MissingExtraError: the format needs packages that are not installed.
@@ -169,8 +166,7 @@ def _metadata(
     source: _Source, maker: Maker, folder: Path, made: Made, seconds: float
 ) -> dict[str, Any]:
     """The content of metadata.json, the comparison aside."""
-    config, calibration = maker.detector.config, maker.detector.calibration
-    assert calibration is not None
+    config, calibration = maker.detector.config, maker.detector.calibrated()
     reviewed = calibration.review_false_alarms
     size, inspected = maker.request.image_size, maker.detector.inspection_size
     ignored = maker.detector.ignored
@@ -220,7 +216,7 @@ def _compare(maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
     if metadata["runtime"] == "tensorrt" or is_tftrt:
         copy = maker.scratch / "run"
         maker.detector.save(copy)
-        found = maker.call(
+        fields = maker.call(
             "build:compare_apart",
             run=copy,
             folder=folder,
@@ -229,7 +225,7 @@ def _compare(maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
             seed=maker.request.seed,
             tolerance=tolerance,
         )
-        return Parity(**found)
+        return Parity(**fields)
     compared = cases(
         images,
         maker.detector.config.data.white_level,

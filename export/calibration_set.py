@@ -10,7 +10,7 @@ import numpy as np
 
 from ssae_tf.corruption.held_out import corrupted_copies
 from ssae_tf.data.cache import resize
-from ssae_tf.data.images import read_pixels, to_unit
+from ssae_tf.data.images import read_image, to_unit
 from ssae_tf.detector import Detector
 
 # Images that int8 is calibrated on, each of them twice: the converter runs all of the graph on
@@ -37,7 +37,7 @@ class CalibrationSet:
     def pixels(self, index: int) -> np.ndarray:
         """An image of the artefact's size, (H, W, 3) uint8; after the last comes the first."""
         path = self.paths[index % len(self.paths)]
-        unit = to_unit(read_pixels(path), self.detector.config.data.white_level)
+        unit = read_image(path, self.detector.config.data.white_level)
         if self.image_size is not None:
             unit = resize(unit, *self.image_size)
         return np.round(255.0 * unit).astype(np.uint8)

@@ -40,7 +40,7 @@ from ssae_tf.export.names import (
     THRESHOLD,
     WITH_THRESHOLD,
 )
-from ssae_tf.result import Image, Result, as_unit, judged, path_of
+from ssae_tf.result import Image, Result, as_unit, path_of, post_process
 from ssae_tf.schemas import Area, Level, check_rule, sentence
 from ssae_tf.scoring.threshold import float32_below
 
@@ -83,8 +83,6 @@ def predict_request(name: str, signature: str, inputs: dict[str, np.ndarray]) ->
     """A `PredictRequest` of TF Serving's protocol.
 
     Args:
-        name: of the model.
-        signature: of the model.
         inputs: name -> array; bytes in arrays of objects.
     """
     import tensorflow as tf
@@ -205,9 +203,9 @@ class Client:
             inputs[GIVEN_THRESHOLD] = np.array([float32_below(threshold)], np.float32)
         ask = self._rest if self._uses_rest else self._grpc
         answer = ask(signature, inputs, x.shape[:2])
-        return self._judged(path, x, answer, threshold)
+        return self._result(path, x, answer, threshold)
 
-    def _judged(
+    def _result(
         self, path: str, x: np.ndarray, answer: dict[str, np.ndarray], threshold: float | None
     ) -> Result:
         """The verdict on an answer that is as it must be."""
@@ -246,7 +244,7 @@ class Client:
             shown = None
             if reconstruction is not None:
                 shown = reconstruction[0, :height, :width].astype(np.float32)
-        return judged(
+        return post_process(
             path,
             x,
             shown,

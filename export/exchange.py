@@ -33,7 +33,6 @@ def post_json(address: str, path: str, body: bytes, seconds: float, most: int) -
     Args:
         address: as `check_address` takes it.
         path: below the address, from "/" on.
-        body: the JSON.
         seconds: for all of it: finding the host, connecting, sending and receiving.
         most: bytes that the answer may have.
 

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ssae_tf.data.images import read_pixels
+from ssae_tf.data.images import image_size
 from ssae_tf.detector import Detector
 from ssae_tf.errors import InputError
 from ssae_tf.export import child, tfserving
@@ -17,7 +15,8 @@ from ssae_tf.export.calibration_set import CalibrationSet
 from ssae_tf.export.formats import FORMATS, Format, onnx, savedmodel, tensorrt
 from ssae_tf.export.formats.tflite import SIGNATURES as TFLITE_SIGNATURES
 from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
-from ssae_tf.export.serving import Serving, network_of
+from ssae_tf.export.network import folded
+from ssae_tf.export.serving import Serving
 from ssae_tf.progress import Reporter
 
 # Of an engine's default profile.
@@ -131,7 +130,7 @@ class Maker:
             return Made("litert", TFLITE_SIGNATURES)
         if self.format.name == "onnx":
             self._saved_model(saved, (FLOAT + WITH_THRESHOLD,))
-            threshold = self.detector.calibration.threshold  # type: ignore[union-attr]
+            threshold = self.detector.calibrated().threshold
             self.call("onnx:convert", saved_model=saved, out=out, threshold=threshold)
             return Made("onnxruntime", (FLOAT, PIXELS))
         if self.format.name == "openvino":
@@ -211,7 +210,7 @@ class Maker:
         savedmodel.write(
             folder,
             self.serving(),
-            network_of(self.detector),
+            folded(self.detector.model),
             self.request.image_size,
             signatures,
         )
@@ -235,10 +234,9 @@ class Maker:
         if self.request.image_size is not None:
             size = self.request.image_size
             return tensorrt.Profile((1, *size), (1, *size), (_LARGEST_BATCH, *size))
-        height, width = np.max([read_pixels(path).shape[:2] for path in self.images.paths], axis=0)
-        side = min(_SMALLEST_SIDE, int(height), int(width))
+        sizes = [image_size(path) for path in self.images.paths]
+        height, width = (max(sides) for sides in zip(*sizes, strict=True))
+        side = min(_SMALLEST_SIDE, height, width)
         return tensorrt.Profile(
-            (1, side, side),
-            (1, int(height), int(width)),
-            (_LARGEST_BATCH, int(height), int(width)),
+            (1, side, side), (1, height, width), (_LARGEST_BATCH, height, width)
         )

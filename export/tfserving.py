@@ -41,8 +41,6 @@ def write_warmup(folder: Path, name: str, images: Sequence[np.ndarray]) -> None:
     """Writes requests that TF Serving replays on loading, so that no user waits for the first.
 
     Args:
-        folder: of the SavedModel.
-        name: of the model.
         images: (H, W, 3) uint8; they go in turn to the signatures for floats, pixels and files.
     """
     import tensorflow as tf

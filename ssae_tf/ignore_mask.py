@@ -54,10 +54,6 @@ def keep_ignore_mask(folder: Path, mask: np.ndarray) -> None:
 def own_ignore_mask(folder: Path, scoring: ScoringConfig) -> np.ndarray | None:
     """The mask of a training: the run's own, or the one it was asked for with, which is kept.
 
-    Args:
-        folder: of the run.
-        scoring: its settings.
-
     Returns:
         As `read_ignore_mask`; None where there is to be none.
 
@@ -80,9 +76,7 @@ def check_ignored(
     """Compares what is ignored with the images.
 
     Args:
-        ignored: what is ignored.
         images: (height, width) of all images, each with the path of one that has it.
-        config: the area that a defect must have.
 
     Returns:
         A sentence with the share of an image that is ignored.

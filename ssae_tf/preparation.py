@@ -59,12 +59,6 @@ def prepare(
 ) -> Prepared:
     """Splits, checks and decodes the images of a category.
 
-    Args:
-        category: the category.
-        config: all settings.
-        reporter: where progress and warnings go.
-        ignore_mask: as in `ssae_tf.detector.Detector`.
-
     Raises:
         DataError: one of the images or masks can't be used, and is not to be left out; or what is
             to be ignored does not fit the images.

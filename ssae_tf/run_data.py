@@ -114,11 +114,8 @@ def calibration_images(
     """Finds the good images that a run is to be calibrated on.
 
     Args:
-        folder: of the run.
-        config: of the run.
         data: the place of the run's own images, of which those kept for calibration are taken, or
             a folder of other good images, of which all are; None for the run's own.
-        reporter: where warnings about these go.
 
     Raises:
         RunError, DataError: as `run_split`, or `data` holds no images.
@@ -145,8 +142,6 @@ def run_split(
     """The images of a run, split as split.json has it, whatever was added since.
 
     Args:
-        folder: of the run.
-        config: of the run.
         data: where to look for them first: they may have moved there.
 
     Raises:

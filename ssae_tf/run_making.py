@@ -58,12 +58,6 @@ def begun(folder: Path, request: dict[str, Any], data: Path, *, overwrite: bool)
 
     Unless it is `kept`, an error leaves nothing of it.
 
-    Args:
-        folder: of the run.
-        request: all that it takes to begin anew.
-        data: the images.
-        overwrite: whether a run that is there may be replaced.
-
     Raises:
         RunError: the folder holds something to keep, can't be written to or replaced, or another
             process is at work in it.

@@ -211,11 +211,6 @@ def read(path: Path, schema: type[_Schema]) -> _Schema:
 def check(values: Any, schema: type[_Schema], path: Path) -> _Schema:
     """Checks the content of a JSON file of this package.
 
-    Args:
-        values: as `read_json` gives them.
-        schema: what they must be.
-        path: of the file, for messages.
-
     Raises:
         RunError: of a newer version, or without what the file must hold.
     """

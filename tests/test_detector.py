@@ -22,7 +22,7 @@ from ssae_tf.config import RunConfig, from_dict, override
 from ssae_tf.data.cache import resize
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.errors import DataError, InputError, RunError
-from ssae_tf.result import judged
+from ssae_tf.result import post_process
 from stand_ins import grey_network
 
 MakeDetector = Callable[..., Detector]
@@ -127,7 +127,7 @@ def test_a_given_threshold_is_a_level(make: MakeDetector, threshold: Any) -> Non
 )
 def test_maps_that_say_nothing_of_an_image(map_: np.ndarray, message: str) -> None:
     with pytest.raises(RunError, match=f"^The server: .*{message}"):
-        judged("", np.zeros((4, 5, 3), np.float32), None, map_, 0.1, 1, source="The server")
+        post_process("", np.zeros((4, 5, 3), np.float32), None, map_, 0.1, 1, source="The server")
 
 
 @pytest.mark.parametrize("level", [np.nan, np.inf])

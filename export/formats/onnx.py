@@ -28,7 +28,6 @@ def convert(saved_model: str, out: str, threshold: float | None = None) -> None:
 
     Args:
         saved_model: what `savedmodel.write` made.
-        out: an existing folder.
         threshold: the default of the optional input `given_threshold`; None leaves the input out,
             and the graph keeps its own.
 

@@ -26,10 +26,7 @@ def write(
 
     Args:
         folder: made; must not exist.
-        serving: what the signatures compute.
-        network: what `network_of` gave.
         image_size: (height, width) of all images; None for any.
-        signatures: those of `endpoints` to write.
     """
     # Not tf.saved_model.save: what it makes of a Keras 3 model reloads in Python only, and neither
     # in the C++ loader nor in TFLite's converter. The archive finds the weights that endpoints use;

@@ -34,7 +34,6 @@ def convert(saved_model: str, out: str, precision: str, images: Sequence[str] = 
 
     Args:
         saved_model: what `savedmodel.write` made.
-        out: an existing folder.
         precision: "float32"; "float16", for weights; "dynamic", for weights in int8 and products
             of rounded activations; "int8", for all of the network, with the scoring in float.
         images: .npy files of (H, W, 3) uint8 images of one size that int8 is calibrated on.

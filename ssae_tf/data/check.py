@@ -73,11 +73,6 @@ def check(
 ) -> Check:
     """Looks at all images and masks of a category.
 
-    Args:
-        category: as `load_category` gives it.
-        config: the settings that `fit` would have.
-        on_image: called after each image.
-
     Raises:
         DataError: no good image can be read.
     """

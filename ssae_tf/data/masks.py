@@ -31,8 +31,6 @@ def defective(pixels: np.ndarray, has_alpha: bool, path: str | Path) -> np.ndarr
 
     Args:
         pixels: (H, W, 3) uint8 or uint16, the file's colours.
-        has_alpha: whether the file has a channel beside them.
-        path: of the file.
 
     Returns:
         (H, W) bool.

@@ -161,7 +161,6 @@ def read_sample_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray | Non
     A mask of most of its image gives a warning on the logger `ssae_tf`, once.
 
     Args:
-        sample: good or anomalous.
         shape: (height, width) of its image.
 
     Returns:

@@ -81,10 +81,6 @@ def apply_in_batches(
     Args:
         load: makes of a sample what is worked on.
         work: gives a result for each of what was loaded, at least one.
-        samples: in the order in which results are kept.
-        size: samples that are worked on together.
-        task: advances with each.
-        skip_unreadable: whether samples that can't be used are left out.
         keep: gets the results, in this thread, as they come.
 
     Returns:

@@ -52,13 +52,8 @@ class DilatedConv2D(tf.keras.layers.Layer):
         """Keeps the settings; weights are made on the first call.
 
         Args:
-            filters: output channels.
-            kernel_size: side of the kernel, odd.
-            rate: dilation rate.
             training_map: height and width of the smallest map in training; taps that it does not
                 train start at zero.
-            seed: of the initial values.
-            keras_arguments: `name`, `dtype`.
         """
         super().__init__(**keras_arguments)
         self.filters = filters
@@ -154,7 +149,6 @@ class BatchNormalization(tf.keras.layers.Layer):
 
         Args:
             momentum: share of the moving statistics that each step keeps.
-            keras_arguments: `name`, `dtype`.
         """
         super().__init__(**keras_arguments)
         self.momentum = momentum
@@ -212,7 +206,6 @@ class GroupNormalization(tf.keras.layers.Layer):
 
         Args:
             groups: of channels, a divisor of their number.
-            keras_arguments: `name`, `dtype`.
         """
         super().__init__(**keras_arguments)
         self.groups = groups
@@ -260,7 +253,6 @@ class Upsample2D(tf.keras.layers.Layer):
 
         Args:
             factor: at least 1.
-            keras_arguments: `name`, `dtype`.
         """
         super().__init__(**keras_arguments)
         self.factor = factor
@@ -310,8 +302,6 @@ class Builder:
         """Keeps the settings.
 
         Args:
-            config: the width.
-            seed: of all initial weights.
             by_group: group normalisation in place of Table 1's batch normalisation.
         """
         self.config = config

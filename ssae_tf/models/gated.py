@@ -27,8 +27,6 @@ def gated(x: tf.Tensor, repaint: tf.Tensor, build: Builder) -> tf.Tensor:
 
     Args:
         x: X, (B, H, W, C), H and W multiples of 32.
-        repaint: G(X), like X.
-        build: of the network that it becomes part of.
 
     Returns:
         F(X), A and G(X) side by side, (B, H, W, 2 · C + 1) float32.

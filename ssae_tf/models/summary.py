@@ -43,7 +43,6 @@ def rows(config: ModelConfig, size: int) -> list[Row]:
     """The rows of Table 1 in order, read off a model.
 
     Args:
-        config: the width.
         size: side of the image, pixels, a multiple of 8.
     """
     model = autoencoder(config, training_size=size)

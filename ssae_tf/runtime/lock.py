@@ -21,7 +21,6 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
     """Keeps all others out of a folder that ask here, wherever it is moved meanwhile.
 
     Args:
-        folder: an existing one.
         doing: what for, as in "ssae-tf fit".
 
     Raises:

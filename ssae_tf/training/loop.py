@@ -36,7 +36,7 @@ from ssae_tf.runtime.signals import noticed
 from ssae_tf.runtime.threads import shards
 from ssae_tf.scoring.anomaly_map import anomaly_map
 from ssae_tf.training import normalization
-from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
+from ssae_tf.training.batches import STATISTICS_BATCHES, VALIDATION_BATCHES, Batches
 from ssae_tf.training.figures import RecentFigures
 from ssae_tf.training.logs import HistoryRow, TensorBoard, read_history, write_history
 from ssae_tf.training.replicas import (
@@ -54,7 +54,7 @@ from ssae_tf.training.schedule import (
     scaled_to,
     stage_of,
 )
-from ssae_tf.training.selection import Judge
+from ssae_tf.training.selection import Validator
 from ssae_tf.training.state import Progress, load_state, save_state
 from ssae_tf.training.step import Figures, make_step
 
@@ -101,7 +101,6 @@ class Trainer:
 
     Attributes:
         config: all settings; `fit_to_time` may change the number of steps.
-        reporter: where progress goes.
         model: F, with the weights it has now.
     """
 
@@ -117,10 +116,6 @@ class Trainer:
         """Builds the network.
 
         Args:
-            train: images to learn from.
-            select: images to choose the checkpoint with.
-            config: all settings.
-            reporter: where progress goes.
             strategy: the devices that train, as `strategy_for` gives them; None for one. Only the
                 chief of a cluster writes files.
             start: file of the weights to begin with, as `save_weights` wrote it; None for random
@@ -180,7 +175,6 @@ class Trainer:
 
         Args:
             folder: the run folder: `checkpoints/`, `logs/` and `history.csv` are written there.
-            resume: go on from `checkpoints/state.npz`.
 
         Returns:
             The network of the checkpoint that is kept, batch statistics re-estimated.
@@ -197,11 +191,11 @@ class Trainer:
         if resume:
             done = load_state(checkpoints / STATE_FILE, self.model, self._optimizer)
         history = read_history(folder / HISTORY_FILE, done.step) if resume else []
-        judged, counted = (
+        clean, counted = (
             images(self._last_stage)
-            for images in (self._batches.judged, self._batches.judged_counted)
+            for images in (self._batches.validation, self._batches.validation_counted)
         )
-        judge = Judge(self.model, judged, self.config, counted)
+        validator = Validator(self.model, clean, self.config, counted)
         saved = time.monotonic()
         start = saved - done.seconds
         total = self.config.training.steps
@@ -226,7 +220,7 @@ class Trainer:
                     # Nothing is judged or saved before all figures were looked at.
                     recent.fetch()
                 if done.step in judged_at:
-                    row = self._evaluate(judge, board, done, stage, recent.known, checkpoints)
+                    row = self._evaluate(validator, board, done, stage, recent.known, checkpoints)
                     history.append(row)
                     recent.clear()
                     best = min(done.best_criterion, row.criterion)
@@ -294,7 +288,7 @@ class Trainer:
 
     def _evaluate(
         self,
-        judge: Judge,
+        validator: Validator,
         board: TensorBoard,
         done: Progress,
         stage: Stage,
@@ -305,16 +299,16 @@ class Trainer:
         # Training goes on with the statistics it had, so that an evaluation changes nothing.
         with normalization.statistics_kept(self.model):
             self._estimate(self._batches.clean(self._last_stage))
-            judgement = judge.judge()
+            metrics = validator.validate()
             # The last update may have gone wrong after finite figures.
-            self._check_finite((judgement.loss, judgement.outside, judgement.inside), done.step)
-            best = self._takes_last or judgement.criterion < done.best_criterion
+            self._check_finite((metrics.loss, metrics.outside, metrics.inside), done.step)
+            best = self._takes_last or metrics.criterion < done.best_criterion
             if self._is_chief and (best or not (checkpoints / BEST_FILE).is_file()):
                 save_weights(self.model, checkpoints / BEST_FILE)
-            x_hat = judge.examples
-            found = answer(self.model(x_hat, training=False))
-        maps = anomaly_map(found, x_hat, judge.scoring)
-        board.sheet(done.step, x_hat.numpy(), found.reconstruction.numpy(), maps.numpy())
+            x_hat = validator.examples
+            repaired = answer(self.model(x_hat, training=False))
+        maps = anomaly_map(repaired, x_hat, validator.scoring)
+        board.sheet(done.step, x_hat.numpy(), repaired.reconstruction.numpy(), maps.numpy())
         loss, outside, inside = np.mean(recent, axis=0).tolist()
         row = HistoryRow(
             step=done.step,
@@ -324,7 +318,7 @@ class Trainer:
             train_loss=loss,
             train_outside=outside,
             train_inside=inside,
-            **dataclasses.asdict(judgement),
+            **dataclasses.asdict(metrics),
             best=best,
         )
         board.scalars(row)
@@ -396,7 +390,7 @@ class Trainer:
                 times.append(time.monotonic() - begin)
             pace.append(float(np.median(times[1:])))
         # An evaluation is some forward passes, a third of a step each.
-        passes = (STATISTICS_BATCHES + 4 * JUDGED_BATCHES) / 3
+        passes = (STATISTICS_BATCHES + 4 * VALIDATION_BATCHES) / 3
         count = len(evaluation_steps(self.config.training))
         return pace, count * passes * pace[-1]
 

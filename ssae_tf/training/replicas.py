@@ -66,8 +66,8 @@ def strategy_for(devices: Devices = 1) -> tf.distribute.Strategy:
         return _of_cluster(devices)
     if devices == 1:
         return tf.distribute.get_strategy()
-    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    names = [device.name for device in found[: _checked(devices, len(found))]]
+    here = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    names = [device.name for device in here[: _checked(devices, len(here))]]
     if len(names) == 1:
         return tf.distribute.get_strategy()
     # The first device has the weights. Collective operations, TensorFlow's default, would also mix

@@ -46,13 +46,7 @@ def save_state(
     optimizer: tf.keras.optimizers.Optimizer,
     progress: Progress,
 ) -> None:
-    """Writes the state of a training.
-
-    Args:
-        path: a .npz file.
-        model, optimizer: as they are now.
-        progress: how far it has come.
-    """
+    """Writes the state of a training."""
     arrays = {name: np.asarray(v) for name, v in _variables(model, optimizer).items()}
     for field in dataclasses.fields(Progress):
         arrays[field.name] = np.asarray(getattr(progress, field.name))
@@ -64,10 +58,6 @@ def load_state(
     path: Path, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer
 ) -> Progress:
     """Puts a saved state back.
-
-    Args:
-        path: what `save_state` wrote.
-        model, optimizer: built from the same settings.
 
     Returns:
         How far the training had come.

@@ -28,7 +28,6 @@ def loss_and_errors(
     Args:
         output: what the network makes of X̂; `ssae_tf.answer.answer` takes it apart.
         x, x_hat, mask: X, X̂ and M, as in `ssae_tf.objective.objective`.
-        settings: the equation, λ and the norm.
 
     Returns:
         Scalars: the objective of F(X̂), averaged over the batch, and the mean absolute errors of
@@ -36,7 +35,7 @@ def loss_and_errors(
         added: by itself F(X̂) teaches G only where the gate is open, and the gate only where G is
         right already.
     """
-    found = answer(output, x.shape[-1])
+    repaired = answer(output, x.shape[-1])
 
     def error(reconstruction: tf.Tensor) -> tf.Tensor:
         return objective(
@@ -49,10 +48,10 @@ def loss_and_errors(
             norm=settings.norm,
         )
 
-    losses = error(found.reconstruction)
-    if found.gate is not None:
-        losses += error(found.repaint) + gate_error(found.gate, mask)
-    return tf.reduce_mean(losses), *region_errors(found.reconstruction, x, mask)
+    losses = error(repaired.reconstruction)
+    if repaired.gate is not None:
+        losses += error(repaired.repaint) + gate_error(repaired.gate, mask)
+    return tf.reduce_mean(losses), *region_errors(repaired.reconstruction, x, mask)
 
 
 def corrupt_in_pipeline(batches: tf.data.Dataset, config: RunConfig) -> tf.data.Dataset:
@@ -81,9 +80,6 @@ def make_step(
     """Compiles the step for one stage.
 
     Args:
-        model: F.
-        optimizer: built for the model's trainable variables.
-        config: where and how images are corrupted, the objective, XLA.
         shards: parts of a device's images that go through the network side by side, as branches of
             one graph: see `ssae_tf.runtime.threads`. Each part has batch statistics of its own.
         strategy: the devices, which share the images of the whole batch; None for one.
@@ -119,8 +115,8 @@ def make_step(
             context = tf.distribute.get_replica_context()
             first = shards * int(tf.get_static_value(context.replica_id_in_sync_group))
             pairs = itertools.pairwise(bounds[first : first + shards + 1])
-            found = [part(*pair) for pair in pairs]
-            sums = [tf.add_n(each) for each in zip(*found, strict=True)]
+            by_part = [part(*pair) for pair in pairs]
+            sums = [tf.add_n(each) for each in zip(*by_part, strict=True)]
             return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
         sums = [strategy.experimental_local_results(one)[0] for one in strategy.run(of_device)]
