@@ -23,7 +23,7 @@ def _share(_: click.Context, __: click.Parameter, value: str | None) -> float | 
 
 
 @click.command("calibrate", epilog="Example: ssae-tf calibrate runs/tile --min-area 40")
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=options.PATH)
 @click.option(
     "--min-area",
     type=click.IntRange(min=1),
@@ -50,7 +50,7 @@ def _share(_: click.Context, __: click.Parameter, value: str | None) -> float | 
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Folder of good images, all of which are taken; or where the run's own data, with the "
     "same files, have moved: then its calibration images there. [default: those where they were]",
 )
@@ -117,7 +117,6 @@ def command(
 def _check_rates(
     max_false_alarms: float | None, reject: float | None, review: float | None
 ) -> None:
-    """Refuses rates that don't belong together."""
     if reject is not None and review is None:
         raise click.UsageError("--reject needs --review; --max-false-alarms sets one level alone.")
     if review is not None and max_false_alarms is not None:

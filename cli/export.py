@@ -31,7 +31,7 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 @click.command("export", epilog="Example: ssae-tf export runs/tile --format savedmodel")
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=options.PATH)
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="What to make.")
 @click.option(
     "--list",
@@ -46,7 +46,7 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Folder of the artefact; of its versions for savedmodel. [default: RUN/export/FORMAT]",
 )
 @click.option(
@@ -67,7 +67,7 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option("--max-shape", type=(_SIZE,) * 3, metavar="B H W", help="Largest of an engine.")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Good images to compare and calibrate on; or where the run's own data, with the same "
     "files, have moved: then its calibration images there. [default: those where they were]",
 )
@@ -134,11 +134,7 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
 
 
 def _check(values: dict[str, Any]) -> None:
-    """Refuses options that have no effect together, and formats whose packages are missing.
-
-    Raises:
-        MissingExtraError: one is.
-    """
+    """Refuses options that have no effect together, and formats whose packages are missing."""
     name = values["format_name"]
     if name is None:
         raise click.UsageError(f"Missing option --format: one of {', '.join(FORMATS)}; or --list.")

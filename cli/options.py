@@ -26,10 +26,12 @@ DATA_VARIABLE = "SSAE_TF_DATA"
 
 _FILE_WIDTH = 200
 
+PATH = click.Path(path_type=Path)
 quiet = click.option("--quiet", is_flag=True, help="No progress, only warnings and results.")
+category = click.option("--category", help="Category under the data root.")
 data = click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help=f"Root in MVTec AD layout, or a folder of good images. [default: ${DATA_VARIABLE}, "
     "then the embedded sample data]",
 )
@@ -237,7 +239,7 @@ def settings(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option(
             "--config",
-            type=click.Path(path_type=Path),
+            type=PATH,
             callback=_read_config,
             metavar="FILE",
             help="The config.json of a run, or part of one: its settings replace the preset's.",

@@ -11,7 +11,7 @@ from ssae_tf.errors import RunError
 
 
 @click.command("selftest", epilog="Example: ssae-tf selftest runs/tile/export/onnx")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=options.PATH)
 @options.quiet
 def command(run: Path, quiet: bool) -> None:
     """Check that a run inspects here as where it was made.

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 @click.command("watch", epilog="Example: ssae-tf watch runs/tile camera/ --out watched")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("run", type=options.PATH)
+@click.argument("folder", type=options.PATH)
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Folder of results.jsonl, which a restart goes on with.",
 )
 @click.option(

@@ -30,13 +30,7 @@ from ssae_tf.files import write_json
 from ssae_tf.golden import write_golden
 from ssae_tf.progress import Reporter, duration
 from ssae_tf.run_data import calibration_images
-from ssae_tf.run_folder import (
-    ARTEFACT_KIND,
-    METADATA_FILE,
-    PARITY_FILE,
-    read_whole,
-    verdict_files,
-)
+from ssae_tf.run_folder import ARTEFACT_KIND, METADATA_FILE, PARITY_FILE, read_whole, verdict_files
 
 # Good images that `Request.quick_check` leaves.
 _QUICK_IMAGES = 2
@@ -165,7 +159,6 @@ def _read(
 def _metadata(
     source: _Source, maker: Maker, folder: Path, made: Made, seconds: float
 ) -> dict[str, Any]:
-    """The content of metadata.json, the comparison aside."""
     config, calibration = maker.detector.config, maker.detector.calibrated()
     reviewed = calibration.review_false_alarms
     size, inspected = maker.request.image_size, maker.detector.inspection_size
@@ -204,7 +197,6 @@ def _metadata(
 
 
 def _compare(maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
-    """Reloads the artefact from its files and compares it with the detector."""
     write_json(folder / METADATA_FILE, metadata)
     write_sums(folder)
     tolerance = maker.format.tolerance(maker.precision, metadata["threshold"])
@@ -227,10 +219,7 @@ def _compare(maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
         )
         return Parity(**fields)
     compared = cases(
-        images,
-        maker.detector.config.data.white_level,
-        maker.request.image_size,
-        maker.request.seed,
+        images, maker.detector.config.data.white_level, maker.request.image_size, maker.request.seed
     )
     artefact = Artefact.load(folder, even_failed=True)
     return compare(maker.detector, artefact, compared, tolerance, maker.reporter)
@@ -254,7 +243,6 @@ def compare_apart(
 
 
 def _refuse(result: Path, place: Path, parity: Parity, keep_failed: bool) -> None:
-    """Ends an export whose artefact does not judge as the detector does."""
     first, *others = parity.failures
     more = f" (and {len(others)} more)" if others else ""
     kept = "nothing was written; --keep-failed keeps it."
@@ -268,7 +256,6 @@ def _refuse(result: Path, place: Path, parity: Parity, keep_failed: bool) -> Non
 
 
 def _versions(wanted: Format) -> dict[str, str]:
-    """Of what the artefact was made with."""
     names = ["keras", "numpy", *(name.replace("_", "-") for name in wanted.packages)]
     return {
         "ssae_tf": __version__,

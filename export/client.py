@@ -163,11 +163,7 @@ class Client:
             self._channel = None
 
     def predict(
-        self,
-        image: Image,
-        *,
-        threshold: float | None = None,
-        as_file: bool = False,
+        self, image: Image, *, threshold: float | None = None, as_file: bool = False
     ) -> Result:
         """Inspects one image.
 

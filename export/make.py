@@ -208,11 +208,7 @@ class Maker:
     def _saved_model(self, folder: Path, signatures: Sequence[str]) -> None:
         self.reporter.say("Writing the graph …")
         savedmodel.write(
-            folder,
-            self.serving(),
-            folded(self.detector.model),
-            self.request.image_size,
-            signatures,
+            folder, self.serving(), folded(self.detector.model), self.request.image_size, signatures
         )
 
     def call(self, function: str, **arguments: Any) -> Any:

@@ -30,10 +30,7 @@ def batch_size() -> int:
 
 
 def together(
-    inspect: Inspect,
-    images: Sequence[np.ndarray],
-    size: int,
-    counted: Sequence[tf.Tensor] = (),
+    inspect: Inspect, images: Sequence[np.ndarray], size: int, counted: Sequence[tf.Tensor] = ()
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """F(X) and the map of each image, in order; those of equal sizes go through in batches.
 

@@ -377,9 +377,7 @@ def _compiled(
     """`inspect` as one graph for all sizes, of X and, where some is ignored, what counts of it."""
     more = [tf.TensorSpec((1, None, None, 1), tf.float32)] if config.scoring.ignores else []
     return _graph(
-        model,
-        lambda *x: inspect(lambda y: model(y, training=False), x[0], config, *x[1:]),
-        *more,
+        model, lambda *x: inspect(lambda y: model(y, training=False), x[0], config, *x[1:]), *more
     )
 
 

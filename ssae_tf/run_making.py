@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssae_tf.errors import RunError
-from ssae_tf.files import (
-    check_can_be_made,
-    check_can_be_replaced,
-    not_written,
-    put_in_place,
-)
+from ssae_tf.files import check_can_be_made, check_can_be_replaced, not_written, put_in_place
 from ssae_tf.run_folder import (
     CALIBRATION_FILE,
     CHECKPOINTS_FOLDER,

@@ -15,13 +15,7 @@ from ssae_tf.ignore_mask import own_ignore_mask, read_ignore_mask
 from ssae_tf.preparation import prepare
 from ssae_tf.progress import Reporter
 from ssae_tf.run_data import category_at, own_category
-from ssae_tf.run_folder import (
-    CONFIG_FILE,
-    beside,
-    has_checkpoint,
-    is_finished,
-    read_mark,
-)
+from ssae_tf.run_folder import CONFIG_FILE, beside, has_checkpoint, is_finished, read_mark
 from ssae_tf.run_making import is_to_become
 from ssae_tf.training.loop import Trainer
 from ssae_tf.warm_start import initial_weights

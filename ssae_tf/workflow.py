@@ -192,10 +192,7 @@ def resume(
 
 
 def _train_anew(
-    one: Begun,
-    data: str | Path | None,
-    reporter: Reporter,
-    strategy: tf.distribute.Strategy | None,
+    one: Begun, data: str | Path | None, reporter: Reporter, strategy: tf.distribute.Strategy | None
 ) -> Fitted:
     """Trains what was stopped before its first checkpoint, as it was asked for."""
     mark = read_mark(one.place)
@@ -210,7 +207,6 @@ def _train_anew(
 
 
 def _record_place(folder: Path, data: str | Path, reporter: Reporter) -> None:
-    """Has environment.json name the new place of a run's images."""
     environment = read_json(folder / ENVIRONMENT_FILE)
     environment["data"] = str(Path(data).resolve())
     write_json(folder / ENVIRONMENT_FILE, environment)
@@ -368,7 +364,6 @@ def _train(
     reporter: Reporter,
     strategy: tf.distribute.Strategy | None,
 ) -> Fitted:
-    """Trains from the first step, into a folder that has its mark."""
     mask = own_ignore_mask(one.place, config.scoring)
     prepared = prepare(category, config, reporter, mask)
     if config.weights_from is not None:
@@ -437,6 +432,5 @@ def _told_how_to_go_on(one: Begun, reporter: Reporter) -> Iterator[None]:
 
 
 def _finished(folder: Path) -> Fitted:
-    """What `fit` returned of a run when it was finished."""
     path = folder / METRICS_FILE
     return Fitted(folder, Detector.load(folder), read_json(path) if path.is_file() else None)

@@ -41,10 +41,7 @@ def images() -> list[np.ndarray]:
 @pytest.mark.parametrize("inspection_size", [None, [32, 48]])
 @pytest.mark.parametrize("size", [None, 1, 2, 8])
 def test_a_batch_says_what_one_by_one_says(
-    trained: Detector,
-    images: list[np.ndarray],
-    size: int | None,
-    inspection_size: list[int] | None,
+    trained: Detector, images: list[np.ndarray], size: int | None, inspection_size: list[int] | None
 ) -> None:
     config = override(trained.config, {"scoring.inspection_size": inspection_size or "native"})
     detector = trained.replace(config=config)

@@ -98,12 +98,7 @@ FORMATS = {
         Format(
             "tflite",
             "edge devices, with LiteRT",
-            {
-                "float32": _FLOAT32,
-                "float16": _FLOAT16,
-                "dynamic": _INT8,
-                "int8": _INT8,
-            },
+            {"float32": _FLOAT32, "float16": _FLOAT16, "dynamic": _INT8, "int8": _INT8},
             "tflite",
             ("ai_edge_litert",),
         ),

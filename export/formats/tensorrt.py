@@ -234,12 +234,7 @@ def gpu_that_runs(module: str, engine: str) -> str:
 
 
 def _import(module: str) -> Any:
-    """One of `MODULES`.
-
-    Raises:
-        RunError: another module.
-        ImportError: it is not installed.
-    """
+    """One of `MODULES`."""
     known = [name for names in MODULES.values() for name in names]
     if module not in known:
         raise RunError(f"Expected one of the modules {', '.join(known)}. Received: {module!r}.")

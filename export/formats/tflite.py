@@ -10,14 +10,7 @@ from typing import Any
 import numpy as np
 
 from ssae_tf.data.images import to_unit
-from ssae_tf.export.names import (
-    FLOAT,
-    GIVEN_THRESHOLD,
-    NETWORK,
-    PICTURE,
-    PIXELS,
-    WITH_THRESHOLD,
-)
+from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, NETWORK, PICTURE, PIXELS, WITH_THRESHOLD
 from ssae_tf.files import atomic
 from ssae_tf.runtime.streams import stderr_held_back
 

@@ -153,7 +153,7 @@ def _in_memory(images: Iterator[np.ndarray], count: int) -> Images:
     array = room[begin : begin + size].view(first.dtype).reshape(count, *first.shape)
     kept = 0
     for image in itertools.chain([first], images):
-        if not _are_alike(first, image):
+        if (image.shape, image.dtype) != (first.shape, first.dtype):
             return [*array[:kept], image, *images]
         array[kept] = image
         kept += 1
@@ -190,10 +190,6 @@ def _on_disk(images: Iterator[np.ndarray]) -> Images:
         shape, dtype, _ = places[0]
         return np.ndarray((len(places), *shape), dtype, content)
     return [np.ndarray(shape, dtype, content, offset) for shape, dtype, offset in places]
-
-
-def _are_alike(one: np.ndarray, other: np.ndarray) -> bool:
-    return (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
 def _decode(sample: Sample, white_level: int, smallest_side: int) -> np.ndarray:

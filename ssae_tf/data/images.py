@@ -287,7 +287,6 @@ def _content(path: str | Path) -> tuple[str, bytes]:
 
 
 def _format(start: bytes, path: str | Path) -> str:
-    """The format of a file by its first 12 bytes."""
     kind = format_of(start)
     if kind is not None:
         return kind
@@ -330,7 +329,6 @@ def _webp(data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray, b
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels turned as EXIF's tag asks for."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

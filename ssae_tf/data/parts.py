@@ -35,7 +35,6 @@ def part_of(group: str) -> Callable[[str], str | None]:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Group by name."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))

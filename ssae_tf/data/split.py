@@ -168,7 +168,6 @@ def _shuffled_groups(category: Category, seed: int, group: str | None) -> list[t
 
 
 def _take(groups: list[tuple[Sample, ...]], images: int, left: int) -> set[Sample]:
-    """The first groups that come nearest to a number of images, at least one."""
     taken: list[tuple[Sample, ...]] = []
     size = 0
     for group in groups:

@@ -114,7 +114,6 @@ def _look(sample: Sample, white_level: int) -> Facts:
 
 
 def _mask(sample: Sample, size: tuple[int, int]) -> tuple[float | None, str]:
-    """The share that a sample's own mask marks, and what is wrong with it."""
     if sample.mask_path is None:
         return None, ""
     try:

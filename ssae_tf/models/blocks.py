@@ -94,11 +94,9 @@ class DilatedConv2D(tf.keras.layers.Layer):
         return tf.nn.convolution(x, kernel, padding="SAME", dilations=rate)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape with `filters` channels."""
         return (*input_shape[:-1], self.filters)
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` takes."""
         names = ("filters", "kernel_size", "rate", "training_map", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
@@ -111,7 +109,6 @@ class DilatedConv2D(tf.keras.layers.Layer):
         self._outermost = outermost_tap(np.asarray(self.kernel))
 
     def _live_taps(self, size: int | None) -> int:
-        """Taps on either side of the middle that inference on maps of this size uses."""
         return min(self._outermost, self._reaching_taps(size))
 
     def _reaching_taps(self, size: int | None) -> int:
@@ -184,7 +181,6 @@ class BatchNormalization(tf.keras.layers.Layer):
         return y
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
@@ -233,11 +229,9 @@ class GroupNormalization(tf.keras.layers.Layer):
         return tf.reshape(means, (-1, 1, 1, channels))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` takes."""
         return {**super().get_config(), "groups": self.groups}
 
 
@@ -262,12 +256,10 @@ class Upsample2D(tf.keras.layers.Layer):
         return enlarge(x, self.factor)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape, height and width times the factor."""
         height, width = (side and side * self.factor for side in input_shape[1:3])
         return (input_shape[0], height, width, input_shape[3])
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` takes."""
         return {**super().get_config(), "factor": self.factor}
 
 
@@ -287,7 +279,6 @@ class Standardize(tf.keras.layers.Layer):
         return deviation / (tf.sqrt(variance) + _FLAT)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape."""
         return input_shape
 
 

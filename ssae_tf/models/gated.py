@@ -68,6 +68,5 @@ class Blend(tf.keras.layers.Layer):
         return tf.concat([x + gate * (repaint - x), gate, repaint], axis=-1)
 
     def compute_output_shape(self, input_shape: list[Any]) -> tuple[int | None, ...]:
-        """The image's shape with all channels."""
         *rest, channels = input_shape[0]
         return (*rest, 2 * channels + 1)

@@ -101,7 +101,6 @@ def summary_table(config: ModelConfig, size: int) -> Table:
 
 
 def _counts(table_rows: Sequence[Row]) -> tuple[str, str, str]:
-    """Sums over some rows, as `_COUNTS` names them."""
     parameters = sum(row.parameters for row in table_rows)
     multiply_adds = sum(row.multiply_adds for row in table_rows)
     activations = sum(row.activation_bytes for row in table_rows)

@@ -24,13 +24,7 @@ from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.keras_defaults import keras_defaults
 from ssae_tf.models.weights import load_weights, save_weights
 from ssae_tf.progress import Reporter, Task
-from ssae_tf.run_folder import (
-    BEST_FILE,
-    CHECKPOINTS_FOLDER,
-    HISTORY_FILE,
-    LOGS_FOLDER,
-    STATE_FILE,
-)
+from ssae_tf.run_folder import BEST_FILE, CHECKPOINTS_FOLDER, HISTORY_FILE, LOGS_FOLDER, STATE_FILE
 from ssae_tf.runtime.gpu import set_up_gpus, use_tensor_float_32
 from ssae_tf.runtime.signals import noticed
 from ssae_tf.runtime.threads import shards
@@ -251,11 +245,7 @@ class Trainer:
         done: Progress,
         checkpoints: Path,
     ) -> tuple[Stage, Figures] | None:
-        """The next step; None after the last.
-
-        Raises:
-            WorkerLost: another worker has ended; the steps before are saved.
-        """
+        """The next step; None after the last."""
         try:
             return next(left, None)
         except WORKER_IS_GONE:
@@ -273,7 +263,6 @@ class Trainer:
         return not any(row.best for row in history[-_PATIENCE:])
 
     def _steps(self, done: int) -> Iterator[tuple[Stage, Figures]]:
-        """Runs the steps that are left, one at a time."""
         training = self.config.training
         step = done
         while step < training.steps:
@@ -295,7 +284,6 @@ class Trainer:
         recent: Sequence[Sequence[float]],
         checkpoints: Path,
     ) -> HistoryRow:
-        """Judges the model with re-estimated statistics and keeps it if it is to be kept."""
         # Training goes on with the statistics it had, so that an evaluation changes nothing.
         with normalization.statistics_kept(self.model):
             self._estimate(self._batches.clean(self._last_stage))
@@ -350,7 +338,6 @@ class Trainer:
 
     @keras_defaults()
     def _build(self, start: Path | None) -> None:
-        """Makes network and optimiser as they are before the first step."""
         training = self.config.training
         self.model = autoencoder(
             self.config.model,

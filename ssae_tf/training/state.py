@@ -41,10 +41,7 @@ def _variables(
 
 
 def save_state(
-    path: Path,
-    model: tf.keras.Model,
-    optimizer: tf.keras.optimizers.Optimizer,
-    progress: Progress,
+    path: Path, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer, progress: Progress
 ) -> None:
     """Writes the state of a training."""
     arrays = {name: np.asarray(v) for name, v in _variables(model, optimizer).items()}
@@ -72,11 +69,6 @@ def load_state(
 
 
 def _progress(arrays: dict[str, np.ndarray], path: Path) -> Progress:
-    """How far a training had come.
-
-    Raises:
-        RunError: a number is missing or none.
-    """
     values = [arrays.get(field.name) for field in dataclasses.fields(Progress)]
     if any(value is None or value.shape != () or value.dtype.kind not in "fiu" for value in values):
         raise RunError(f"{path}: has no step, criterion and seconds, so it is no training's state.")

@@ -144,5 +144,4 @@ def make_step(
 
 
 def _areas(mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Values of M outside and inside the regions."""
     return tf.reduce_sum(1.0 - mask), tf.reduce_sum(mask)

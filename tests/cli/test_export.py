@@ -92,11 +92,7 @@ def test_what_is_missing_is_told(
     made = build.Exported(Path("made/here"), Parity(1.0, passed=True), "No engine was built.", 1.0)
     monkeypatch.setattr(build, "export", lambda *_, **__: made)
     done = invoke("export", run_folder, "--format", "trt", "--quiet")
-    assert (done.code, done.out, done.err) == (
-        3,
-        ["made/here"],
-        ["Warning: No engine was built."],
-    )
+    assert (done.code, done.out, done.err) == (3, ["made/here"], ["Warning: No engine was built."])
 
 
 def test_options_arrive(

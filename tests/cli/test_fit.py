@@ -180,11 +180,7 @@ def test_an_interruption_is_no_error(
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signals on Windows")
 def test_ctrl_c_and_resume_give_what_one_go_gives(
-    invoke: Invoke,
-    fit_arguments: list[str],
-    run_folder: Path,
-    project_root: Path,
-    tmp_path: Path,
+    invoke: Invoke, fit_arguments: list[str], run_folder: Path, project_root: Path, tmp_path: Path
 ) -> None:
     path = os.pathsep.join([str(project_root), os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen(

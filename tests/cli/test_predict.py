@@ -68,11 +68,7 @@ def test_a_failed_image_has_a_line_too(invoke: Invoke, run_folder: Path, images:
 
 
 def test_images_side_by_side(
-    invoke: Invoke,
-    run_folder: Path,
-    images: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    invoke: Invoke, run_folder: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same lines in the same order, and the same files."""
     alone, together = tmp_path / "alone", tmp_path / "together"

@@ -100,11 +100,7 @@ def _call_here(_: Maker, function: str, **arguments: Any) -> Any:
 
 _UNUSUAL: dict[str, dict[str, Any]] = {
     # No smoothing, single pixels count.
-    "resized": {
-        "inspection_size": [32, 48],
-        "smoothing_sigma": 0.0,
-        "reading": "euclidean",
-    },
+    "resized": {"inspection_size": [32, 48], "smoothing_sigma": 0.0, "reading": "euclidean"},
     "gated": {
         "smoothing_sigma": 1.0,
         "evidence": "gate",

@@ -152,10 +152,7 @@ def test_hashes_are_those_of_sha256sum(copy: Path) -> None:
         (lambda text: text + f"{'0' * 64}  ../other\n", "../other lies outside of the folder"),
         (lambda text: text + f"{'0' * 64}  /etc/passwd\n", "/etc/passwd lies outside of the f"),
         (lambda text: text + f"{'0' * 64}  a\0b\n", "lies outside of the folder"),
-        (
-            lambda text: text + f"{'0' * 64}  {'a' * 300}\n",
-            r"has no a+, so the artefact",
-        ),
+        (lambda text: text + f"{'0' * 64}  {'a' * 300}\n", r"has no a+, so the artefact"),
         (lambda text: text + f"{'0' * 64}  .\n", "lies outside of the folder"),
         (lambda text: text + f"{'0' * 64}  other\n", "has no other, so the artefact is incomple"),
     ],

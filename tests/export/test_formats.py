@@ -289,10 +289,7 @@ def unusual_model(unusual: Detector, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def unusual_run(
-    runtime: str,
-    unusual_model: Path,
-    unusual: Detector,
-    tmp_path_factory: pytest.TempPathFactory,
+    runtime: str, unusual_model: Path, unusual: Detector, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Callable[..., dict[str, np.ndarray]], float]:
     """What runs these settings in one of the runtimes; what the map may differ by, as a share."""
     folder = tmp_path_factory.mktemp("converted")

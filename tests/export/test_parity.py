@@ -231,12 +231,7 @@ def test_a_failed_export_leaves_nothing(
     def attempt(**settings: Any) -> str:
         with pytest.raises(RunError) as caught:
             export(
-                run_folder,
-                Request("savedmodel"),
-                validation,
-                out=out,
-                reporter=QUIET,
-                **settings,
+                run_folder, Request("savedmodel"), validation, out=out, reporter=QUIET, **settings
             )
         return str(caught.value)
 

@@ -75,10 +75,7 @@ def test_a_calibration_that_is_put_into_its_place_is_taken(run: Path) -> None:
 
 
 def test_the_images_are_those_kept_for_calibration(
-    run_folder: Path,
-    trained: Detector,
-    sample_root: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run_folder: Path, trained: Detector, sample_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Detector, "load", lambda _: trained)
     split = json.loads((run_folder / "split.json").read_text())

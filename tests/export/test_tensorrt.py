@@ -86,9 +86,7 @@ def test_the_graph_handed_over(
     handed_over: Path, trained: Detector, rng: np.random.Generator
 ) -> None:
     """Frozen, as TF-TRT freezes it: no loops, no normalisation, and the detector's map."""
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     model = tf.saved_model.load(str(handed_over))
     frozen = convert_variables_to_constants_v2(model.signatures[FLOAT])

@@ -43,9 +43,7 @@ def test_evaluate_again_gives_the_same(
 
 
 def test_a_sheet_that_fails_costs_no_figures(
-    fit: Callable[..., workflow.Fitted],
-    listener: Listener,
-    monkeypatch: pytest.MonkeyPatch,
+    fit: Callable[..., workflow.Fitted], listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = evaluation_run.write_sheet
     kept = []
