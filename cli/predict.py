@@ -229,11 +229,6 @@ class _Inspection:
     """Images to lines, in four steps that may run in threads of their own.
 
     Attributes:
-        detector: what inspects them.
-        max_pixels: that an image may have.
-        threshold: None for the detector's own.
-        out: the folder for maps, masks and overlays; None for none.
-        names: of the files there.
         writers: of what is made of all images together.
         has_result: whether an image was inspected by now.
     """

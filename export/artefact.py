@@ -41,9 +41,6 @@ class Artefact:
     """An exported detector with its runtime.
 
     Attributes:
-        folder: with metadata.json.
-        metadata: its content.
-        format: of the graph.
         threshold: the score above which an image is anomalous.
         min_area: pixels that a defect must have.
         outline: the share of its peak at which a defect ends; None ends it at the threshold.
@@ -115,8 +112,7 @@ class Artefact:
         The graph gives the map; score, defects and verdict follow from it by the area rule.
 
         Args:
-            image: a path, an image of Pillow, or (H, W, 3) or (H, W), uint8, uint16, or float in
-                [0, 1], RGB.
+            image: as `Detector.predict` takes it.
             threshold: in place of the artefact's own and of its level of review; None for these.
 
         Raises:

@@ -168,8 +168,7 @@ class Client:
         """Inspects one image.
 
         Args:
-            image: a path, an image of Pillow, or (H, W, 3) or (H, W), uint8, uint16, or float in
-                [0, 1], RGB.
+            image: as `Detector.predict` takes it.
             threshold: in place of the model's own and of its level of review; None for these.
             as_file: send the file as it is, PNG, JPEG or 24-bit BMP, which takes fewer bytes; the
                 server decodes it.

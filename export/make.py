@@ -88,13 +88,8 @@ class Maker:
     """Makes an artefact's own files.
 
     Attributes:
-        detector: with a threshold.
-        request: what is wanted.
-        format: the request's.
         precision: the request's, or the format's first.
-        images: to calibrate on, and to warm up with.
         scratch: an existing folder to work in.
-        reporter: where progress goes.
     """
 
     detector: Detector

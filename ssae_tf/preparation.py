@@ -43,7 +43,6 @@ class Prepared:
         split: its parts, likewise.
         train, select: the decoded images of these parts.
         config: the settings, with what waited for the size of the images.
-        ignore_mask: as in `ssae_tf.detector.Detector`.
     """
 
     category: Category

@@ -328,24 +328,6 @@ def test_min_area_decides_what_is_a_defect(make: MakeDetector) -> None:
     assert (nothing.score, nothing.is_anomalous) == (0.0, False)
 
 
-def test_reading(make: MakeDetector) -> None:
-    image = np.full((8, 8, 3), 0.5, np.float32)
-    image[..., 0] = 0.8
-    absolute = make(reading="absolute").predict(image).anomaly_map
-    np.testing.assert_allclose(absolute, 0.1, atol=1e-6)
-    euclidean = make(reading="euclidean").predict(image).anomaly_map
-    np.testing.assert_allclose(euclidean, 0.3 / np.sqrt(3), atol=1e-6)
-
-
-@pytest.mark.parametrize("sigma", [0.0, 1.0, 3.0])
-def test_smoothing_sigma(make: MakeDetector, sigma: float) -> None:
-    image = _with_square((37, 53), (20, 10, 4, 4))
-    raw = np.abs(image - 0.5).mean(axis=-1)
-    expected = ndimage.gaussian_filter(raw, sigma) if sigma else raw
-    result = make(smoothing_sigma=sigma).predict(image)
-    np.testing.assert_allclose(result.anomaly_map, expected, atol=1e-6)
-
-
 def test_a_result_is_a_line_of_json(make: MakeDetector, tmp_path: Path) -> None:
     pixels = np.round(_with_square((16, 16), (2, 3, 4, 5)) * 255).astype(np.uint8)
     path = _write(tmp_path / "a.png", pixels)

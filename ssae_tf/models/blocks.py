@@ -17,6 +17,8 @@ from ssae_tf.ops.resampling import enlarge
 
 # Of batch normalisation, added to the variance.
 EPSILON = 1e-3
+# Share of the moving statistics that each step keeps.
+_MOMENTUM = 0.9
 # Of group normalisation, at least.
 _CHANNELS_PER_GROUP = 8
 # Added to the deviation that images are divided by, grey levels of [0, 1].
@@ -141,15 +143,7 @@ class BatchNormalization(tf.keras.layers.Layer):
             "estimate": as "batch", but the moving ones become the batch's own.
     """
 
-    def __init__(self, momentum: float = 0.9, **keras_arguments: Any) -> None:
-        """Keeps the settings.
-
-        Args:
-            momentum: share of the moving statistics that each step keeps.
-        """
-        super().__init__(**keras_arguments)
-        self.momentum = momentum
-        self.mode: Literal["batch", "estimate"] = "batch"
+    mode: Literal["batch", "estimate"] = "batch"
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes scale γ, offset β, and the moving mean and variance, (C,) each."""
@@ -175,17 +169,13 @@ class BatchNormalization(tf.keras.layers.Layer):
         y, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=EPSILON, is_training=True
         )
-        keep = 0.0 if self.mode == "estimate" else self.momentum
+        keep = 0.0 if self.mode == "estimate" else _MOMENTUM
         self.moving_mean.assign(keep * mean + (1.0 - keep) * batch_mean)
         self.moving_variance.assign(keep * variance + (1.0 - keep) * batch_variance)
         return y
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """What `from_config` takes; `mode` belongs to a training, and starts anew."""
-        return {**super().get_config(), "momentum": self.momentum}
 
 
 @registered
