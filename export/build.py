@@ -15,11 +15,11 @@ import tensorflow as tf
 
 from ssae_tf import __version__
 from ssae_tf.config.arguments import checked
+from ssae_tf.data.images import decoded_once
 from ssae_tf.detector import Detector, run_config
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.export import tfserving
 from ssae_tf.export.artefact import Artefact
-from ssae_tf.export.calibration_set import CalibrationSet
 from ssae_tf.export.formats import FORMATS, Format
 from ssae_tf.export.make import Made, Maker, Request
 from ssae_tf.export.manifest import file_hash, file_hashes, write_sums
@@ -51,20 +51,6 @@ class Exported:
     parity: Parity
     missing: str
     seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """A run as it was at one moment, whatever becomes of its folder while it is exported.
-
-    Attributes:
-        hash: of the files that the detector was read from.
-        images: good ones to compare on.
-    """
-
-    detector: Detector
-    hash: str
-    images: tuple[Path, ...]
 
 
 @checked
@@ -111,21 +97,19 @@ def export(
     wanted.check()
     if request.warmup:
         tfserving.check()
-    source = read_whole(run, lambda: _read(run, images, data, reporter))
-    if not source.images:
+    detector, run_hash, good = read_whole(run, lambda: _read(run, images, data, reporter))
+    if not good:
         raise DataError("Expected at least one good image to compare on. Received none.")
-    detector = source.detector
     place = choose_place(run, detector, request.format, precision, out, overwrite)
-    with working_folder(place) as scratch, told_what_is_kept(place, scratch):
-        material = CalibrationSet(detector, source.images, request.image_size, request.seed)
-        maker = Maker(detector, request, wanted, precision, material, scratch, reporter)
+    with working_folder(place) as scratch, told_what_is_kept(place, scratch), decoded_once():
+        maker = Maker(detector, request, wanted, precision, good, scratch, reporter)
         result = scratch / "artefact"
         begin = time.monotonic()
         made = maker.make(result, place)
         seconds = time.monotonic() - begin
         reporter.say(f"Converted in {duration(seconds)}.")
-        write_golden(result, detector, source.images, _golden_size(request))
-        metadata = _metadata(source, maker, result, made, seconds)
+        write_golden(result, detector, good, _golden_size(request))
+        metadata = _metadata(run_hash, maker, result, made, seconds)
         parity = _compare(maker, result, metadata)
         metadata["parity"] = {
             key: value for key, value in parity.to_dict().items() if key != "schema_version"
@@ -148,16 +132,17 @@ def _golden_size(request: Request) -> tuple[int, int] | None:
 
 def _read(
     run: Path, images: Sequence[Path] | None, data: str | Path | None, reporter: Reporter
-) -> _Source:
+) -> tuple[Detector, str, tuple[Path, ...]]:
+    """The detector, the hash of the files it was read from, and good images to compare on."""
     if images is None:
         good = calibration_images(run, run_config(run), data, reporter)
         images = [sample.path for sample in good.samples]
     detector = Detector.load(run)
-    return _Source(detector, file_hash(verdict_files(run)), tuple(images))
+    return detector, file_hash(verdict_files(run)), tuple(images)
 
 
 def _metadata(
-    source: _Source, maker: Maker, folder: Path, made: Made, seconds: float
+    run_hash: str, maker: Maker, folder: Path, made: Made, seconds: float
 ) -> dict[str, Any]:
     config, calibration = maker.detector.config, maker.detector.calibrated()
     reviewed = calibration.review_false_alarms
@@ -187,7 +172,7 @@ def _metadata(
         "good_scores": sorted(calibration.unseen_scores),
         "ignored": ignored and {"mask": ignored.mask is not None, "border": ignored.border},
         "category": config.category,
-        "run_hash": source.hash,
+        "run_hash": run_hash,
         "files": file_hashes(folder),
         "versions": _versions(maker.format),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -200,7 +185,7 @@ def _compare(maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
     write_json(folder / METADATA_FILE, metadata)
     write_sums(folder)
     tolerance = maker.format.tolerance(maker.precision, metadata["threshold"])
-    images = maker.images.paths
+    images = maker.images
     if maker.request.quick_check:
         images = images[:_QUICK_IMAGES]
     maker.reporter.say(what_is_compared(len(images), maker.request.image_size is None))

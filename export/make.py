@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ssae_tf.data.images import image_size
 from ssae_tf.detector import Detector
 from ssae_tf.errors import InputError
 from ssae_tf.export import child, tfserving
-from ssae_tf.export.calibration_set import CalibrationSet
+from ssae_tf.export.calibration_set import read_resized, write_calibration_set
 from ssae_tf.export.formats import FORMATS, Format, onnx, savedmodel, tensorrt
 from ssae_tf.export.formats.tflite import SIGNATURES as TFLITE_SIGNATURES
 from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
@@ -19,6 +22,9 @@ from ssae_tf.export.network import folded
 from ssae_tf.export.serving import Serving
 from ssae_tf.progress import Reporter
 
+# Images that int8 is calibrated on, each of them twice: the converter runs all of the graph on
+# them, four signatures and without fast kernels.
+_CALIBRATION = 16
 # Of an engine's default profile.
 _SMALLEST_SIDE, _LARGEST_BATCH = 32, 4
 
@@ -96,7 +102,7 @@ class Maker:
     request: Request
     format: Format
     precision: str
-    images: CalibrationSet
+    images: Sequence[Path]
     scratch: Path
     reporter: Reporter
 
@@ -106,15 +112,17 @@ class Maker:
             self._saved_model(out, SIGNATURES)
             if self.request.warmup:
                 count = min(self.request.warmup, tfserving.MOST_WARMUP)
-                pixels = [self.images.pixels(index) for index in range(count)]
-                tfserving.write_warmup(out, place.parent.name, pixels)
+                tfserving.write_warmup(out, place.parent.name, self._pixels(count))
             return Made("savedmodel", SIGNATURES)
         out.mkdir()
         saved = self.scratch / "saved_model"
         if self.format.name == "tflite":
             self._saved_model(saved, TFLITE_SIGNATURES)
-            examples = self.scratch / "calibration"
-            written = self.images.write(examples) if self.precision == "int8" else []
+            written: list[str] = []
+            if self.precision == "int8":
+                pixels = self._pixels(min(_CALIBRATION, len(self.images)))
+                examples = self.scratch / "calibration"
+                written = write_calibration_set(examples, pixels, self.request.seed)
             self.call(
                 "tflite:convert",
                 saved_model=saved,
@@ -221,11 +229,18 @@ class Maker:
             },
         )
 
+    def _pixels(self, count: int) -> list[np.ndarray]:
+        """Images of the artefact's size, (H, W, 3) uint8; after the last comes the first."""
+        white_level, size = self.detector.config.data.white_level, self.request.image_size
+        paths = itertools.islice(itertools.cycle(self.images), count)
+        images = (read_resized(path, white_level, size) for path in paths)
+        return [np.round(255.0 * image).astype(np.uint8) for image in images]
+
     def _profile(self) -> tensorrt.Profile:
         if self.request.image_size is not None:
             size = self.request.image_size
             return tensorrt.Profile((1, *size), (1, *size), (_LARGEST_BATCH, *size))
-        sizes = [image_size(path) for path in self.images.paths]
+        sizes = [image_size(path) for path in self.images]
         height, width = (max(sides) for sides in zip(*sizes, strict=True))
         side = min(_SMALLEST_SIDE, height, width)
         return tensorrt.Profile(

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from ssae_tf.corruption.held_out import corrupted_copies
-from ssae_tf.data.cache import resize
-from ssae_tf.data.images import encode_png, read_image, to_unit
+from ssae_tf.data.images import encode_png, to_unit
 from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
 from ssae_tf.export.artefact import Artefact
+from ssae_tf.export.calibration_set import read_resized
 from ssae_tf.export.names import ANOMALY_MAP, ENCODED, IS_ANOMALOUS, PIXELS, SCORE_BOUND
 from ssae_tf.progress import Reporter
 from ssae_tf.result import post_process
@@ -120,9 +120,7 @@ def cases(
     """
     normal, corrupted = [], []
     for index, path in enumerate(images):
-        image = read_image(path, white_level)
-        if image_size is not None:
-            image = resize(image, *image_size)
+        image = read_resized(path, white_level, image_size)
         normal.append(Case(path.name, image))
         if index < CORRUPTED:
             x_hat = corrupted_copies(image[None], (seed, index))[0]

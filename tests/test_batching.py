@@ -26,12 +26,6 @@ SIZES = [(40, 56), (64, 64), (40, 56), (7, 9), (64, 64), (40, 56), (1, 1), (64, 
 
 
 @pytest.fixture(scope="module")
-def trained(run_folder: Path) -> Detector:
-    """The tiny network of the shared run; no test changes it."""
-    return Detector.load(run_folder)
-
-
-@pytest.fixture(scope="module")
 def images() -> list[np.ndarray]:
     """Images of mixed sizes, each of its own mean, so that none passes for another."""
     rng = np.random.default_rng(0)

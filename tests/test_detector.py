@@ -23,15 +23,9 @@ from ssae_tf.data.cache import resize
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.errors import DataError, InputError, RunError
 from ssae_tf.result import post_process
-from stand_ins import grey_network
+from stand_ins import assert_same
 
 MakeDetector = Callable[..., Detector]
-
-
-@pytest.fixture(scope="module")
-def grey() -> tf.keras.Model:
-    """F(X) = 0.5."""
-    return grey_network()
 
 
 @pytest.fixture
@@ -67,12 +61,6 @@ def test_a_gates_defects_end_at_the_outline() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(run_folder: Path) -> Detector:
-    """The tiny network of the shared run; no test changes it."""
-    return Detector.load(run_folder)
-
-
-@pytest.fixture(scope="module")
 def strict(trained: Detector) -> Detector:
     """The same network with a threshold that no image passes."""
     return Detector(trained.model, trained.config, Calibration(0.0, 3, (0.0,)))
@@ -86,12 +74,6 @@ def _with_square(
     x, y, width, height = box
     image[y : y + height, x : x + width] = level
     return image
-
-
-def _same(one: Any, other: Any) -> None:
-    assert one.to_dict() | {"path": ""} == other.to_dict() | {"path": ""}
-    for name in ("image", "reconstruction", "anomaly_map", "mask"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 def _write(path: Path, pixels: np.ndarray) -> Path:
@@ -153,7 +135,7 @@ def test_a_path_and_an_array_are_the_same(
     mirrored = np.ascontiguousarray(unit[:, ::-1])[:, ::-1]
     turned = np.asfortranarray(unit)
     for image in (str(path), pixels, unit, unit.astype(np.float64), mirrored, turned):
-        _same(trained.predict(image), expected)
+        assert_same(trained.predict(image), expected)
     assert trained.predict(pixels).path == ""
 
 
@@ -161,8 +143,8 @@ def test_a_grey_image_is_repeated(make: MakeDetector, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
     detector = make()
     expected = detector.predict(np.repeat(pixels[..., None], 3, axis=-1))
-    _same(detector.predict(pixels), expected)
-    _same(detector.predict(_write(tmp_path / "grey.png", pixels)), expected)
+    assert_same(detector.predict(pixels), expected)
+    assert_same(detector.predict(_write(tmp_path / "grey.png", pixels)), expected)
 
 
 def test_white_level(grey: tf.keras.Model, tmp_path: Path) -> None:
@@ -171,7 +153,7 @@ def test_white_level(grey: tf.keras.Model, tmp_path: Path) -> None:
     detector = Detector(grey, config, Calibration(0.1, 1, (0.1,)))
     result = detector.predict(pixels)
     np.testing.assert_allclose(result.image, np.minimum(pixels / 1023, 1.0), rtol=1e-6)
-    _same(detector.predict(_write(tmp_path / "deep.png", pixels)), result)
+    assert_same(detector.predict(_write(tmp_path / "deep.png", pixels)), result)
     # It is for 16-bit images only.
     white = detector.predict(np.full((8, 8, 3), 255, np.uint8)).image
     np.testing.assert_array_equal(white, 1.0)
