@@ -190,20 +190,6 @@ def test_runs_that_are_incomplete(
     assert not (run / "export").exists()
 
 
-def test_a_run_of_another_version(invoke: Invoke, run_folder: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(run_folder, tmp_path / "run")
-    path = run / "config.json"
-    config = json.loads(path.read_text())
-    config["model"]["attention"] = True
-    path.write_text(json.dumps(config))
-    done = invoke("export", run, "--format", "onnx", "--quiet")
-    assert (done.code, len(done.err)) == (1, 1)
-    assert done.error == (
-        f"Error: {path}: Unknown setting `model.attention`. The run may be of another version of "
-        "ssae_tf: `ssae-tf fit` makes it anew."
-    )
-
-
 def test_the_list(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     absent = dataclasses.replace(formats.FORMATS["tflite"], packages=("no_such_package",))
     monkeypatch.setitem(formats.FORMATS, "tflite", absent)

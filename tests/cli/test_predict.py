@@ -164,15 +164,6 @@ def test_long_names_are_shortened(
     assert len(list((tmp_path / "out").iterdir())) == 12
 
 
-def test_what_is_no_file_is_a_line(invoke: Invoke, run_folder: Path, images: Path) -> None:
-    os.mkfifo(images / "aa.png")
-    done = invoke("predict", run_folder, images)
-    assert done.code == 3
-    errors = [line["error"] for line in _lines(done) if "error" in line]
-    assert len(_lines(done)) == 5
-    assert errors[0] == f"{images / 'aa.png'}: expected a file, found a pipe (FIFO)."
-
-
 def test_too_large_images(
     invoke: Invoke, run_folder: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
