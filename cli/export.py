@@ -24,9 +24,13 @@ _SIZE = click.IntRange(min=1)
 def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
-    from ssae_tf.export.listing import listing
+    from rich.markup import escape
+    from rich.table import Table
 
-    options.print_table(listing())
+    table = Table("format", "for", "precisions", "here", box=None)
+    for one in FORMATS.values():
+        table.add_row(one.name, one.about, " ".join(one.precisions), escape(one.state()))
+    options.print_table(table)
     ctx.exit()
 
 

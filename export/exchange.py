@@ -13,11 +13,7 @@ from ssae_tf.errors import InputError, RunError, one_line
 
 
 def check_address(address: str) -> None:
-    """Refuses what is no http://host:port or https://host:port.
-
-    Raises:
-        InputError: it is not.
-    """
+    """Raises an InputError for what is no http://host:port or https://host:port."""
     try:
         parts = urlsplit(address)
         is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -56,8 +56,8 @@ def choose_place(
     own = run / "export" / (name if is_default else f"{name}-{precision}")
     if name == "savedmodel":
         # The model's name in TF Serving.
-        name = detector.config.category or run.resolve().name
-        base = Path(out) if out is not None else own / name
+        model = detector.config.category or run.resolve().name
+        base = Path(out) if out is not None else own / model
         place = _version(base, overwrite)
     else:
         place = Path(out) if out is not None else own

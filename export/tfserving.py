@@ -26,11 +26,7 @@ HOW_TO_OPEN = (
 
 
 def check() -> None:
-    """Makes sure that TF Serving's protocol is installed.
-
-    Raises:
-        MissingExtraError: it is not.
-    """
+    """Raises a MissingExtraError where TF Serving's protocol is not installed."""
     if importlib.util.find_spec("tensorflow_serving") is None:
         raise MissingExtraError(
             "Requests to TF Serving need tensorflow-serving-api: pip install 'ssae-tf[serving]'"

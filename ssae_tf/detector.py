@@ -15,9 +15,10 @@ from ssae_tf.calibration_file import Calibration
 from ssae_tf.config import RunConfig
 from ssae_tf.config.arguments import checked
 from ssae_tf.data.cache import resize
+from ssae_tf.data.images import write_png
 from ssae_tf.errors import ConfigError, InputError, RunError
 from ssae_tf.files import as_json, write_json, write_text
-from ssae_tf.ignore_mask import keep_ignore_mask, read_ignore_mask
+from ssae_tf.ignore_mask import read_ignore_mask
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_weights, save_weights
 from ssae_tf.result import Image, Result, as_unit, path_of, post_process
@@ -120,7 +121,7 @@ class Detector:
         save_weights(self.model, folder / WEIGHTS_FILE)
         write_text(folder / CONFIG_FILE, config_module.to_json(self.config))
         if self.ignore_mask is not None:
-            keep_ignore_mask(folder, self.ignore_mask)
+            write_png(folder / IGNORE_FILE, self.ignore_mask)
         # Last, because a run counts as finished when it is there.
         write_json(folder / CALIBRATION_FILE, calibration.to_dict())
 

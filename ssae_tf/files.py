@@ -252,11 +252,7 @@ def open_to_others(path: Path, mode: int) -> None:
 
 
 def check_can_be_made(folder: Path) -> None:
-    """Refuses a folder that can't be made or written to.
-
-    Raises:
-        RunError: it or the nearest folder above it is a file, or read-only.
-    """
+    """Raises a RunError where a folder or the nearest one above it is a file, or read-only."""
     nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     if not nearest.is_dir():
         raise RunError(f"{folder}: can't be made, {nearest} is a file.")

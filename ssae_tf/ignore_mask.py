@@ -42,15 +42,6 @@ def read_ignore_mask(path: str | Path) -> np.ndarray:
     return np.asarray(nearest(mask[None, ..., None], height, width)[0, ..., 0])
 
 
-def keep_ignore_mask(folder: Path, mask: np.ndarray) -> None:
-    """Writes a run's own mask.
-
-    Raises:
-        WriteError: the folder can't be written to.
-    """
-    write_png(folder / IGNORE_FILE, mask)
-
-
 def own_ignore_mask(folder: Path, scoring: ScoringConfig) -> np.ndarray | None:
     """The mask of a training: the run's own, or the one it was asked for with, which is kept.
 
@@ -59,14 +50,14 @@ def own_ignore_mask(folder: Path, scoring: ScoringConfig) -> np.ndarray | None:
 
     Raises:
         DataError: as `read_ignore_mask`.
-        WriteError: as `keep_ignore_mask`.
+        WriteError: the folder can't be written to.
     """
     if scoring.ignore is None:
         return None
     if (folder / IGNORE_FILE).is_file():
         return read_ignore_mask(folder / IGNORE_FILE)
     mask = read_ignore_mask(scoring.ignore)
-    keep_ignore_mask(folder, mask)
+    write_png(folder / IGNORE_FILE, mask)
     return mask
 
 

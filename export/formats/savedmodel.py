@@ -45,7 +45,6 @@ class SavedModelRuntime:
     """Runs a SavedModel in a session: the loader of TF Serving, not Python's."""
 
     def __init__(self, folder: Path) -> None:
-        """Loads the model."""
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         # It says that it is old, and where it restores from.

@@ -97,7 +97,6 @@ class TfliteRuntime:
     """Runs the file with LiteRT's interpreter."""
 
     def __init__(self, folder: Path) -> None:
-        """Loads the file."""
         from ai_edge_litert.interpreter import Interpreter
 
         # The content, because a mapped file that changes crashes the process.

@@ -180,7 +180,7 @@ class BatchNormalization(tf.keras.layers.Layer):
 
 @registered
 class GroupNormalization(tf.keras.layers.Layer):
-    """Group normalisation (Wu & He, 2018): each image by itself, channels in groups.
+    """Group normalisation (Wu & He, 2018): each image by itself, channels in equal groups.
 
     The same in training and at inspection, where batch statistics of a few training images differ.
     Keras' layer takes half as long again at inspection: it moves the groups to an axis of their
@@ -188,11 +188,6 @@ class GroupNormalization(tf.keras.layers.Layer):
     """
 
     def __init__(self, groups: int, **keras_arguments: Any) -> None:
-        """Keeps the settings.
-
-        Args:
-            groups: of channels, a divisor of their number.
-        """
         super().__init__(**keras_arguments)
         self.groups = groups
 
@@ -233,11 +228,6 @@ class Upsample2D(tf.keras.layers.Layer):
     """
 
     def __init__(self, factor: int, **keras_arguments: Any) -> None:
-        """Keeps the settings.
-
-        Args:
-            factor: at least 1.
-        """
         super().__init__(**keras_arguments)
         self.factor = factor
 
@@ -280,11 +270,6 @@ class Builder:
     """
 
     def __init__(self, config: ModelConfig, seed: int, *, by_group: bool = False) -> None:
-        """Keeps the settings.
-
-        Args:
-            by_group: group normalisation in place of Table 1's batch normalisation.
-        """
         self.config = config
         self._seed = seed
         self._by_group = by_group

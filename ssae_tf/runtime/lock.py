@@ -48,11 +48,7 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
 
 
 def check_free(folder: Path) -> None:
-    """Refuses a folder that another process is in.
-
-    Raises:
-        RunError: it is.
-    """
+    """Raises a RunError where another process is in a folder."""
     try:
         handle = os.open(folder / LOCK_FILE, os.O_RDWR)
     except OSError:

@@ -28,7 +28,6 @@ class Batches:
     """Makes the batches of one training from the decoded images of two splits."""
 
     def __init__(self, train: ImageCache, select: ImageCache, config: RunConfig) -> None:
-        """Keeps what batches are made from."""
         self._caches = {"train": train, "select": select}
         self._config = config
         self._resized: dict[tuple[str, int], np.ndarray] = {}

@@ -78,7 +78,6 @@ class TensorBoard:
     """Scalars and image sheets under one folder; training goes on where it can't be written."""
 
     def __init__(self, folder: Path | None, warn: Callable[[str], None] = warnings.warn) -> None:
-        """Makes the folder."""
         self._folder = folder
         self._warn = warn
         self._writer: Any = None

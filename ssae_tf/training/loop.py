@@ -193,7 +193,7 @@ class Trainer:
         saved = time.monotonic()
         start = saved - done.seconds
         total = self.config.training.steps
-        judged_at = set(evaluation_steps(self.config.training))
+        validated_at = set(evaluation_steps(self.config.training))
         recent = RecentFigures(self._check_finite)
         description = f"Training {self.config.category}".rstrip()
         with (
@@ -208,12 +208,12 @@ class Trainer:
                 recent.add(done.step + 1, figures)
                 done = Progress(done.step + 1, done.best_criterion, time.monotonic() - start)
                 task.advance(_note(recent.known, stage, task))
-                number = interrupted.number
-                is_late = time.monotonic() - saved >= _SAVED_EVERY
-                if done.step in judged_at or is_late or number:
-                    # Nothing is judged or saved before all figures were looked at.
-                    recent.fetch()
-                if done.step in judged_at:
+                is_validated, number = done.step in validated_at, interrupted.number
+                if not (is_validated or number or time.monotonic() - saved >= _SAVED_EVERY):
+                    continue
+                # Nothing is validated or saved before all figures were looked at.
+                recent.fetch()
+                if is_validated:
                     row = self._evaluate(validator, board, done, stage, recent.known, checkpoints)
                     history.append(row)
                     recent.clear()
@@ -221,14 +221,13 @@ class Trainer:
                     done = Progress(done.step, best, time.monotonic() - start)
                     if self._is_chief:
                         write_history(folder / HISTORY_FILE, history)
-                if done.step in judged_at or is_late or number:
-                    self._save(checkpoints, done)
-                    saved = time.monotonic()
-                if done.step in judged_at:
+                self._save(checkpoints, done)
+                saved = time.monotonic()
+                if is_validated:
                     self.reporter.say(_line(history[-1], total))
                 if number:
                     raise TrainingInterrupted(done.step, total, str(folder), number)
-                if done.step in judged_at and self._gets_worse(history):
+                if is_validated and self._gets_worse(history):
                     self.reporter.say(_ended_early(history, total))
                     break
         if self._is_chief:

@@ -274,12 +274,6 @@ def test_defects_end_at_the_outline(copy: Path, rng: np.random.Generator) -> Non
     assert expected.sum() > (map_ > threshold).sum()
 
 
-@pytest.mark.parametrize("image", [np.zeros((4, 4, 4), np.uint8), np.full((4, 4), 2.0)])
-def test_arrays_that_are_no_images(image: np.ndarray, copy: Path) -> None:
-    with pytest.raises(DataError, match="Expected"):
-        Artefact.load(copy).predict(image)
-
-
 def test_signatures_that_are_missing(copy: Path) -> None:
     with pytest.raises(RunError, match="has no signature serve_bytes"):
         Artefact.load(copy).run(np.array([b""], object))
