@@ -34,7 +34,7 @@ from measure import write_result
 
 from ssae_tf.data.images import read_pixels, write_png
 from ssae_tf.detector import Detector
-from ssae_tf.result import as_unit, judged
+from ssae_tf.result import as_unit, post_process
 from ssae_tf.run_data import run_split
 from ssae_tf.runtime.threads import use_cores
 
@@ -102,7 +102,7 @@ def parts(run: Path, folder: Path) -> dict[str, float]:
         reconstruction, map_ = detector.inspect(image)
         times.append(time.process_time())
         level, area = calibration.threshold, calibration.min_area
-        judged("", image, reconstruction, map_, level, area, config.scoring.outline)
+        post_process("", image, reconstruction, map_, level, area, config.scoring.outline)
         times.append(time.process_time())
         # The first image has its size traced.
         if path is not paths[0] or any(spent.values()):

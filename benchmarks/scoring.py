@@ -26,7 +26,7 @@ from ssae_tf.data.mvtec import read_sample_mask
 from ssae_tf.detector import Detector
 from ssae_tf.evaluation.protocol import Evaluation, ImageResult
 from ssae_tf.files import read_json, write_json
-from ssae_tf.result import judged
+from ssae_tf.result import post_process
 from ssae_tf.run_data import run_split
 from ssae_tf.scoring.threshold import image_score
 
@@ -54,7 +54,7 @@ def verdicts(run: Path, side: int, folder: Path) -> dict[str, float]:
         begin = time.perf_counter()
         image_score(map_, min_area)
         scored = time.perf_counter()
-        judged(
+        post_process(
             "", image, reconstruction, map_, threshold, min_area, detector.config.scoring.outline
         )
         times["image score"].append(scored - begin)

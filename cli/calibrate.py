@@ -23,7 +23,7 @@ def _share(_: click.Context, __: click.Parameter, value: str | None) -> float | 
 
 
 @click.command("calibrate", epilog="Example: ssae-tf calibrate runs/tile --min-area 40")
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=options.PATH)
 @click.option(
     "--min-area",
     type=click.IntRange(min=1),
@@ -50,7 +50,7 @@ def _share(_: click.Context, __: click.Parameter, value: str | None) -> float | 
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Folder of good images, all of which are taken; or where the run's own data, with the "
     "same files, have moved: then its calibration images there. [default: those where they were]",
 )
@@ -107,17 +107,16 @@ def command(
         take_back=take_back,
         reporter=report,
     )
-    assert detector.calibration is not None
-    click.echo(f"threshold {detector.calibration.threshold!r}")
-    if detector.calibration.review_threshold is not None:
-        click.echo(f"review_threshold {detector.calibration.review_threshold!r}")
-    click.echo(f"min_area {detector.calibration.min_area}")
+    calibration = detector.calibrated()
+    click.echo(f"threshold {calibration.threshold!r}")
+    if calibration.review_threshold is not None:
+        click.echo(f"review_threshold {calibration.review_threshold!r}")
+    click.echo(f"min_area {calibration.min_area}")
 
 
 def _check_rates(
     max_false_alarms: float | None, reject: float | None, review: float | None
 ) -> None:
-    """Refuses rates that don't belong together."""
     if reject is not None and review is None:
         raise click.UsageError("--reject needs --review; --max-false-alarms sets one level alone.")
     if review is not None and max_false_alarms is not None:

@@ -22,11 +22,9 @@ _NAMED = 3
 
 
 @click.command("check", epilog="Example: ssae-tf check data --category tile --out check")
-@click.argument("data", required=False, type=click.Path(path_type=Path))
-@click.option("--category", help="Category under the data root.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for a sheet of unusual images."
-)
+@click.argument("data", required=False, type=options.PATH)
+@options.category
+@click.option("--out", type=options.PATH, help="Folder for a sheet of unusual images.")
 @click.option("--json", "as_json", is_flag=True, help="All findings with all names, as JSON.")
 @options.settings
 @options.quiet
@@ -53,11 +51,11 @@ def command(
     from ssae_tf.data.check import check
     from ssae_tf.data.mvtec import load_category
 
-    found = load_category(root, options.choose_category(category, settings))
-    config = options.build_config(settings, found.name, report)
-    samples = len(found.train) + len(found.validation) + len(found.test)
+    loaded = load_category(root, options.choose_category(category, settings))
+    config = options.build_config(settings, loaded.name, report)
+    samples = len(loaded.train) + len(loaded.validation) + len(loaded.test)
     with report.task("Looking at images", samples) as task:
-        checked = check(found, config, task.advance)
+        checked = check(loaded, config, task.advance)
     if as_json:
         click.echo(json.dumps(_to_dict(checked), indent=2))
     else:
@@ -117,11 +115,6 @@ def _lines(finding: Finding) -> list[str]:
 
 
 def _draw(checked: Check, folder: Path) -> Path:
-    """Writes the sheet of unusual images.
-
-    Raises:
-        DataError: the folder can't be made or written to.
-    """
     from ssae_tf.data.images import write_png
     from ssae_tf.data.unusual import contact_sheet
     from ssae_tf.errors import DataError

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("compare", epilog="Example: ssae-tf compare runs/tile runs/best --out both.html")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=options.PATH)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -42,11 +42,6 @@ def command(runs: tuple[Path, ...], out: Path | None, quiet: bool) -> None:
 
 
 def _read(folder: Path) -> Run:
-    """The records of a finished run.
-
-    Raises:
-        RunError: no such folder, or its records can't be read.
-    """
     from ssae_tf.errors import RunError
     from ssae_tf.evaluation.comparison import Run
     from ssae_tf.files import read_json
@@ -54,10 +49,9 @@ def _read(folder: Path) -> Run:
 
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run folder.")
-    required = (CONFIG_FILE, CALIBRATION_FILE)
-    files = {name: folder / name for name in (*required, METRICS_FILE, ENVIRONMENT_FILE)}
+    optional = [name for name in (METRICS_FILE, ENVIRONMENT_FILE) if (folder / name).is_file()]
     records = {
-        name: read_json(path) for name, path in files.items() if name in required or path.is_file()
+        name: read_json(folder / name) for name in (CONFIG_FILE, CALIBRATION_FILE, *optional)
     }
     for name, value in records.items():
         if not isinstance(value, dict):

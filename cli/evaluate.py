@@ -14,26 +14,24 @@ if TYPE_CHECKING:
 
 
 @click.command("evaluate", epilog="Example: ssae-tf evaluate runs/tile --json > metrics.json")
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=options.PATH)
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Root in MVTec AD layout, of other images or where the run's own have moved. [default: "
     "the data the run was trained on]",
 )
 @click.option("--category", help="Category under the root. [default: the run's]")
 @click.option(
     "--good",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Folder of good images to measure on instead, searched through; needs no layout.",
 )
-@click.option(
-    "--bad", type=click.Path(path_type=Path), help="Folder of defective images, likewise."
-)
+@click.option("--bad", type=options.PATH, help="Folder of defective images, likewise.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON file's content, no table.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Folder for the files written. [default: the run folder; none for other data]",
 )
 @click.option(
@@ -111,7 +109,6 @@ def _ablate(
     out: Path | None,
     report: Reporter,
 ) -> None:
-    """`--ablation`; the arguments are those of the command."""
     from ssae_tf.ablation import ablate
     from ssae_tf.evaluation.tables import ablation_table
     from ssae_tf.files import write_json

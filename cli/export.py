@@ -24,14 +24,18 @@ _SIZE = click.IntRange(min=1)
 def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
-    from ssae_tf.export.listing import listing
+    from rich.markup import escape
+    from rich.table import Table
 
-    options.print_table(listing())
+    table = Table("format", "for", "precisions", "here", box=None)
+    for one in FORMATS.values():
+        table.add_row(one.name, one.about, " ".join(one.precisions), escape(one.state()))
+    options.print_table(table)
     ctx.exit()
 
 
 @click.command("export", epilog="Example: ssae-tf export runs/tile --format savedmodel")
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=options.PATH)
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="What to make.")
 @click.option(
     "--list",
@@ -46,7 +50,7 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Folder of the artefact; of its versions for savedmodel. [default: RUN/export/FORMAT]",
 )
 @click.option(
@@ -67,7 +71,7 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option("--max-shape", type=(_SIZE,) * 3, metavar="B H W", help="Largest of an engine.")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Good images to compare and calibrate on; or where the run's own data, with the same "
     "files, have moved: then its calibration images there. [default: those where they were]",
 )
@@ -134,11 +138,7 @@ def command(ctx: click.Context, /, run: Path | None, quiet: bool, **values: Any)
 
 
 def _check(values: dict[str, Any]) -> None:
-    """Refuses options that have no effect together, and formats whose packages are missing.
-
-    Raises:
-        MissingExtraError: one is.
-    """
+    """Refuses options that have no effect together, and formats whose packages are missing."""
     name = values["format_name"]
     if name is None:
         raise click.UsageError(f"Missing option --format: one of {', '.join(FORMATS)}; or --list.")

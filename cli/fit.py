@@ -22,15 +22,15 @@ def _devices(_: click.Context, __: click.Parameter, text: str) -> int | Literal[
 
 
 @click.command("fit", epilog="Example: ssae-tf fit --category tile --minutes 10")
-@click.option("--category", help="Category under the data root.")
+@options.category
 @options.data
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/CATEGORY]")
+@click.option("--out", type=options.PATH, help="Run folder. [default: runs/CATEGORY]")
 @click.option(
     "--overwrite", is_flag=True, help="Replace an existing run, once the new one is complete."
 )
 @click.option(
     "--resume",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     metavar="RUN",
     help="Go on with an interrupted run, with its own settings; --data only where its own "
     "images have moved.",
@@ -38,7 +38,7 @@ def _devices(_: click.Context, __: click.Parameter, text: str) -> int | Literal[
 @click.option(
     "--from",
     "weights_from",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     metavar="RUN",
     help="Start from the weights and settings of a finished run, on new images; it stays as it is.",
 )

@@ -43,13 +43,7 @@ def predict(
     if not paths:
         raise DataError(f"{', '.join(sources)}: no images found.")
     counts = score(
-        run,
-        paths,
-        table,
-        report,
-        workers=workers,
-        threshold=threshold,
-        max_pixels=max_pixels,
+        run, paths, table, report, workers=workers, threshold=threshold, max_pixels=max_pixels
     )
     report.say(
         f"{len(paths)} images: {counts.before} had rows before, {counts.good} are good, "

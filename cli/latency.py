@@ -27,7 +27,7 @@ class _Size(click.ParamType):
 
 
 @click.command("latency", epilog="Example: ssae-tf latency runs/tile --size 512")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=options.PATH)
 @click.option(
     "--size",
     type=_Size(),

@@ -38,10 +38,7 @@ COMMANDS = {
     "predict": ("ssae_tf.cli.predict", "Inspect images: one JSON line each."),
     "watch": ("ssae_tf.cli.watch", "Inspect images as they arrive in a folder, and notice drift."),
     "export": ("ssae_tf.cli.export", "Make an artefact that runs without this package."),
-    "selftest": (
-        "ssae_tf.cli.selftest",
-        "Check that a run inspects here as where it was made.",
-    ),
+    "selftest": ("ssae_tf.cli.selftest", "Check that a run inspects here as where it was made."),
     "latency": ("ssae_tf.cli.latency", "Time one image, part by part."),
     "benchmark": ("ssae_tf.cli.benchmark", "Many categories and methods: the paper's tables."),
     "sample-data": ("ssae_tf.cli.sample_data", "Write the embedded sample data set."),
@@ -146,9 +143,6 @@ def cli() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line; every failure is one sentence on stderr.
-
-    Args:
-        arguments: what follows `ssae-tf`.
 
     Returns:
         The exit code: see `ExitCode`; 128 + the number of a signal that ended it.

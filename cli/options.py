@@ -28,10 +28,12 @@ _FILE_WIDTH = 200
 # Of a narrow terminal: it breaks such lines, where Rich would cut figures off.
 _MIN_WIDTH = 80
 
+PATH = click.Path(path_type=Path)
 quiet = click.option("--quiet", is_flag=True, help="No progress, only warnings and results.")
+category = click.option("--category", help="Category under the data root.")
 data = click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help=f"Root in MVTec AD layout, or a folder of good images. [default: ${DATA_VARIABLE}, "
     "then the embedded sample data]",
 )
@@ -107,12 +109,12 @@ def resolve_run(run: Path | None, report: Reporter) -> Path:
     if run is not None:
         return run
     # Not what is being made to replace a run, which is hidden.
-    found = list(Path("runs").glob("[!.]*/calibration.json"))
-    if not found:
+    finished = list(Path("runs").glob("[!.]*/calibration.json"))
+    if not finished:
         raise RunError(
             "No finished run under runs/; name a run folder, or make one with `ssae-tf fit`."
         )
-    newest = max(found, key=lambda path: path.stat().st_mtime).parent
+    newest = max(finished, key=lambda path: path.stat().st_mtime).parent
     report.say(f"Run: {newest} (the newest under runs/).")
     return newest
 
@@ -238,7 +240,7 @@ def settings(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option(
             "--config",
-            type=click.Path(path_type=Path),
+            type=PATH,
             callback=_read_config,
             metavar="FILE",
             help="The config.json of a run, or part of one: its settings replace the preset's.",
@@ -255,10 +257,6 @@ def settings(command: Callable[..., None]) -> Callable[..., None]:
 
 def check_budget(minutes: float | None, values: Mapping[str, object]) -> None:
     """Refuses a budget given twice.
-
-    Args:
-        minutes: what --minutes received.
-        values: what the options of `settings` received.
 
     Raises:
         click.UsageError: --steps is given as well.
@@ -300,8 +298,6 @@ def build_config(
     """The preset with a category's recipe, and on it --config, then options, then --set.
 
     Args:
-        values: what the options of `settings` received.
-        category: name of the category.
         report: told which preset was taken when none was given.
         start: settings in place of the preset.
 

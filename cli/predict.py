@@ -52,12 +52,10 @@ def _check_batch(_: click.Context, __: click.Parameter, value: str) -> int | Non
 @click.command(
     "predict", epilog="Example: ssae-tf predict runs/tile images/ --out found > found.jsonl"
 )
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=options.PATH)
 @click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder for the map, the mask and an overlay of each image.",
+    "--out", type=options.PATH, help="Folder for the map, the mask and an overlay of each image."
 )
 @click.option(
     "--report",
@@ -218,14 +216,7 @@ def command(
 
 @dataclasses.dataclass
 class _Inspected:
-    """What became of an image.
-
-    Attributes:
-        path: of the image.
-        line: what is printed of it.
-        result: for the writers; None after an error, and where there are none: it is large.
-        files: those in the folder for maps, which have their names once this is closed.
-    """
+    """What became of an image."""
 
     path: Path
     line: dict[str, Any]
@@ -238,11 +229,6 @@ class _Inspection:
     """Images to lines, in four steps that may run in threads of their own.
 
     Attributes:
-        detector: what inspects them.
-        max_pixels: that an image may have.
-        threshold: None for the detector's own.
-        out: the folder for maps, masks and overlays; None for none.
-        names: of the files there.
         writers: of what is made of all images together.
         has_result: whether an image was inspected by now.
     """

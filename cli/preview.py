@@ -10,19 +10,14 @@ from ssae_tf.cli import options
 
 
 @click.command("preview", epilog="Example: ssae-tf preview --category tile --out preview")
-@click.option("--category", help="Category under the data root.")
+@options.category
 @options.data
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the sheet.")
+@click.option("--out", required=True, type=options.PATH, help="Folder for the sheet.")
 @click.option("--rows", type=click.IntRange(1, 32), default=8, show_default=True)
 @options.settings
 @options.quiet
 def command(
-    category: str | None,
-    data: Path | None,
-    out: Path,
-    rows: int,
-    quiet: bool,
-    **settings: object,
+    category: str | None, data: Path | None, out: Path, rows: int, quiet: bool, **settings: object
 ) -> None:
     """Show corrupted training images.
 

@@ -10,9 +10,7 @@ from ssae_tf.cli import options
 
 
 @click.command("sample-data", epilog="Example: ssae-tf sample-data --out data")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Root folder of the data set."
-)
+@click.option("--out", required=True, type=options.PATH, help="Root folder of the data set.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace categories that exist.")
 def command(out: Path, seed: int, overwrite: bool) -> None:

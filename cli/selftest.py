@@ -11,7 +11,7 @@ from ssae_tf.errors import RunError
 
 
 @click.command("selftest", epilog="Example: ssae-tf selftest runs/tile/export/onnx")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=options.PATH)
 @options.quiet
 def command(run: Path, quiet: bool) -> None:
     """Check that a run inspects here as where it was made.
@@ -29,9 +29,8 @@ def command(run: Path, quiet: bool) -> None:
 
     detector = open_detector(run)
     if isinstance(detector, Detector):
-        assert detector.calibration is not None
         # What an artefact that computes alike may differ by.
-        tolerance = FORMATS["savedmodel"].tolerance("float32", detector.calibration.threshold)
+        tolerance = FORMATS["savedmodel"].tolerance("float32", detector.calibrated().threshold)
         compared = list(compare_golden(detector, run))
     else:
         precision = detector.metadata["precision"]
@@ -41,13 +40,13 @@ def command(run: Path, quiet: bool) -> None:
         verdict = "anomalous" if one.is_anomalous else "normal"
         other = "" if one.is_anomalous == one.was_anomalous else ", the verdict is another"
         click.echo(
-            f"{one.name}: score {one.found:.6g}, expected {one.expected:.6g}; {verdict}{other}"
+            f"{one.name}: score {one.score:.6g}, expected {one.expected:.6g}; {verdict}{other}"
         )
     worst = max(compared, key=lambda one: one.difference)
     # Not `>`, which NaN would pass.
     if not worst.difference <= tolerance:
         raise RunError(
-            f"{run}: {worst.name} scores {worst.found:.4g} on this machine and "
+            f"{run}: {worst.name} scores {worst.score:.4g} on this machine and "
             f"{worst.expected:.4g} where it was made, which differ by {worst.difference:.2g}, more "
             f"than {tolerance:.2g}: don't use it here."
         )

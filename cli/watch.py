@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 @click.command("watch", epilog="Example: ssae-tf watch runs/tile camera/ --out watched")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("run", type=options.PATH)
+@click.argument("folder", type=options.PATH)
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Folder of results.jsonl, which a restart goes on with.",
 )
 @click.option(
@@ -125,8 +125,8 @@ def _reference(
     if isinstance(detector, Artefact):
         scores, threshold = tuple(detector.good_scores), detector.threshold
     else:
-        assert detector.calibration is not None
-        scores, threshold = detector.calibration.unseen_scores, detector.calibration.threshold
+        calibration = detector.calibrated()
+        scores, threshold = calibration.unseen_scores, calibration.threshold
     if not scores:
         # Those that training has seen score lower than new ones, which would pass for drift.
         report.say(

@@ -24,7 +24,7 @@ from ssae_tf.export.names import (
     RECONSTRUCTION,
 )
 from ssae_tf.files import read_json
-from ssae_tf.result import Image, Result, as_unit, judged, path_of
+from ssae_tf.result import Image, Result, as_unit, path_of, post_process
 from ssae_tf.run_folder import METADATA_FILE, PARITY_FILE, SUMS_FILE
 from ssae_tf.schemas import check
 from ssae_tf.scoring.threshold import float32_below
@@ -41,9 +41,6 @@ class Artefact:
     """An exported detector with its runtime.
 
     Attributes:
-        folder: with metadata.json.
-        metadata: its content.
-        format: of the graph.
         threshold: the score above which an image is anomalous.
         min_area: pixels that a defect must have.
         outline: the share of its peak at which a defect ends; None ends it at the threshold.
@@ -53,10 +50,6 @@ class Artefact:
 
     def __init__(self, folder: Path, metadata: dict[str, Any]) -> None:
         """Loads the graph.
-
-        Args:
-            folder: of an artefact.
-            metadata: the content of its metadata.json.
 
         Raises:
             RunError: it is not such content, or the graph can't be loaded.
@@ -119,8 +112,7 @@ class Artefact:
         The graph gives the map; score, defects and verdict follow from it by the area rule.
 
         Args:
-            image: a path, an image of Pillow, or (H, W, 3) or (H, W), uint8, uint16, or float in
-                [0, 1], RGB.
+            image: as `Detector.predict` takes it.
             threshold: in place of the artefact's own and of its level of review; None for these.
 
         Raises:
@@ -146,7 +138,7 @@ class Artefact:
         if len(outputs.get(ANOMALY_MAP, ())) != 1:
             raise RunError(f"{self.folder}: answers without a map of the image.")
         reconstruction = outputs.get(RECONSTRUCTION)
-        return judged(
+        return post_process(
             path,
             x,
             None if reconstruction is None else reconstruction[0],

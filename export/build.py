@@ -15,11 +15,11 @@ import tensorflow as tf
 
 from ssae_tf import __version__
 from ssae_tf.config.arguments import checked
+from ssae_tf.data.images import decoded_once
 from ssae_tf.detector import Detector, run_config
 from ssae_tf.errors import DataError, RunError
 from ssae_tf.export import tfserving
 from ssae_tf.export.artefact import Artefact
-from ssae_tf.export.calibration_set import CalibrationSet
 from ssae_tf.export.formats import FORMATS, Format
 from ssae_tf.export.make import Made, Maker, Request
 from ssae_tf.export.manifest import file_hash, file_hashes, write_sums
@@ -30,13 +30,7 @@ from ssae_tf.files import write_json
 from ssae_tf.golden import write_golden
 from ssae_tf.progress import Reporter, duration
 from ssae_tf.run_data import calibration_images
-from ssae_tf.run_folder import (
-    ARTEFACT_KIND,
-    METADATA_FILE,
-    PARITY_FILE,
-    read_whole,
-    verdict_files,
-)
+from ssae_tf.run_folder import ARTEFACT_KIND, METADATA_FILE, PARITY_FILE, read_whole, verdict_files
 
 # Good images that `Request.quick_check` leaves.
 _QUICK_IMAGES = 2
@@ -59,21 +53,6 @@ class Exported:
     seconds: float
 
 
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """A run as it was at one moment, whatever becomes of its folder while it is exported.
-
-    Attributes:
-        detector: of the run.
-        hash: of the files that the detector was read from.
-        images: good ones to compare on.
-    """
-
-    detector: Detector
-    hash: str
-    images: tuple[Path, ...]
-
-
 @checked
 def export(
     run: str | Path,
@@ -91,7 +70,6 @@ def export(
     Args:
         run: a finished run folder. It is read at the start: calibrated anew or replaced meanwhile,
             it is exported as it was.
-        request: what to make.
         images: good ones that training has not seen, at least one. The artefact is compared on
             them, and int8 calibrated. None for the run's own calibration images.
         data: where these are now, or a folder of other good images; None for where they were.
@@ -100,7 +78,6 @@ def export(
         overwrite: replace an artefact, for SavedModel the newest version; without, a SavedModel
             becomes the next version.
         keep_failed: keep what fails the comparison beside `out`, as NAME.failed.
-        reporter: where progress goes; None for stderr.
 
     Raises:
         MissingExtraError: the format needs packages that are not installed.
@@ -120,21 +97,19 @@ def export(
     wanted.check()
     if request.warmup:
         tfserving.check()
-    source = read_whole(run, lambda: _read(run, images, data, reporter))
-    if not source.images:
+    detector, run_hash, good = read_whole(run, lambda: _read(run, images, data, reporter))
+    if not good:
         raise DataError("Expected at least one good image to compare on. Received none.")
-    detector = source.detector
     place = choose_place(run, detector, request.format, precision, out, overwrite)
-    with working_folder(place) as scratch, told_what_is_kept(place, scratch):
-        material = CalibrationSet(detector, source.images, request.image_size, request.seed)
-        maker = Maker(detector, request, wanted, precision, material, scratch, reporter)
+    with working_folder(place) as scratch, told_what_is_kept(place, scratch), decoded_once():
+        maker = Maker(detector, request, wanted, precision, good, scratch, reporter)
         result = scratch / "artefact"
         begin = time.monotonic()
         made = maker.make(result, place)
         seconds = time.monotonic() - begin
         reporter.say(f"Converted in {duration(seconds)}.")
-        write_golden(result, detector, source.images, _golden_size(request))
-        metadata = _metadata(source, maker, result, made, seconds)
+        write_golden(result, detector, good, _golden_size(request))
+        metadata = _metadata(run_hash, maker, result, made, seconds)
         parity = _compare(maker, result, metadata)
         metadata["parity"] = {
             key: value for key, value in parity.to_dict().items() if key != "schema_version"
@@ -157,20 +132,19 @@ def _golden_size(request: Request) -> tuple[int, int] | None:
 
 def _read(
     run: Path, images: Sequence[Path] | None, data: str | Path | None, reporter: Reporter
-) -> _Source:
+) -> tuple[Detector, str, tuple[Path, ...]]:
+    """The detector, the hash of the files it was read from, and good images to compare on."""
     if images is None:
         good = calibration_images(run, run_config(run), data, reporter)
         images = [sample.path for sample in good.samples]
     detector = Detector.load(run)
-    return _Source(detector, file_hash(verdict_files(run)), tuple(images))
+    return detector, file_hash(verdict_files(run)), tuple(images)
 
 
 def _metadata(
-    source: _Source, maker: Maker, folder: Path, made: Made, seconds: float
+    run_hash: str, maker: Maker, folder: Path, made: Made, seconds: float
 ) -> dict[str, Any]:
-    """The content of metadata.json, the comparison aside."""
-    config, calibration = maker.detector.config, maker.detector.calibration
-    assert calibration is not None
+    config, calibration = maker.detector.config, maker.detector.calibrated()
     reviewed = calibration.review_false_alarms
     size, inspected = maker.request.image_size, maker.detector.inspection_size
     ignored = maker.detector.ignored
@@ -198,7 +172,7 @@ def _metadata(
         "good_scores": sorted(calibration.unseen_scores),
         "ignored": ignored and {"mask": ignored.mask is not None, "border": ignored.border},
         "category": config.category,
-        "run_hash": source.hash,
+        "run_hash": run_hash,
         "files": file_hashes(folder),
         "versions": _versions(maker.format),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -208,11 +182,10 @@ def _metadata(
 
 
 def _compare(maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
-    """Reloads the artefact from its files and compares it with the detector."""
     write_json(folder / METADATA_FILE, metadata)
     write_sums(folder)
     tolerance = maker.format.tolerance(maker.precision, metadata["threshold"])
-    images = maker.images.paths
+    images = maker.images
     if maker.request.quick_check:
         images = images[:_QUICK_IMAGES]
     maker.reporter.say(what_is_compared(len(images), maker.request.image_size is None))
@@ -220,7 +193,7 @@ def _compare(maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
     if metadata["runtime"] == "tensorrt" or is_tftrt:
         copy = maker.scratch / "run"
         maker.detector.save(copy)
-        found = maker.call(
+        fields = maker.call(
             "build:compare_apart",
             run=copy,
             folder=folder,
@@ -229,12 +202,9 @@ def _compare(maker: Maker, folder: Path, metadata: dict[str, Any]) -> Parity:
             seed=maker.request.seed,
             tolerance=tolerance,
         )
-        return Parity(**found)
+        return Parity(**fields)
     compared = cases(
-        images,
-        maker.detector.config.data.white_level,
-        maker.request.image_size,
-        maker.request.seed,
+        images, maker.detector.config.data.white_level, maker.request.image_size, maker.request.seed
     )
     artefact = Artefact.load(folder, even_failed=True)
     return compare(maker.detector, artefact, compared, tolerance, maker.reporter)
@@ -258,7 +228,6 @@ def compare_apart(
 
 
 def _refuse(result: Path, place: Path, parity: Parity, keep_failed: bool) -> None:
-    """Ends an export whose artefact does not judge as the detector does."""
     first, *others = parity.failures
     more = f" (and {len(others)} more)" if others else ""
     kept = "nothing was written; --keep-failed keeps it."
@@ -272,7 +241,6 @@ def _refuse(result: Path, place: Path, parity: Parity, keep_failed: bool) -> Non
 
 
 def _versions(wanted: Format) -> dict[str, str]:
-    """Of what the artefact was made with."""
     names = ["keras", "numpy", *(name.replace("_", "-") for name in wanted.packages)]
     return {
         "ssae_tf": __version__,

@@ -12,7 +12,6 @@ import base64
 import json
 import math
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any
 
 import numpy as np
@@ -40,7 +39,7 @@ from ssae_tf.export.names import (
     THRESHOLD,
     WITH_THRESHOLD,
 )
-from ssae_tf.result import Image, Result, as_unit, judged, path_of
+from ssae_tf.result import Image, Result, as_unit, path_of, post_process
 from ssae_tf.schemas import Area, Level, check_rule, sentence
 from ssae_tf.scoring.threshold import float32_below
 
@@ -83,8 +82,6 @@ def predict_request(name: str, signature: str, inputs: dict[str, np.ndarray]) ->
     """A `PredictRequest` of TF Serving's protocol.
 
     Args:
-        name: of the model.
-        signature: of the model.
         inputs: name -> array; bytes in arrays of objects.
     """
     import tensorflow as tf
@@ -150,12 +147,7 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -165,17 +157,12 @@ class Client:
             self._channel = None
 
     def predict(
-        self,
-        image: Image,
-        *,
-        threshold: float | None = None,
-        as_file: bool = False,
+        self, image: Image, *, threshold: float | None = None, as_file: bool = False
     ) -> Result:
         """Inspects one image.
 
         Args:
-            image: a path, an image of Pillow, or (H, W, 3) or (H, W), uint8, uint16, or float in
-                [0, 1], RGB.
+            image: as `Detector.predict` takes it.
             threshold: in place of the model's own and of its level of review; None for these.
             as_file: send the file as it is, PNG, JPEG or 24-bit BMP, which takes fewer bytes; the
                 server decodes it.
@@ -205,9 +192,9 @@ class Client:
             inputs[GIVEN_THRESHOLD] = np.array([float32_below(threshold)], np.float32)
         ask = self._rest if self._uses_rest else self._grpc
         answer = ask(signature, inputs, x.shape[:2])
-        return self._judged(path, x, answer, threshold)
+        return self._result(path, x, answer, threshold)
 
-    def _judged(
+    def _result(
         self, path: str, x: np.ndarray, answer: dict[str, np.ndarray], threshold: float | None
     ) -> Result:
         """The verdict on an answer that is as it must be."""
@@ -246,7 +233,7 @@ class Client:
             shown = None
             if reconstruction is not None:
                 shown = reconstruction[0, :height, :width].astype(np.float32)
-        return judged(
+        return post_process(
             path,
             x,
             shown,

@@ -128,10 +128,7 @@ def _byte(data: tf.Tensor, position: tf.Tensor | int) -> tf.Tensor:
 
 
 def _number(
-    data: tf.Tensor,
-    position: tf.Tensor | int,
-    size: int,
-    is_little: tf.Tensor | bool = False,
+    data: tf.Tensor, position: tf.Tensor | int, size: int, is_little: tf.Tensor | bool = False
 ) -> tf.Tensor:
     """The number of `size` bytes at some positions, the highest byte first or last."""
     parts = [_byte(data, position + index) for index in range(size)]

@@ -13,11 +13,7 @@ from ssae_tf.errors import InputError, RunError, one_line
 
 
 def check_address(address: str) -> None:
-    """Refuses what is no http://host:port or https://host:port.
-
-    Raises:
-        InputError: it is not.
-    """
+    """Raises an InputError for what is no http://host:port or https://host:port."""
     try:
         parts = urlsplit(address)
         is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -33,7 +29,6 @@ def post_json(address: str, path: str, body: bytes, seconds: float, most: int) -
     Args:
         address: as `check_address` takes it.
         path: below the address, from "/" on.
-        body: the JSON.
         seconds: for all of it: finding the host, connecting, sending and receiving.
         most: bytes that the answer may have.
 

@@ -20,7 +20,7 @@ from ssae_tf.errors import DataError
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.ops.resampling import pad_reflect
 from ssae_tf.progress import Reporter
-from ssae_tf.result import judged
+from ssae_tf.result import post_process
 from ssae_tf.runtime.machine import machine
 from ssae_tf.sample_data.sample import draw_sample
 from ssae_tf.scoring.anomaly_map import inspect
@@ -38,10 +38,7 @@ def measure(
     """Times an image of the sample surface, batch 1; all parts in turn in every round.
 
     Args:
-        detector: a run's, or an artefact.
         size: (height, width) of the image, pixels, at least 32.
-        rounds: that count, at least 1.
-        reporter: where progress goes.
 
     Returns:
         The size, the machine, and for each part p50, p95 and p99 in seconds.
@@ -119,15 +116,14 @@ def _parts(detector: Detector | Artefact, path: Path) -> dict[str, Callable[[], 
         outline = detector.outline
         middle = {"network and scoring": lambda: detector.run(x[None])}
     else:
-        assert detector.calibration is not None
         white_level = detector.config.data.white_level
-        min_area = detector.calibration.min_area
+        min_area = detector.calibrated().min_area
         outline = detector.config.scoring.outline
         middle = _network_and_scoring(detector, x)
     return {
         "decode": lambda: read_image(path, white_level),
         **middle,
-        "post-processing": lambda: judged("", x, None, map_, threshold, min_area, outline),
+        "post-processing": lambda: post_process("", x, None, map_, threshold, min_area, outline),
         "predict": lambda: detector.predict(path),
     }
 

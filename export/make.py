@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ssae_tf.data.images import read_pixels
+from ssae_tf.data.images import image_size
 from ssae_tf.detector import Detector
 from ssae_tf.errors import InputError
 from ssae_tf.export import child, tfserving
-from ssae_tf.export.calibration_set import CalibrationSet
+from ssae_tf.export.calibration_set import read_resized, write_calibration_set
 from ssae_tf.export.formats import FORMATS, Format, onnx, savedmodel, tensorrt
 from ssae_tf.export.formats.tflite import SIGNATURES as TFLITE_SIGNATURES
 from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
-from ssae_tf.export.serving import Serving, network_of
+from ssae_tf.export.network import folded
+from ssae_tf.export.serving import Serving
 from ssae_tf.progress import Reporter
 
+# Images that int8 is calibrated on, each of them twice: the converter runs all of the graph on
+# them, four signatures and without fast kernels.
+_CALIBRATION = 16
 # Of an engine's default profile.
 _SMALLEST_SIDE, _LARGEST_BATCH = 32, 4
 
@@ -89,20 +94,15 @@ class Maker:
     """Makes an artefact's own files.
 
     Attributes:
-        detector: with a threshold.
-        request: what is wanted.
-        format: the request's.
         precision: the request's, or the format's first.
-        images: to calibrate on, and to warm up with.
         scratch: an existing folder to work in.
-        reporter: where progress goes.
     """
 
     detector: Detector
     request: Request
     format: Format
     precision: str
-    images: CalibrationSet
+    images: Sequence[Path]
     scratch: Path
     reporter: Reporter
 
@@ -112,15 +112,17 @@ class Maker:
             self._saved_model(out, SIGNATURES)
             if self.request.warmup:
                 count = min(self.request.warmup, tfserving.MOST_WARMUP)
-                pixels = [self.images.pixels(index) for index in range(count)]
-                tfserving.write_warmup(out, place.parent.name, pixels)
+                tfserving.write_warmup(out, place.parent.name, self._pixels(count))
             return Made("savedmodel", SIGNATURES)
         out.mkdir()
         saved = self.scratch / "saved_model"
         if self.format.name == "tflite":
             self._saved_model(saved, TFLITE_SIGNATURES)
-            examples = self.scratch / "calibration"
-            written = self.images.write(examples) if self.precision == "int8" else []
+            written: list[str] = []
+            if self.precision == "int8":
+                pixels = self._pixels(min(_CALIBRATION, len(self.images)))
+                examples = self.scratch / "calibration"
+                written = write_calibration_set(examples, pixels, self.request.seed)
             self.call(
                 "tflite:convert",
                 saved_model=saved,
@@ -131,7 +133,7 @@ class Maker:
             return Made("litert", TFLITE_SIGNATURES)
         if self.format.name == "onnx":
             self._saved_model(saved, (FLOAT + WITH_THRESHOLD,))
-            threshold = self.detector.calibration.threshold  # type: ignore[union-attr]
+            threshold = self.detector.calibrated().threshold
             self.call("onnx:convert", saved_model=saved, out=out, threshold=threshold)
             return Made("onnxruntime", (FLOAT, PIXELS))
         if self.format.name == "openvino":
@@ -209,11 +211,7 @@ class Maker:
     def _saved_model(self, folder: Path, signatures: Sequence[str]) -> None:
         self.reporter.say("Writing the graph …")
         savedmodel.write(
-            folder,
-            self.serving(),
-            network_of(self.detector),
-            self.request.image_size,
-            signatures,
+            folder, self.serving(), folded(self.detector.model), self.request.image_size, signatures
         )
 
     def call(self, function: str, **arguments: Any) -> Any:
@@ -231,14 +229,20 @@ class Maker:
             },
         )
 
+    def _pixels(self, count: int) -> list[np.ndarray]:
+        """Images of the artefact's size, (H, W, 3) uint8; after the last comes the first."""
+        white_level, size = self.detector.config.data.white_level, self.request.image_size
+        paths = itertools.islice(itertools.cycle(self.images), count)
+        images = (read_resized(path, white_level, size) for path in paths)
+        return [np.round(255.0 * image).astype(np.uint8) for image in images]
+
     def _profile(self) -> tensorrt.Profile:
         if self.request.image_size is not None:
             size = self.request.image_size
             return tensorrt.Profile((1, *size), (1, *size), (_LARGEST_BATCH, *size))
-        height, width = np.max([read_pixels(path).shape[:2] for path in self.images.paths], axis=0)
-        side = min(_SMALLEST_SIDE, int(height), int(width))
+        sizes = [image_size(path) for path in self.images]
+        height, width = (max(sides) for sides in zip(*sizes, strict=True))
+        side = min(_SMALLEST_SIDE, height, width)
         return tensorrt.Profile(
-            (1, side, side),
-            (1, int(height), int(width)),
-            (_LARGEST_BATCH, int(height), int(width)),
+            (1, side, side), (1, height, width), (_LARGEST_BATCH, height, width)
         )

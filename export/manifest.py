@@ -54,7 +54,6 @@ def check_sums(folder: Path, needed: Iterable[str]) -> dict[str, str]:
     """Refuses a folder whose files are not those that `write_sums` has listed.
 
     Args:
-        folder: of an artefact.
         needed: files that must be among the listed ones.
 
     Returns:
@@ -109,10 +108,10 @@ def _listed(path: Path) -> dict[str, str]:
         raise RunError(f"{path}: is no list of hashes.") from None
     listed: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
-        found = _LINE.fullmatch(line)
-        if found is None or found[2] in listed:
+        match = _LINE.fullmatch(line)
+        if match is None or match[2] in listed:
             raise RunError(f"{path}: line {number} is no hash and new path: {line[:80]!r}.")
-        listed[found[2]] = found[1]
+        listed[match[2]] = match[1]
     return listed
 
 

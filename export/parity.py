@@ -6,6 +6,7 @@ another, odd one.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from ssae_tf.corruption.held_out import corrupted_copies
-from ssae_tf.data.cache import resize
-from ssae_tf.data.images import encode_png, read_pixels, to_unit
+from ssae_tf.data.images import encode_png, to_unit
 from ssae_tf.detector import Detector
 from ssae_tf.errors import RunError
 from ssae_tf.export.artefact import Artefact
+from ssae_tf.export.calibration_set import read_resized
 from ssae_tf.export.names import ANOMALY_MAP, ENCODED, IS_ANOMALOUS, PIXELS, SCORE_BOUND
 from ssae_tf.progress import Reporter
-from ssae_tf.result import judged
+from ssae_tf.result import post_process
 
 SCHEMA_VERSION = 1
 # Of the first so many images a corrupted copy is compared too, and both at the other size.
@@ -78,21 +79,8 @@ class Parity:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of parity.json."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "passed": self.passed,
-            "tolerance": self.tolerance,
-            "n": self.n,
-            "sizes": [list(size) for size in self.sizes],
-            "map_largest": self.map_largest,
-            "map_mean": self.map_mean,
-            "map_deciding": self.map_deciding,
-            "score_largest": self.score_largest,
-            "score_mean": self.score_mean,
-            "n_flipped": len(self.flipped),
-            "flipped": self.flipped,
-            "failures": self.failures,
-        }
+        counts = {"schema_version": SCHEMA_VERSION, "n_flipped": len(self.flipped)}
+        return {**counts, **dataclasses.asdict(self)}
 
     def sentence(self) -> str:
         """The figures for a person."""
@@ -123,7 +111,6 @@ def cases(
         white_level: the value of a 16-bit file that becomes 1.0.
         image_size: (height, width) that all are resized to, for artefacts that take no other; None
             for their own size and, for some, another.
-        seed: of the corruption.
 
     Returns:
         The images, then corrupted copies of the first 8, then these 16 at the other size.
@@ -133,9 +120,7 @@ def cases(
     """
     normal, corrupted = [], []
     for index, path in enumerate(images):
-        image = to_unit(read_pixels(path), white_level)
-        if image_size is not None:
-            image = resize(image, *image_size)
+        image = read_resized(path, white_level, image_size)
         normal.append(Case(path.name, image))
         if index < CORRUPTED:
             x_hat = corrupted_copies(image[None], (seed, index))[0]
@@ -145,12 +130,7 @@ def cases(
 
 
 def what_is_compared(images: int, has_other_size: bool) -> str:
-    """A sentence about `cases`, before a wait.
-
-    Args:
-        images: how many good ones there are.
-        has_other_size: whether the artefact takes more than one.
-    """
+    """A sentence about `cases`, before a wait."""
     corrupted = min(images, CORRUPTED)
     parts = [
         "1 good one" if images == 1 else f"{images} good ones",
@@ -174,16 +154,11 @@ def compare(
     """Compares an artefact with the detector it was made of.
 
     Args:
-        detector: calibrated.
-        artefact: reloaded from its files.
-        compared: what `cases` gave.
         tolerance: largest `Parity.map_deciding` that passes. A verdict may flip where the
             detector's score is no further from the threshold.
-        reporter: where progress goes.
     """
     parity = Parity(tolerance)
-    calibration = detector.calibration
-    assert calibration is not None
+    min_area = detector.calibrated().min_area
     differences = []
     with reporter.task("Comparing", len(compared)) as task:
         for case in compared:
@@ -193,7 +168,7 @@ def compare(
                 parity.failures.append(f"{case.name}: {error}")
                 break
             expected = detector.predict(case.image)
-            difference = _difference(parity, case, expected, answer, calibration.min_area)
+            difference = _difference(parity, case, expected, answer, min_area)
             if difference is not None:
                 differences.append(difference)
             size = case.image.shape[0], case.image.shape[1]
@@ -230,7 +205,7 @@ def _difference(
         parity.failures.append(f"{case.name}: NaN or infinity.")
         return None
     threshold = float(expected.threshold)
-    own = judged("", case.image, None, map_, threshold, min_area)
+    own = post_process("", case.image, None, map_, threshold, min_area)
     if float(answer[SCORE_BOUND][0]) < own.score:
         parity.failures.append(f"{case.name}: the score exceeds score_bound.")
     if IS_ANOMALOUS in answer and bool(answer[IS_ANOMALOUS][0]) != own.is_anomalous:

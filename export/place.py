@@ -55,7 +55,9 @@ def choose_place(
     is_default = precision == FORMATS[name].precisions[0]
     own = run / "export" / (name if is_default else f"{name}-{precision}")
     if name == "savedmodel":
-        base = Path(out) if out is not None else own / (_model_name(detector, run))
+        # The model's name in TF Serving.
+        model = detector.config.category or run.resolve().name
+        base = Path(out) if out is not None else own / model
         place = _version(base, overwrite)
     else:
         place = Path(out) if out is not None else own
@@ -101,11 +103,6 @@ def _check_can_be_replaced(place: Path) -> None:
                 "another --out."
             )
     check_can_be_replaced(place, {})
-
-
-def _model_name(detector: Detector, run: Path) -> str:
-    """Of the model in TF Serving."""
-    return detector.config.category or run.resolve().name
 
 
 def _working(place: Path) -> Path:

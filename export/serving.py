@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from ssae_tf.config import RunConfig
 from ssae_tf.detector import Detector
-from ssae_tf.errors import RunError
 from ssae_tf.export.decode import decode
 from ssae_tf.export.names import (
     ANOMALY_MAP,
@@ -32,7 +31,6 @@ from ssae_tf.export.names import (
     THRESHOLD,
     WITH_THRESHOLD,
 )
-from ssae_tf.export.network import folded
 from ssae_tf.export.verdict import reaches_area
 from ssae_tf.ops.resampling import nearest, resize
 from ssae_tf.scoring.anomaly_map import inspect
@@ -79,16 +77,12 @@ class Serving:
         """What a detector computes.
 
         Args:
-            detector: calibrated.
-            has_reconstruction, has_verdict: as the attributes.
             is_served: whether what clients need beside the map is an output as well.
 
         Raises:
             RunError: the detector has no threshold.
         """
-        calibration = detector.calibration
-        if calibration is None:
-            raise RunError("This detector has no threshold yet: calibrate it first.")
+        calibration = detector.calibrated()
         scores = calibration.unseen_scores if is_served else ()
         return cls(
             detector.config,
@@ -151,7 +145,6 @@ class Serving:
         alone.
 
         Args:
-            network: as in `__call__`.
             files: (B,) string, as `ssae_tf.export.decode.decode` takes them.
             threshold: (B,) or (1,) float32.
 
@@ -273,8 +266,6 @@ def endpoints(
     (`Serving.of_files`). Those that end in `_at` also take the threshold, (B,) or (1,) float32.
 
     Args:
-        serving: what they compute.
-        network: as in `Serving.__call__`.
         image_size: (height, width) of all images; None for any.
     """
     height, width = image_size or (None, None)
@@ -337,8 +328,3 @@ def _at_given_threshold(inspect: _Function, prepare: _Function) -> _Function:
         return inspect(prepare(picture), given_threshold)
 
     return serve
-
-
-def network_of(detector: Detector) -> tf.keras.Model:
-    """The detector's network as it is exported."""
-    return folded(detector.model)

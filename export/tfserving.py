@@ -26,11 +26,7 @@ HOW_TO_OPEN = (
 
 
 def check() -> None:
-    """Makes sure that TF Serving's protocol is installed.
-
-    Raises:
-        MissingExtraError: it is not.
-    """
+    """Raises a MissingExtraError where TF Serving's protocol is not installed."""
     if importlib.util.find_spec("tensorflow_serving") is None:
         raise MissingExtraError(
             "Requests to TF Serving need tensorflow-serving-api: pip install 'ssae-tf[serving]'"
@@ -41,8 +37,6 @@ def write_warmup(folder: Path, name: str, images: Sequence[np.ndarray]) -> None:
     """Writes requests that TF Serving replays on loading, so that no user waits for the first.
 
     Args:
-        folder: of the SavedModel.
-        name: of the model.
         images: (H, W, 3) uint8; they go in turn to the signatures for floats, pixels and files.
     """
     import tensorflow as tf

@@ -30,31 +30,25 @@ def batch_size() -> int:
 
 
 def together(
-    inspect: Inspect,
-    images: Sequence[np.ndarray],
-    size: int,
-    counted: Sequence[tf.Tensor] = (),
+    inspect: Inspect, images: Sequence[np.ndarray], size: int, counted: Sequence[tf.Tensor] = ()
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """F(X) and the map of each image, in order; those of equal sizes go through in batches.
 
     Args:
-        inspect: of a batch.
-        images: (H, W, 3) float32 each.
-        size: images of a batch at most.
         counted: (1, H, W, 1) for each, 1 where its pixels count; none where all do.
 
     Raises:
         RunError: a map is not finite.
     """
-    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    answers: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for indices in _of_equal_shapes(images, size):
         x = tf.constant(np.stack([images[index] for index in indices]))
         where = [tf.concat([counted[index] for index in indices], axis=0)] if counted else []
-        reconstructions, maps = (answer.numpy() for answer in inspect(x, *where))
+        reconstructions, maps = (part.numpy() for part in inspect(x, *where))
         if not np.isfinite(maps).all():
             raise RunError("The network answers with NaN or infinity: its weights are damaged.")
-        found |= zip(indices, zip(reconstructions, maps, strict=True), strict=True)
-    return [found[index] for index in range(len(images))]
+        answers |= zip(indices, zip(reconstructions, maps, strict=True), strict=True)
+    return [answers[index] for index in range(len(images))]
 
 
 def _of_equal_shapes(images: Sequence[np.ndarray], size: int) -> Iterator[list[int]]:

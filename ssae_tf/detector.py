@@ -15,12 +15,13 @@ from ssae_tf.calibration_file import Calibration
 from ssae_tf.config import RunConfig
 from ssae_tf.config.arguments import checked
 from ssae_tf.data.cache import resize
+from ssae_tf.data.images import write_png
 from ssae_tf.errors import ConfigError, InputError, RunError
 from ssae_tf.files import as_json, write_json, write_text
-from ssae_tf.ignore_mask import keep_ignore_mask, read_ignore_mask
+from ssae_tf.ignore_mask import read_ignore_mask
 from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
 from ssae_tf.models.weights import load_weights, save_weights
-from ssae_tf.result import Image, Result, as_unit, judged, path_of
+from ssae_tf.result import Image, Result, as_unit, path_of, post_process
 from ssae_tf.run_folder import (
     CALIBRATION_FILE,
     CONFIG_FILE,
@@ -88,9 +89,6 @@ class Detector:
     def load(cls, run: str | Path) -> Detector:
         """Opens a run folder.
 
-        Args:
-            run: a folder that `fit` or `save` wrote.
-
         Raises:
             RunError: no such folder, or something in it is missing or does not fit.
             ConfigError: config.json is not valid.
@@ -112,9 +110,6 @@ class Detector:
     def save(self, folder: str | Path) -> None:
         """Writes config.json, weights.npz, calibration.json, and the mask if there is one.
 
-        Args:
-            folder: made if it does not exist.
-
         Raises:
             RunError: not calibrated, or the folder can't be written to, or holds anything else.
         """
@@ -126,7 +121,7 @@ class Detector:
         save_weights(self.model, folder / WEIGHTS_FILE)
         write_text(folder / CONFIG_FILE, config_module.to_json(self.config))
         if self.ignore_mask is not None:
-            keep_ignore_mask(folder, self.ignore_mask)
+            write_png(folder / IGNORE_FILE, self.ignore_mask)
         # Last, because a run counts as finished when it is there.
         write_json(folder / CALIBRATION_FILE, calibration.to_dict())
 
@@ -173,7 +168,7 @@ class Detector:
             return self.predict_batch(image, threshold=threshold)
         self.calibrated()
         x = as_unit(image, self.config.data.white_level)
-        return self._judged(path_of(image), x, *self.inspect(x), threshold)
+        return self._result(path_of(image), x, *self.inspect(x), threshold)
 
     @checked
     def predict_batch(
@@ -189,8 +184,6 @@ class Detector:
         threshold but for rounding is inspected by itself.
 
         Args:
-            images: each as in `predict`, of any sizes.
-            threshold: as in `predict`.
             size: images that the network sees at a time, where it sees them at one size; None for
                 what suits the device.
 
@@ -205,13 +198,13 @@ class Detector:
         answers = self.inspect_batch(xs, size)
         results = []
         for image, x, answer in zip(images, xs, answers, strict=True):
-            result = self._judged(path_of(image), x, *answer, threshold)
+            result = self._result(path_of(image), x, *answer, threshold)
             if len(images) > 1 and is_at_threshold(result):
-                result = self._judged(result.path, x, *self.inspect(x), threshold)
+                result = self._result(result.path, x, *self.inspect(x), threshold)
             results.append(result)
         return results
 
-    def _judged(
+    def _result(
         self,
         path: str,
         x: np.ndarray,
@@ -220,7 +213,7 @@ class Detector:
         threshold: float | None,
     ) -> Result:
         known = self.calibrated()
-        return judged(
+        return post_process(
             path,
             x,
             reconstruction,
@@ -292,8 +285,8 @@ class Detector:
         Returns:
             (H, W, 3) float32.
         """
-        found = respond(self.network, tf.constant(x[None]), self.config.model.downsampling)
-        return np.asarray(found.reconstruction[0])
+        answer = respond(self.network, tf.constant(x[None]), self.config.model.downsampling)
+        return np.asarray(answer.reconstruction[0])
 
     def as_inspected(self, image: np.ndarray) -> np.ndarray:
         """An image at the inspection size, (H, W, 3) float32."""
@@ -363,7 +356,6 @@ def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
 
     Args:
         config: the settings of the run; how training computed does not matter here.
-        weights: what `save_weights` wrote.
 
     Raises:
         RunError: the file can't be read, or belongs to another network.
@@ -386,9 +378,7 @@ def _compiled(
     """`inspect` as one graph for all sizes, of X and, where some is ignored, what counts of it."""
     more = [tf.TensorSpec((1, None, None, 1), tf.float32)] if config.scoring.ignores else []
     return _graph(
-        model,
-        lambda *x: inspect(lambda y: model(y, training=False), x[0], config, *x[1:]),
-        *more,
+        model, lambda *x: inspect(lambda y: model(y, training=False), x[0], config, *x[1:]), *more
     )
 
 

@@ -31,7 +31,6 @@ def atomic(path: Path, *, folder_flushed: bool = True) -> Iterator[Path]:
     The data are on the disk before they have the name.
 
     Args:
-        path: of the file.
         folder_flushed: whether its name is on the disk as well at the end of the block. False in
             `flushed_at_end`, which does so once for many files.
 
@@ -76,12 +75,7 @@ def _temporary(path: Path) -> tuple[int, Path]:
 
 
 def sweep(folder: Path, is_ours: Callable[[str], object]) -> None:
-    """Deletes what `atomic` has left in a folder where its process died.
-
-    Args:
-        folder: may be missing.
-        is_ours: of a file name, whether the files of that kind are to go.
-    """
+    """Deletes what `atomic` has left in a folder where its process died."""
     names = os.listdir(folder) if folder.is_dir() else []
     for path in (folder / name for name in names if is_temporary(name) and is_ours(name)):
         # Another process has it, or this one must not: it stays.
@@ -104,7 +98,6 @@ def write_error(error: Exception, folder: Path) -> WriteError | None:
 
     Args:
         error: an OSError, or one of native code, whose text has the system's words.
-        folder: that was written to.
     """
     if isinstance(error, WriteError):
         return error
@@ -220,7 +213,6 @@ def remove_files(folder: Path, names: Sequence[str], *, itself: bool = True) -> 
     """Deletes files by name, and those of the folders they were in that are empty then.
 
     Args:
-        folder: may be missing.
         names: relative to `folder`; deleted in this order.
         itself: whether `folder` goes as well, if it is empty.
 
@@ -252,7 +244,6 @@ def open_to_others(path: Path, mode: int) -> None:
     """Gives what `tempfile` made for its owner alone the usual permissions.
 
     Args:
-        path: of a file or folder.
         mode: 0o666 or 0o777, of which the user's umask is taken away.
     """
     umask = os.umask(0)
@@ -261,11 +252,7 @@ def open_to_others(path: Path, mode: int) -> None:
 
 
 def check_can_be_made(folder: Path) -> None:
-    """Refuses a folder that can't be made or written to.
-
-    Raises:
-        RunError: it or the nearest folder above it is a file, or read-only.
-    """
+    """Raises a RunError where a folder or the nearest one above it is a file, or read-only."""
     nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     if not nearest.is_dir():
         raise RunError(f"{folder}: can't be made, {nearest} is a file.")
@@ -277,7 +264,6 @@ def check_can_be_replaced(folder: Path, to_keep: Mapping[str, Path]) -> None:
     """Refuses a folder whose place another one can't take in one step, or must not.
 
     Args:
-        folder: an existing one.
         to_keep: what must not lie in it, in words, and where it is; beside the working directory.
 
     Raises:

@@ -35,7 +35,7 @@ class Compared:
 
     Attributes:
         name: of its file.
-        expected, found: its score there and here.
+        expected, score: its score there and here.
         difference: of the two; above the threshold divided by how many times as high the expected
             one is, as in the comparison of artefacts.
         was_anomalous, is_anomalous: the verdict there and here.
@@ -43,7 +43,7 @@ class Compared:
 
     name: str
     expected: float
-    found: float
+    score: float
     difference: float
     was_anomalous: bool
     is_anomalous: bool
@@ -55,8 +55,6 @@ def write_golden(
     """Writes golden images and what a detector says of them; nothing where none can be read.
 
     Args:
-        folder: of a run or artefact; they go into `golden` there.
-        detector: calibrated.
         images: good ones that training has not seen, of which the first readable ones are taken.
         size: (height, width) of the golden images; None for the inspection size, or where images
             are inspected in their own size, that, of which at most 512² are kept.
@@ -83,10 +81,6 @@ def write_golden(
 def compare_golden(inspector: Inspector, folder: Path) -> Iterator[Compared]:
     """Inspects golden images by the rule they were made with.
 
-    Args:
-        inspector: of the run or artefact.
-        folder: of it.
-
     Raises:
         RunError: there are none, or they are damaged.
         DataError: an image can't be read.
@@ -106,7 +100,7 @@ def compare_golden(inspector: Inspector, folder: Path) -> Iterator[Compared]:
         yield Compared(
             name=name,
             expected=expected.score,
-            found=score,
+            score=score,
             difference=abs(score - expected.score) / times,
             was_anomalous=expected.is_anomalous,
             is_anomalous=is_anomalous(score, golden.threshold),

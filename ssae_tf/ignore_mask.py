@@ -42,35 +42,22 @@ def read_ignore_mask(path: str | Path) -> np.ndarray:
     return np.asarray(nearest(mask[None, ..., None], height, width)[0, ..., 0])
 
 
-def keep_ignore_mask(folder: Path, mask: np.ndarray) -> None:
-    """Writes a run's own mask.
-
-    Raises:
-        WriteError: the folder can't be written to.
-    """
-    write_png(folder / IGNORE_FILE, mask)
-
-
 def own_ignore_mask(folder: Path, scoring: ScoringConfig) -> np.ndarray | None:
     """The mask of a training: the run's own, or the one it was asked for with, which is kept.
-
-    Args:
-        folder: of the run.
-        scoring: its settings.
 
     Returns:
         As `read_ignore_mask`; None where there is to be none.
 
     Raises:
         DataError: as `read_ignore_mask`.
-        WriteError: as `keep_ignore_mask`.
+        WriteError: the folder can't be written to.
     """
     if scoring.ignore is None:
         return None
     if (folder / IGNORE_FILE).is_file():
         return read_ignore_mask(folder / IGNORE_FILE)
     mask = read_ignore_mask(scoring.ignore)
-    keep_ignore_mask(folder, mask)
+    write_png(folder / IGNORE_FILE, mask)
     return mask
 
 
@@ -80,9 +67,7 @@ def check_ignored(
     """Compares what is ignored with the images.
 
     Args:
-        ignored: what is ignored.
         images: (height, width) of all images, each with the path of one that has it.
-        config: the area that a defect must have.
 
     Returns:
         A sentence with the share of an image that is ignored.

@@ -43,7 +43,6 @@ class Prepared:
         split: its parts, likewise.
         train, select: the decoded images of these parts.
         config: the settings, with what waited for the size of the images.
-        ignore_mask: as in `ssae_tf.detector.Detector`.
     """
 
     category: Category
@@ -58,12 +57,6 @@ def prepare(
     category: Category, config: RunConfig, reporter: Reporter, ignore_mask: np.ndarray | None = None
 ) -> Prepared:
     """Splits, checks and decodes the images of a category.
-
-    Args:
-        category: the category.
-        config: all settings.
-        reporter: where progress and warnings go.
-        ignore_mask: as in `ssae_tf.detector.Detector`.
 
     Raises:
         DataError: one of the images or masks can't be used, and is not to be left out; or what is

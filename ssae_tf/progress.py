@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
@@ -90,12 +89,7 @@ class Task:
         _LOGGER.addFilter(self._summary)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
         _LOGGER.removeFilter(self._summary)
         self._summary.tell()

@@ -22,7 +22,6 @@ def chosen(
     """The images to calibrate on, and the names that a run is to leave out from now on.
 
     Args:
-        images: all that there are.
         left_out: names that the run leaves out so far, which need not be among these.
         without: file names of images to leave out as well, with as many of their folders as tell
             them apart.

@@ -167,7 +167,7 @@ def as_unit(image: Image, white_level: int) -> np.ndarray:
     return image.astype(np.float32)
 
 
-def judged(
+def post_process(
     path: str,
     image: np.ndarray,
     reconstruction: np.ndarray | None,
@@ -225,11 +225,6 @@ def judged(
 
 def check_map(anomaly_map: np.ndarray, size: tuple[int, int], source: str) -> None:
     """Refuses a map that no verdict can come from.
-
-    Args:
-        anomaly_map: what was answered.
-        size: (height, width) of the image.
-        source: of the map, for messages.
 
     Raises:
         RunError: it is of another size, not finite or negative.

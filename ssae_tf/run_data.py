@@ -6,7 +6,6 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ssae_tf.config import RunConfig
 from ssae_tf.data.kinds import GOOD
@@ -25,7 +24,7 @@ def own_data(folder: Path) -> Path:
         RunError: the run's records can't be read.
         DataError: no such folder any more, or an empty one, as where a disk is not mounted.
     """
-    data = Path(recorded(folder / ENVIRONMENT_FILE, "data"))
+    data = Path(read(folder / ENVIRONMENT_FILE, EnvironmentFile).data)
     if not os.path.isdir(data) or not os.listdir(data):
         raise DataError(f"{data}: missing or empty. {_were_there(folder)}")
     return data
@@ -76,7 +75,7 @@ def _moved_category(data: str | Path, folder: Path, config: RunConfig) -> Catego
 
 def is_own(category: Category, folder: Path) -> bool:
     """Whether images are those that a run was started with, wherever they are."""
-    return data_hash(category) == recorded(folder / ENVIRONMENT_FILE, "data_hash")
+    return data_hash(category) == read(folder / ENVIRONMENT_FILE, EnvironmentFile).data_hash
 
 
 def tested_category(
@@ -114,11 +113,8 @@ def calibration_images(
     """Finds the good images that a run is to be calibrated on.
 
     Args:
-        folder: of the run.
-        config: of the run.
         data: the place of the run's own images, of which those kept for calibration are taken, or
             a folder of other good images, of which all are; None for the run's own.
-        reporter: where warnings about these go.
 
     Raises:
         RunError, DataError: as `run_split`, or `data` holds no images.
@@ -145,8 +141,6 @@ def run_split(
     """The images of a run, split as split.json has it, whatever was added since.
 
     Args:
-        folder: of the run.
-        config: of the run.
         data: where to look for them first: they may have moved there.
 
     Raises:
@@ -186,15 +180,6 @@ def _recorded_split(folder: Path, category: Category) -> Split:
                 f"{folder / SPLIT_FILE}: names {sample.path}, which is none of the good images."
             )
     return Split(train, select, calibrate, root=category.root)
-
-
-def recorded(path: Path, key: str) -> Any:
-    """One value of a run's environment.json or split.json.
-
-    Raises:
-        RunError: the file is not what `fit` wrote.
-    """
-    return getattr(read(path, SplitFile if path.name == SPLIT_FILE else EnvironmentFile), key)
 
 
 def told(category: Category, reporter: Reporter) -> Category:

@@ -241,17 +241,17 @@ def _is_temporary(name: str) -> bool:
 
 def _exported(folder: Path) -> set[str]:
     """Files of the artefacts in a run, and of exports that died there."""
-    found: set[str] = set()
+    names: set[str] = set()
     for path in folder.glob(f"{EXPORT_FOLDER}/**/{METADATA_FILE}"):
         if is_artefact(path.parent):
             above = path.parent.relative_to(folder).as_posix()
-            found |= {f"{above}/{name}" for name in artefact_files(path.parent)}
+            names |= {f"{above}/{name}" for name in artefact_files(path.parent)}
     for path in folder.glob(f"{EXPORT_FOLDER}/**/{MARK_FILE}"):
         mark = read_mark(path.parent)
         if mark is not None and mark.kind == "export":
             check_free(path.parent)
-            found |= {one.relative_to(folder).as_posix() for one in _leaves(path.parent)}
-    return found
+            names |= {one.relative_to(folder).as_posix() for one in _leaves(path.parent)}
+    return names
 
 
 def remove(folder: Path, *, keep: Sequence[str] = ()) -> None:
@@ -259,7 +259,6 @@ def remove(folder: Path, *, keep: Sequence[str] = ()) -> None:
 
     Args:
         folder: of a run, or none; it goes as well where nothing is to be kept.
-        keep: files that stay.
 
     Raises:
         RunError: a file can't be deleted.
@@ -298,12 +297,7 @@ def writing(folder: Path, doing: str) -> Iterator[None]:
 
 
 def evaluating(folder: Path, out: Path | None) -> contextlib.AbstractContextManager[None]:
-    """`writing` where figures go into the run itself; who writes them elsewhere keeps nobody out.
-
-    Args:
-        folder: of the run.
-        out: where they go; None for nowhere.
-    """
+    """`writing` where figures go into the run itself; elsewhere (`out`) nobody is kept out."""
     if out is None:
         return contextlib.nullcontext()
     if os.path.realpath(out) != os.path.realpath(folder):
@@ -343,7 +337,6 @@ def write_together(folder: Path, texts: dict[str, str]) -> None:
 
     Args:
         folder: of a run that this process holds the lock of.
-        texts: file name -> content.
 
     Raises:
         RunError: they can't be written; those of before are kept.
@@ -396,21 +389,21 @@ def read_whole(folder: Path, read: Callable[[], _T]) -> _T:
     while True:
         before = _state(folder)
         try:
-            found = read()
+            content = read()
         except SsaeError:
             if _state(folder) == before:
                 raise
             continue
         if _state(folder) == before:
-            return found
+            return content
 
 
 def _state(folder: Path) -> list[tuple[int, int]]:
     paths = (folder, *(current(folder, name) for name in _PENDING_FILES))
-    found = []
+    states = []
     for path in paths:
         # ValueError: a null byte in the name.
         with contextlib.suppress(OSError, ValueError):
             state = path.stat()
-            found.append((state.st_ino, state.st_mtime_ns if path != folder else 0))
-    return found
+            states.append((state.st_ino, state.st_mtime_ns if path != folder else 0))
+    return states

@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssae_tf.errors import RunError
-from ssae_tf.files import (
-    check_can_be_made,
-    check_can_be_replaced,
-    not_written,
-    put_in_place,
-)
+from ssae_tf.files import check_can_be_made, check_can_be_replaced, not_written, put_in_place
 from ssae_tf.run_folder import (
     CALIBRATION_FILE,
     CHECKPOINTS_FOLDER,
@@ -57,12 +52,6 @@ def begun(folder: Path, request: dict[str, Any], data: Path, *, overwrite: bool)
     """A place to make a run in: the folder itself, or one beside it where there is a run to keep.
 
     Unless it is `kept`, an error leaves nothing of it.
-
-    Args:
-        folder: of the run.
-        request: all that it takes to begin anew.
-        data: the images.
-        overwrite: whether a run that is there may be replaced.
 
     Raises:
         RunError: the folder holds something to keep, can't be written to or replaced, or another

@@ -12,14 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssae_tf.errors import InputError, RunError
 from ssae_tf.files import read_json
@@ -210,11 +203,6 @@ def read(path: Path, schema: type[_Schema]) -> _Schema:
 
 def check(values: Any, schema: type[_Schema], path: Path) -> _Schema:
     """Checks the content of a JSON file of this package.
-
-    Args:
-        values: as `read_json` gives them.
-        schema: what they must be.
-        path: of the file, for messages.
 
     Raises:
         RunError: of a newer version, or without what the file must hold.

@@ -19,9 +19,6 @@ from ssae_tf.run_folder import GOLDEN_FOLDER, GOLDEN_IMAGES, IGNORE_FILE, WEIGHT
 def settings_of(run: str | Path) -> RunConfig:
     """The settings of a run, to go on from its weights with.
 
-    Args:
-        run: a finished run folder.
-
     Raises:
         RunError, ConfigError: it is no such folder.
     """
@@ -38,7 +35,6 @@ def wanted(config: RunConfig | None, category: str, weights_from: str | Path | N
 
     Args:
         config: what is given; None for the default preset, or for those of `weights_from`.
-        category: name of what is trained on.
         weights_from: a finished run; None for what `config` has.
 
     Raises:
@@ -57,9 +53,6 @@ def wanted(config: RunConfig | None, category: str, weights_from: str | Path | N
 
 def check_network(config: RunConfig) -> None:
     """Compares the network of settings with that of the run that they start from.
-
-    Args:
-        config: with `weights_from`.
 
     Raises:
         RunError: `weights_from` is no finished run.
@@ -86,8 +79,6 @@ def check_channels(run: Path, images: Iterable[np.ndarray], place: Path) -> None
 
     Args:
         run: its folder; one without golden images is not compared with.
-        images: the new ones, (H, W, 3).
-        place: where these are.
 
     Raises:
         DataError: all of one are grey and all of the other in colour.

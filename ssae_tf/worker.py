@@ -15,13 +15,7 @@ from ssae_tf.ignore_mask import own_ignore_mask, read_ignore_mask
 from ssae_tf.preparation import prepare
 from ssae_tf.progress import Reporter
 from ssae_tf.run_data import category_at, own_category
-from ssae_tf.run_folder import (
-    CONFIG_FILE,
-    beside,
-    has_checkpoint,
-    is_finished,
-    read_mark,
-)
+from ssae_tf.run_folder import CONFIG_FILE, beside, has_checkpoint, is_finished, read_mark
 from ssae_tf.run_making import is_to_become
 from ssae_tf.training.loop import Trainer
 from ssae_tf.warm_start import initial_weights
@@ -39,20 +33,18 @@ def assist_fit(
     """Trains along with the chief's `fit`.
 
     Args:
-        data, category, config, minutes: as the chief's.
         strategy: the cluster, as `ssae_tf.training.replicas.strategy_for` gives it.
-        reporter: where progress goes.
 
     Raises:
         DataError: images are missing or unusable.
         WorkerLost: another worker has ended before.
         TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP.
     """
-    found = load_category(data, category)
-    config = dataclasses.replace(config, category=found.name)
+    loaded = load_category(data, category)
+    config = dataclasses.replace(config, category=loaded.name)
     ignore = config.scoring.ignore
     mask = None if ignore is None else read_ignore_mask(ignore)
-    prepared = prepare(found, config, reporter, mask)
+    prepared = prepare(loaded, config, reporter, mask)
     config = prepared.config
     start = initial_weights(config)
     trainer = Trainer(prepared.train, prepared.select, config, reporter, strategy, start)
@@ -70,10 +62,6 @@ def assist_resume(
 ) -> None:
     """Trains along with the chief's `resume`; the folder must be where the chief has it.
 
-    Args:
-        folder, data: as the chief's.
-        strategy, reporter: as in `assist_fit`.
-
     Raises:
         RunError, DataError, WorkerLost, TrainingInterrupted: as `assist_fit`, and where there is
             nothing to go on from.
@@ -88,8 +76,8 @@ def assist_resume(
         _assist_anew(mark.request, data, strategy, reporter)
         return
     config = config_module.load(place / CONFIG_FILE)
-    found = category_at(data, place, config) if data else own_category(place, config)
-    prepared = prepare(found, config, reporter, own_ignore_mask(place, config.scoring))
+    category = category_at(data, place, config) if data else own_category(place, config)
+    prepared = prepare(category, config, reporter, own_ignore_mask(place, config.scoring))
     trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter, strategy)
     trainer.train(place, resume=True)
 

@@ -16,6 +16,7 @@ from ssae_tf import config as config_module
 from ssae_tf.calibration import build_detector, calibrated
 from ssae_tf.config import RunConfig
 from ssae_tf.config.arguments import checked
+from ssae_tf.data.images import decoded_once
 from ssae_tf.data.mvtec import Category, load_category
 from ssae_tf.data.split import split_names
 from ssae_tf.data.two_folders import two_folders
@@ -126,10 +127,10 @@ def fit(
     reporter = reporter or Reporter()
     if minutes is not None and not 0.0 < minutes < math.inf:
         raise InputError(f"Expected minutes above 0, and finite. Received: {minutes!r}.")
-    found = load_category(data, category)
+    loaded = load_category(data, category)
     # A run is gone on with from anywhere.
-    config = config_module.absolute(wanted(config, found.name, weights_from))
-    folder = Path(out) if out is not None else Path("runs") / found.name
+    config = config_module.absolute(wanted(config, loaded.name, weights_from))
+    folder = Path(out) if out is not None else Path("runs") / loaded.name
     if str(folder.resolve()) == config.weights_from:
         raise RunError(f"{folder}: is the run to start from; --out chooses another folder.")
     request = {
@@ -140,8 +141,8 @@ def fit(
     }
     if overwrite and has_checkpoint(beside(folder)[0]):
         reporter.warn(f"{beside(folder)[0]} was interrupted, and is begun anew.")
-    with begun(folder, request, Path(data), overwrite=overwrite) as one:
-        return _train(one, found, config, request, reporter, strategy)
+    with begun(folder, request, Path(data), overwrite=overwrite) as one, decoded_once():
+        return _train(one, loaded, config, request, reporter, strategy)
 
 
 @checked
@@ -157,7 +158,6 @@ def resume(
     Args:
         folder: the run folder; where the training was to replace a run, the folder of that one.
         data: where the run's images are now, which is recorded; None for where they were.
-        reporter: where progress goes; None for stderr.
         strategy: as in `fit`, and not bound to what training began on.
 
     Returns:
@@ -168,21 +168,21 @@ def resume(
         DataError: images are missing or unusable.
     """
     reporter = reporter or Reporter()
-    with taken_up(Path(folder)) as one:
+    with taken_up(Path(folder)) as one, decoded_once():
         if one.place == one.folder and is_finished(one.place):
             reporter.say(f"{one.folder}: is finished, nothing is left to do.")
             return _finished(one.folder)
         if not has_checkpoint(one.place):
             return _train_anew(one, data, reporter, strategy)
         config = config_module.load(one.place / CONFIG_FILE)
-        found = category_at(data, one.place, config) if data else own_category(one.place, config)
-        if not is_own(found, one.place):
+        category = category_at(data, one.place, config) if data else own_category(one.place, config)
+        if not is_own(category, one.place):
             raise RunError(
                 f"{data or own_data(one.place)}: the images are not those that {folder} was "
                 "started with; expected files of the same names and sizes."
             )
         mask = own_ignore_mask(one.place, config.scoring)
-        prepared = prepare(found, config, reporter, mask)
+        prepared = prepare(category, config, reporter, mask)
         check_split(one.place, prepared.split)
         trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter, strategy)
         if data is not None:
@@ -191,10 +191,7 @@ def resume(
 
 
 def _train_anew(
-    one: Begun,
-    data: str | Path | None,
-    reporter: Reporter,
-    strategy: tf.distribute.Strategy | None,
+    one: Begun, data: str | Path | None, reporter: Reporter, strategy: tf.distribute.Strategy | None
 ) -> Fitted:
     """Trains what was stopped before its first checkpoint, as it was asked for."""
     mark = read_mark(one.place)
@@ -203,13 +200,12 @@ def _train_anew(
     request = dict(mark.request)
     if data is not None:
         request["data"] = str(Path(data).resolve())
-    found = load_category(request["data"], request["category"])
+    category = load_category(request["data"], request["category"])
     config = config_module.from_dict(request["config"])
-    return _train(one, found, config, request, reporter, strategy)
+    return _train(one, category, config, request, reporter, strategy)
 
 
 def _record_place(folder: Path, data: str | Path, reporter: Reporter) -> None:
-    """Has environment.json name the new place of a run's images."""
     environment = read_json(folder / ENVIRONMENT_FILE)
     environment["data"] = str(Path(data).resolve())
     write_json(folder / ENVIRONMENT_FILE, environment)
@@ -245,7 +241,6 @@ def calibrate(
         without: file names of images to leave out, because they turned out not to be good ones; a
             later calibration leaves them out as well.
         take_back: those of images to leave out no longer.
-        reporter: where progress goes; None for stderr.
 
     Returns:
         The detector with its new threshold.
@@ -257,7 +252,7 @@ def calibrate(
     folder = Path(run)
     # Says what is wrong with a folder before a lock is put into it.
     run_config(folder)
-    with writing(folder, "ssae-tf calibrate"):
+    with writing(folder, "ssae-tf calibrate"), decoded_once():
         detector = Detector.load(folder)
         if min_area is not None:
             changed = config_module.override(detector.config, {"min_area": min_area})
@@ -274,9 +269,8 @@ def calibrate(
             max_false_alarms=max_false_alarms,
             review=review,
         )
-        assert detector.calibration is not None
         place = None if images.is_own else str(images.root.resolve())
-        calibration = dataclasses.replace(detector.calibration, left_out=left_out, data=place)
+        calibration = dataclasses.replace(detector.calibrated(), left_out=left_out, data=place)
         detector = detector.replace(calibration=calibration)
         tell_left_out(images, left_out, reporter)
         detector.save_calibration(folder)
@@ -313,7 +307,6 @@ def evaluate(
             without masks, so that pixel figures are None. One of them will do.
         out: folder for metrics.json, verdicts.csv, report.html, card.md, and sheets of the best,
             median and worst images of each kind; None for none.
-        reporter: where progress goes; None for stderr.
 
     Returns:
         The content of metrics.json.
@@ -350,33 +343,33 @@ def evaluate(
     # Says what is wrong with a folder before a lock is put into it.
     run_config(folder)
     with evaluating(folder, out):
-        detector, found = read_whole(folder, read)
-        return _measure(detector, found, out, reporter, folder)
+        detector, loaded = read_whole(folder, read)
+        return _measure(detector, loaded, out, reporter, folder)
 
 
+@decoded_once()
 def _measure(
-    detector: Detector, found: Category, out: Path | None, reporter: Reporter, run: Path | None
+    detector: Detector, category: Category, out: Path | None, reporter: Reporter, run: Path | None
 ) -> dict[str, Any]:
-    check_test_set(found, reporter)
+    check_test_set(category, reporter)
     try:
-        return evaluate_detector(detector, found, out, reporter, run)
+        return evaluate_detector(detector, category, out, reporter, run)
     except WriteError as error:
         raise WriteError(f"{str(error).rstrip('.')}; the other files of {out} are whole.") from None
 
 
 def _train(
     one: Begun,
-    found: Category,
+    category: Category,
     config: RunConfig,
     request: dict[str, Any],
     reporter: Reporter,
     strategy: tf.distribute.Strategy | None,
 ) -> Fitted:
-    """Trains from the first step, into a folder that has its mark."""
     mask = own_ignore_mask(one.place, config.scoring)
-    prepared = prepare(found, config, reporter, mask)
+    prepared = prepare(category, config, reporter, mask)
     if config.weights_from is not None:
-        check_channels(Path(config.weights_from), prepared.train.images, found.root)
+        check_channels(Path(config.weights_from), prepared.train.images, category.root)
         reporter.say(f"Training starts from the weights of {config.weights_from}.")
     start = initial_weights(config)
     trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter, strategy, start)
@@ -385,7 +378,7 @@ def _train(
     announce(trainer.config, seconds, minutes, reporter)
     write_text(one.place / CONFIG_FILE, config_module.to_json(trainer.config))
     write_json(one.place / SPLIT_FILE, split_names(prepared.split))
-    write_json(one.place / ENVIRONMENT_FILE, environment(found, Path(request["data"])))
+    write_json(one.place / ENVIRONMENT_FILE, environment(category, Path(request["data"])))
     return _finish(trainer, one, prepared, reporter, go_on=False)
 
 
@@ -405,14 +398,14 @@ def _finish(
         )
         write_golden(one.place, detector, [s.path for s in prepared.split.calibrate])
         detector.save(one.place)
-        found, metrics = prepared.category, None
-        if found.test:
-            metrics = evaluate_detector(detector, found, one.place, reporter, one.place)
+        category, metrics = prepared.category, None
+        if category.test:
+            metrics = evaluate_detector(detector, category, one.place, reporter, one.place)
         else:
-            write_results(one.place, detector, found, reporter, run=one.place)
+            write_results(one.place, detector, category, reporter, run=one.place)
         finish(one)
         took = duration(time.monotonic() - begin)
-        tested = f", {count_of(len(found.test), 'test image')}" if found.test else ""
+        tested = f", {count_of(len(category.test), 'test image')}" if category.test else ""
         reporter.say(f"After training: {took} for the threshold{tested} and the report.")
     return Fitted(one.folder, detector, metrics)
 
@@ -441,6 +434,5 @@ def _told_how_to_go_on(one: Begun, reporter: Reporter) -> Iterator[None]:
 
 
 def _finished(folder: Path) -> Fitted:
-    """What `fit` returned of a run when it was finished."""
     path = folder / METRICS_FILE
     return Fitted(folder, Detector.load(folder), read_json(path) if path.is_file() else None)

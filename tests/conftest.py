@@ -7,6 +7,7 @@ import dataclasses
 import io
 import os
 import random
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -170,6 +171,28 @@ def run_folder(fitted: Command) -> Path:
     """A finished run of a tiny network, shared by all tests: copy it before changing anything."""
     assert fitted.code == 0, fitted.err
     return Path(fitted.out.splitlines()[-1])
+
+
+@pytest.fixture
+def run_copy(run_folder: Path, tmp_path: Path) -> Path:
+    """A copy of that run."""
+    return shutil.copytree(run_folder, tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def trained(run_folder: Path) -> object:
+    """The detector of that run; no test changes it."""
+    from ssae_tf.detector import Detector
+
+    return Detector.load(run_folder)
+
+
+@pytest.fixture(scope="session")
+def grey() -> object:
+    """F(X) = 0.5."""
+    from stand_ins import grey_network
+
+    return grey_network()
 
 
 @pytest.fixture

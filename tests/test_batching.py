@@ -26,12 +26,6 @@ SIZES = [(40, 56), (64, 64), (40, 56), (7, 9), (64, 64), (40, 56), (1, 1), (64, 
 
 
 @pytest.fixture(scope="module")
-def trained(run_folder: Path) -> Detector:
-    """The tiny network of the shared run; no test changes it."""
-    return Detector.load(run_folder)
-
-
-@pytest.fixture(scope="module")
 def images() -> list[np.ndarray]:
     """Images of mixed sizes, each of its own mean, so that none passes for another."""
     rng = np.random.default_rng(0)
@@ -41,10 +35,7 @@ def images() -> list[np.ndarray]:
 @pytest.mark.parametrize("inspection_size", [None, [32, 48]])
 @pytest.mark.parametrize("size", [None, 1, 2, 8])
 def test_a_batch_says_what_one_by_one_says(
-    trained: Detector,
-    images: list[np.ndarray],
-    size: int | None,
-    inspection_size: list[int] | None,
+    trained: Detector, images: list[np.ndarray], size: int | None, inspection_size: list[int] | None
 ) -> None:
     config = override(trained.config, {"scoring.inspection_size": inspection_size or "native"})
     detector = trained.replace(config=config)

@@ -22,16 +22,10 @@ from ssae_tf.config import RunConfig, from_dict, override
 from ssae_tf.data.cache import resize
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.errors import DataError, InputError, RunError
-from ssae_tf.result import judged
-from stand_ins import grey_network
+from ssae_tf.result import post_process
+from stand_ins import assert_same
 
 MakeDetector = Callable[..., Detector]
-
-
-@pytest.fixture(scope="module")
-def grey() -> tf.keras.Model:
-    """F(X) = 0.5."""
-    return grey_network()
 
 
 @pytest.fixture
@@ -67,12 +61,6 @@ def test_a_gates_defects_end_at_the_outline() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(run_folder: Path) -> Detector:
-    """The tiny network of the shared run; no test changes it."""
-    return Detector.load(run_folder)
-
-
-@pytest.fixture(scope="module")
 def strict(trained: Detector) -> Detector:
     """The same network with a threshold that no image passes."""
     return Detector(trained.model, trained.config, Calibration(0.0, 3, (0.0,)))
@@ -86,12 +74,6 @@ def _with_square(
     x, y, width, height = box
     image[y : y + height, x : x + width] = level
     return image
-
-
-def _same(one: Any, other: Any) -> None:
-    assert one.to_dict() | {"path": ""} == other.to_dict() | {"path": ""}
-    for name in ("image", "reconstruction", "anomaly_map", "mask"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 def _write(path: Path, pixels: np.ndarray) -> Path:
@@ -127,7 +109,7 @@ def test_a_given_threshold_is_a_level(make: MakeDetector, threshold: Any) -> Non
 )
 def test_maps_that_say_nothing_of_an_image(map_: np.ndarray, message: str) -> None:
     with pytest.raises(RunError, match=f"^The server: .*{message}"):
-        judged("", np.zeros((4, 5, 3), np.float32), None, map_, 0.1, 1, source="The server")
+        post_process("", np.zeros((4, 5, 3), np.float32), None, map_, 0.1, 1, source="The server")
 
 
 @pytest.mark.parametrize("level", [np.nan, np.inf])
@@ -153,7 +135,7 @@ def test_a_path_and_an_array_are_the_same(
     mirrored = np.ascontiguousarray(unit[:, ::-1])[:, ::-1]
     turned = np.asfortranarray(unit)
     for image in (str(path), pixels, unit, unit.astype(np.float64), mirrored, turned):
-        _same(trained.predict(image), expected)
+        assert_same(trained.predict(image), expected)
     assert trained.predict(pixels).path == ""
 
 
@@ -161,8 +143,8 @@ def test_a_grey_image_is_repeated(make: MakeDetector, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
     detector = make()
     expected = detector.predict(np.repeat(pixels[..., None], 3, axis=-1))
-    _same(detector.predict(pixels), expected)
-    _same(detector.predict(_write(tmp_path / "grey.png", pixels)), expected)
+    assert_same(detector.predict(pixels), expected)
+    assert_same(detector.predict(_write(tmp_path / "grey.png", pixels)), expected)
 
 
 def test_white_level(grey: tf.keras.Model, tmp_path: Path) -> None:
@@ -171,7 +153,7 @@ def test_white_level(grey: tf.keras.Model, tmp_path: Path) -> None:
     detector = Detector(grey, config, Calibration(0.1, 1, (0.1,)))
     result = detector.predict(pixels)
     np.testing.assert_allclose(result.image, np.minimum(pixels / 1023, 1.0), rtol=1e-6)
-    _same(detector.predict(_write(tmp_path / "deep.png", pixels)), result)
+    assert_same(detector.predict(_write(tmp_path / "deep.png", pixels)), result)
     # It is for 16-bit images only.
     white = detector.predict(np.full((8, 8, 3), 255, np.uint8)).image
     np.testing.assert_array_equal(white, 1.0)
@@ -326,24 +308,6 @@ def test_min_area_decides_what_is_a_defect(make: MakeDetector) -> None:
     assert [defect.area for defect in large.defects] == [25]
     nothing = make(min_area=26).predict(image)
     assert (nothing.score, nothing.is_anomalous) == (0.0, False)
-
-
-def test_reading(make: MakeDetector) -> None:
-    image = np.full((8, 8, 3), 0.5, np.float32)
-    image[..., 0] = 0.8
-    absolute = make(reading="absolute").predict(image).anomaly_map
-    np.testing.assert_allclose(absolute, 0.1, atol=1e-6)
-    euclidean = make(reading="euclidean").predict(image).anomaly_map
-    np.testing.assert_allclose(euclidean, 0.3 / np.sqrt(3), atol=1e-6)
-
-
-@pytest.mark.parametrize("sigma", [0.0, 1.0, 3.0])
-def test_smoothing_sigma(make: MakeDetector, sigma: float) -> None:
-    image = _with_square((37, 53), (20, 10, 4, 4))
-    raw = np.abs(image - 0.5).mean(axis=-1)
-    expected = ndimage.gaussian_filter(raw, sigma) if sigma else raw
-    result = make(smoothing_sigma=sigma).predict(image)
-    np.testing.assert_allclose(result.anomaly_map, expected, atol=1e-6)
 
 
 def test_a_result_is_a_line_of_json(make: MakeDetector, tmp_path: Path) -> None:

@@ -15,31 +15,7 @@ from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
 from ssae_tf.detector import Detector
 from ssae_tf.errors import ConfigError, RunError, SsaeError
-from stand_ins import grey_network
-
-
-@pytest.fixture(scope="module")
-def grey() -> tf.keras.Model:
-    """F(X) = 0.5."""
-    return grey_network()
-
-
-@pytest.fixture(scope="module")
-def trained(run_folder: Path) -> Detector:
-    """The tiny network of the shared run; no test changes it."""
-    return Detector.load(run_folder)
-
-
-@pytest.fixture
-def run_copy(run_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the shared run."""
-    return shutil.copytree(run_folder, tmp_path / "copy")
-
-
-def _same(one: Any, other: Any) -> None:
-    assert one.to_dict() | {"path": ""} == other.to_dict() | {"path": ""}
-    for name in ("image", "reconstruction", "anomaly_map", "mask"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+from stand_ins import assert_same
 
 
 def test_a_saved_detector_says_the_same(
@@ -51,7 +27,7 @@ def test_a_saved_detector_says_the_same(
     for image in sorted((sample_root / "tile" / "test").glob("*/000.png")):
         result = trained.predict(image)
         assert result.path == str(image)
-        _same(again.predict(image), result)
+        assert_same(again.predict(image), result)
 
 
 def test_saving_over_a_run_keeps_what_it_is(trained: Detector, run_copy: Path) -> None:

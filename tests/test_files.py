@@ -10,14 +10,7 @@ import pytest
 
 from ssae_tf import files
 from ssae_tf.errors import RunError, WriteError
-from ssae_tf.files import (
-    atomic,
-    is_temporary_of,
-    put_in_place,
-    read_json,
-    write_json,
-    write_text,
-)
+from ssae_tf.files import atomic, is_temporary_of, put_in_place, read_json, write_json, write_text
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:

@@ -51,11 +51,7 @@ class Format:
         return max(_LEAST, self.shares[precision] * threshold)
 
     def check(self) -> None:
-        """Makes sure that the format's packages are installed.
-
-        Raises:
-            MissingExtraError: one is not.
-        """
+        """Raises a MissingExtraError where one of the format's packages is not installed."""
         missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
         if missing and self.name == "trt":
             # TF-TRT takes the SavedModel.
@@ -74,6 +70,19 @@ class Format:
             )
         if "onnx" in self.packages:
             _check_onnx()
+
+    def state(self) -> str:
+        """Whether the format works here, or what is missing, for a person."""
+        try:
+            self.check()
+        except MissingExtraError as error:
+            return str(error)
+        if self.name not in tensorrt.MODULES:
+            return "works"
+        builder, reason = tensorrt.find_builder(self.name)
+        if builder is None:
+            return f"ONNX only: {reason}; pip install 'ssae-tf[{self.name}]'"
+        return f"works ({builder.module} {builder.version})"
 
 
 def _check_onnx() -> None:
@@ -98,12 +107,7 @@ FORMATS = {
         Format(
             "tflite",
             "edge devices, with LiteRT",
-            {
-                "float32": _FLOAT32,
-                "float16": _FLOAT16,
-                "dynamic": _INT8,
-                "int8": _INT8,
-            },
+            {"float32": _FLOAT32, "float16": _FLOAT16, "dynamic": _INT8, "int8": _INT8},
             "tflite",
             ("ai_edge_litert",),
         ),

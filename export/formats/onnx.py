@@ -28,7 +28,6 @@ def convert(saved_model: str, out: str, threshold: float | None = None) -> None:
 
     Args:
         saved_model: what `savedmodel.write` made.
-        out: an existing folder.
         threshold: the default of the optional input `given_threshold`; None leaves the input out,
             and the graph keeps its own.
 
@@ -50,7 +49,6 @@ def convert(saved_model: str, out: str, threshold: float | None = None) -> None:
 
 
 def _save(model: Any, folder: Path) -> None:
-    """Writes the model for floats and for pixels."""
     import onnx
 
     for name, content in ((FLOAT, model), (PIXELS, _from_pixels(model))):
@@ -220,8 +218,6 @@ class OnnxRuntime:
             # It counts all cores, and threads that share one wait for each other awake.
             options.intra_op_num_threads = usable_cpus()
             self._sessions[signature] = onnxruntime.InferenceSession(
-                str(self._folder / FILES[signature]),
-                options,
-                providers=["CPUExecutionProvider"],
+                str(self._folder / FILES[signature]), options, providers=["CPUExecutionProvider"]
             )
         return self._sessions[signature]

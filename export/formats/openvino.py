@@ -50,5 +50,5 @@ class OpenvinoRuntime:
             self._models[signature] = self._core.compile_model(
                 str(self._folder / FILES[signature]), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
             )
-        found = self._models[signature](inputs)
-        return {output.any_name: np.array(found[output]) for output in found}
+        outputs = self._models[signature](inputs)
+        return {output.any_name: np.array(outputs[output]) for output in outputs}

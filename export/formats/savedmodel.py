@@ -26,10 +26,7 @@ def write(
 
     Args:
         folder: made; must not exist.
-        serving: what the signatures compute.
-        network: what `network_of` gave.
         image_size: (height, width) of all images; None for any.
-        signatures: those of `endpoints` to write.
     """
     # Not tf.saved_model.save: what it makes of a Keras 3 model reloads in Python only, and neither
     # in the C++ loader nor in TFLite's converter. The archive finds the weights that endpoints use;
@@ -48,7 +45,6 @@ class SavedModelRuntime:
     """Runs a SavedModel in a session: the loader of TF Serving, not Python's."""
 
     def __init__(self, folder: Path) -> None:
-        """Loads the model."""
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         # It says that it is old, and where it restores from.

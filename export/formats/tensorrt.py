@@ -7,6 +7,7 @@ broken ones, a mere question for their version can abort the process that asks.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import importlib.util
 from collections.abc import Iterator
@@ -55,11 +56,7 @@ class Profile:
 
     def to_dict(self) -> dict[str, list[int]]:
         """For metadata.json."""
-        return {
-            "smallest": list(self.smallest),
-            "usual": list(self.usual),
-            "largest": list(self.largest),
-        }
+        return {name: list(shape) for name, shape in dataclasses.asdict(self).items()}
 
     def for_trtexec(self) -> str:
         """The options of `trtexec`."""
@@ -86,11 +83,7 @@ class Builder:
 
 
 def find_builder(name: str) -> tuple[Builder | None, str]:
-    """What builds for a format here, and if nothing does, why.
-
-    Args:
-        name: "trt" or "trt-rtx".
-    """
+    """What builds for a format here, and if nothing does, why."""
     reasons = []
     if name == "trt":
         version, reason = probe_tftrt()
@@ -160,7 +153,6 @@ def convert_with_tftrt(
 
     Args:
         saved_model: what `savedmodel.write` made, with `serving_default`.
-        out: a folder to make.
         precision: "fp32" or "fp16".
         profile: smallest, usual and largest (batch, height, width).
     """
@@ -193,9 +185,6 @@ def build_engine(
     """Writes an engine; for a process of its own.
 
     Args:
-        module: `tensorrt` or one like it.
-        onnx: the file to parse.
-        out: the file to write.
         precision: "fp32" or "fp16".
         profile: smallest, usual and largest (batch, height, width).
 
@@ -245,12 +234,7 @@ def gpu_that_runs(module: str, engine: str) -> str:
 
 
 def _import(module: str) -> Any:
-    """One of `MODULES`.
-
-    Raises:
-        RunError: another module.
-        ImportError: it is not installed.
-    """
+    """One of `MODULES`."""
     known = [name for names in MODULES.values() for name in names]
     if module not in known:
         raise RunError(f"Expected one of the modules {', '.join(known)}. Received: {module!r}.")
@@ -262,10 +246,6 @@ class EngineRuntime:
 
     def __init__(self, folder: Path, module: str) -> None:
         """Loads the engine.
-
-        Args:
-            folder: of the artefact.
-            module: that the engine was built with.
 
         Raises:
             RunError: there is no GPU, or the engine is of another.

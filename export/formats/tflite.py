@@ -10,14 +10,7 @@ from typing import Any
 import numpy as np
 
 from ssae_tf.data.images import to_unit
-from ssae_tf.export.names import (
-    FLOAT,
-    GIVEN_THRESHOLD,
-    NETWORK,
-    PICTURE,
-    PIXELS,
-    WITH_THRESHOLD,
-)
+from ssae_tf.export.names import FLOAT, GIVEN_THRESHOLD, NETWORK, PICTURE, PIXELS, WITH_THRESHOLD
 from ssae_tf.files import atomic
 from ssae_tf.runtime.streams import stderr_held_back
 
@@ -34,7 +27,6 @@ def convert(saved_model: str, out: str, precision: str, images: Sequence[str] = 
 
     Args:
         saved_model: what `savedmodel.write` made.
-        out: an existing folder.
         precision: "float32"; "float16", for weights; "dynamic", for weights in int8 and products
             of rounded activations; "int8", for all of the network, with the scoring in float.
         images: .npy files of (H, W, 3) uint8 images of one size that int8 is calibrated on.
@@ -105,7 +97,6 @@ class TfliteRuntime:
     """Runs the file with LiteRT's interpreter."""
 
     def __init__(self, folder: Path) -> None:
-        """Loads the file."""
         from ai_edge_litert.interpreter import Interpreter
 
         # The content, because a mapped file that changes crashes the process.

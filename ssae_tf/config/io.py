@@ -93,7 +93,6 @@ def merge(config: RunConfig, values: dict[str, Any]) -> RunConfig:
     """A copy with the settings of a config.json, or of part of one; category and preset stay.
 
     Args:
-        config: the settings to start from.
         values: as `from_dict` takes them; what is missing stays as it is, group by group.
 
     Raises:
@@ -105,15 +104,13 @@ def merge(config: RunConfig, values: dict[str, Any]) -> RunConfig:
         if isinstance(group, dict) and isinstance(value, dict):
             value = {**group, **value}
         merged[name] = value
-    found = from_dict(merged)
-    return dataclasses.replace(found, category=config.category, preset=config.preset)
+    return dataclasses.replace(from_dict(merged), category=config.category, preset=config.preset)
 
 
 def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
     """A copy with some fields changed.
 
     Args:
-        config: the settings to start from.
         changes: dotted field name -> value, such as {"training.seed": 3}; one of `field_names()`.
 
     Raises:

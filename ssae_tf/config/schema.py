@@ -374,7 +374,6 @@ def for_few(config: RunConfig, images: int) -> RunConfig:
 
     Args:
         config: settings; of images enough they stay as they are.
-        images: to train on.
     """
     if images > _FEW_IMAGES:
         return config

@@ -59,15 +59,11 @@ class ImageCache:
         """Decodes the images.
 
         Args:
-            samples: what to read.
             white_level: the value of a 16-bit file that becomes 1.0.
             location: "auto" takes memory unless the images need more than a quarter of what is
                 free, judged by the first image.
-            skip_unreadable: leave out files that can't be used instead of raising.
-            smallest_side: pixels that height and width must have.
             largest: (height, width) that images are shrunk to; None keeps their own. Training on
                 whole images needs no more than its last stage, and phones make 36 MB an image.
-            on_image: called after each file, for progress.
 
         Raises:
             DataError: a file can't be decoded or is too small, and is not to be skipped; or none
@@ -113,9 +109,6 @@ class ImageCache:
     def resized(self, height: int, width: int) -> np.ndarray:
         """All images at one size, kept where the others are.
 
-        Args:
-            height, width: pixels.
-
         Returns:
             (N, height, width, 3), uint8, or float32 in [0, 1] where some image is; the images
             themselves where they are of this size.
@@ -160,7 +153,7 @@ def _in_memory(images: Iterator[np.ndarray], count: int) -> Images:
     array = room[begin : begin + size].view(first.dtype).reshape(count, *first.shape)
     kept = 0
     for image in itertools.chain([first], images):
-        if not _are_alike(first, image):
+        if (image.shape, image.dtype) != (first.shape, first.dtype):
             return [*array[:kept], image, *images]
         array[kept] = image
         kept += 1
@@ -197,10 +190,6 @@ def _on_disk(images: Iterator[np.ndarray]) -> Images:
         shape, dtype, _ = places[0]
         return np.ndarray((len(places), *shape), dtype, content)
     return [np.ndarray(shape, dtype, content, offset) for shape, dtype, offset in places]
-
-
-def _are_alike(one: np.ndarray, other: np.ndarray) -> bool:
-    return (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
 def _decode(sample: Sample, white_level: int, smallest_side: int) -> np.ndarray:

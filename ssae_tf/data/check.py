@@ -16,7 +16,7 @@ import numpy as np
 
 from ssae_tf.config import RunConfig
 from ssae_tf.data import faults
-from ssae_tf.data.faults import Finding, count_are, images_are, name_of, names_of
+from ssae_tf.data.faults import Finding, count_are, images_are, names_of
 from ssae_tf.data.kinds import GOOD
 from ssae_tf.data.mvtec import Category, Sample
 from ssae_tf.data.split import Split, split_normal
@@ -73,11 +73,6 @@ def check(
 ) -> Check:
     """Looks at all images and masks of a category.
 
-    Args:
-        category: as `load_category` gives it.
-        config: the settings that `fit` would have.
-        on_image: called after each image.
-
     Raises:
         DataError: no good image can be read.
     """
@@ -113,7 +108,7 @@ def check(
         _promise(split),
         good,
         scores,
-        [[name_of(category, facts[i].sample.path) for i in group] for group in groups],
+        [list(names_of(category, [facts[i] for i in group])) for group in groups],
     )
 
 
@@ -130,7 +125,6 @@ def _promise(split: Split) -> FalseAlarmRate | None:
 
 
 def _without(category: Category, unreadable: dict[Sample, str]) -> Category:
-    """The category with only the images that can be read."""
     train, validation, test = (
         tuple(sample for sample in part if sample not in unreadable)
         for part in (category.train, category.validation, category.test)
@@ -197,7 +191,6 @@ def _of_copies(
 
 
 def _sides(split: Split) -> dict[Sample, tuple[str, ...]]:
-    """The parts of the split that each good image is in."""
     sides: dict[Sample, tuple[str, ...]] = {}
     for name in ("train", "select", "calibrate"):
         for sample in getattr(split, name):

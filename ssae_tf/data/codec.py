@@ -54,7 +54,6 @@ def decode(kind: str, data: bytes) -> np.ndarray:
 
     Args:
         kind: "PNG", "JPEG", "BMP" or "TIFF".
-        data: of the file.
 
     Returns:
         (H, W, 3) RGB, uint8 or uint16 as the file has it; the EXIF orientation is applied.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from ssae_tf.config import DOWNSAMPLING
 from ssae_tf.data import images
 from ssae_tf.data.large import is_large, shown, what_helps, what_is_lost
 from ssae_tf.data.mvtec import Category, Sample
+from ssae_tf.data.split import name_in
 from ssae_tf.data.survey import Facts
 
 Level = Literal["error", "warning", "note"]
@@ -282,13 +282,7 @@ def _of_large(height: int, width: int, inspected: tuple[int, int] | None) -> Fin
 
 def names_of(category: Category, facts: Iterable[Facts]) -> tuple[str, ...]:
     """Names of images in reports, relative to the category's folder."""
-    return tuple(name_of(category, fact.sample.path) for fact in facts)
-
-
-def name_of(category: Category, path: Path) -> str:
-    """A path relative to the category's folder, where it is below it."""
-    root = category.root
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    return tuple(name_in(fact.sample.path, category.root) for fact in facts)
 
 
 def images_are(count: int) -> str:

@@ -6,13 +6,15 @@ decoder would not say in time, or only on stderr, is looked at first (`headers`,
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import logging
 import os
 import stat
+import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from ssae_tf.data.headers import READERS, DamagedError, exif_orientation, format
 from ssae_tf.data.masks import defective
 from ssae_tf.errors import DataError, ImageTooLargeError, InputError, one_line
 from ssae_tf.files import atomic
+from ssae_tf.runtime.machine import available_memory
 
 HAS_HEIC = importlib.util.find_spec("pillow_heif") is not None
 HEIC_PIP = "pip install 'ssae-tf[heic]'"
@@ -38,6 +41,46 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp
 MAX_PIXELS = 178_956_970
 
 _LOGGER = logging.getLogger("ssae_tf")
+
+# Of the memory that is available: what is kept in `decoded_once`.
+_KEPT_SHARE = 1 / 16
+
+
+class _Kept:
+    """What `_decode` gave, by path, up to some bytes; what comes later is decoded each time."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._images: dict[str, tuple[np.ndarray, bool]] = {}
+        self._lock = threading.Lock()
+
+    def decode(self, path: str | Path) -> tuple[np.ndarray, bool]:
+        if (kept := self._images.get(str(path))) is not None:
+            return kept
+        pixels, has_alpha = _decode(path)
+        with self._lock:
+            if str(path) not in self._images and pixels.nbytes <= self._left:
+                self._left -= pixels.nbytes
+                pixels.setflags(write=False)
+                self._images[str(path)] = pixels, has_alpha
+        return pixels, has_alpha
+
+
+_kept = _Kept(0)
+
+
+@contextlib.contextmanager
+def decoded_once() -> Iterator[None]:
+    """In the block `read_image`, `read_mask` and `image_size` decode a file once.
+
+    What they have decoded is kept, up to a sixteenth of the memory that is available.
+    """
+    global _kept
+    before, _kept = _kept, _Kept(int(_KEPT_SHARE * available_memory()))
+    try:
+        yield
+    finally:
+        _kept = before
 
 
 def is_image_name(path: Path) -> bool:
@@ -84,27 +127,16 @@ def read_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         DataError: missing, no regular file, empty, truncated, damaged, not an image of these
             formats, or with pixels that are not 8- or 16-bit unsigned integers.
     """
-    pixels, has_alpha = _decode(path, max_pixels)
-    if has_alpha:
-        _warn_of_alpha(path)
-    return pixels
+    return _without_alpha(*_decode(path, max_pixels), path)
 
 
 def decode_pixels(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """`read_pixels` of a file's content, wherever it was read.
 
-    Args:
-        data: all of the file.
-        name: of the image, for messages.
-        max_pixels: as in `read_pixels`.
-
     Raises:
         DataError: as in `read_pixels`.
     """
-    pixels, has_alpha = _decoded(_format(data[:12], name), data, name, max_pixels)
-    if has_alpha:
-        _warn_of_alpha(name)
-    return pixels
+    return _without_alpha(*_decoded(_format(data[:12], name), data, name, max_pixels), name)
 
 
 def to_unit(pixels: np.ndarray, white_level: int = 65535) -> np.ndarray:
@@ -130,14 +162,8 @@ def to_unit(pixels: np.ndarray, white_level: int = 65535) -> np.ndarray:
     raise InputError(f"Expected uint8 or uint16 pixels. Received: {pixels.dtype}.")
 
 
-def read_image(
-    path: str | Path, white_level: int = 65535, max_pixels: int = MAX_PIXELS
-) -> np.ndarray:
+def read_image(path: str | Path, white_level: int = 65535) -> np.ndarray:
     """Reads an image as the network takes it.
-
-    Args:
-        path, max_pixels: as in `read_pixels`.
-        white_level: as in `to_unit`.
 
     Returns:
         (H, W, 3) float32 in [0, 1], RGB.
@@ -145,7 +171,7 @@ def read_image(
     Raises:
         DataError: as in `read_pixels`.
     """
-    return to_unit(read_pixels(path, max_pixels), white_level)
+    return to_unit(_without_alpha(*_kept.decode(path), path), white_level)
 
 
 def from_pillow(image: Image.Image) -> np.ndarray:
@@ -177,7 +203,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     Raises:
         DataError: as in `read_pixels`.
     """
-    return defective(*_decode(path), path)
+    return defective(*_kept.decode(path), path)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -186,7 +212,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     Raises:
         DataError: as in `read_pixels`.
     """
-    height, width = _decode(path)[0].shape[:2]
+    height, width = _kept.decode(path)[0].shape[:2]
     return height, width
 
 
@@ -208,9 +234,6 @@ def write_png(path: Path, array: np.ndarray) -> None:
 
 def encode_png(array: np.ndarray) -> bytes:
     """The content of a PNG.
-
-    Args:
-        array: as in `write_png`.
 
     Raises:
         InputError: as in `write_png`.
@@ -264,7 +287,6 @@ def _content(path: str | Path) -> tuple[str, bytes]:
 
 
 def _format(start: bytes, path: str | Path) -> str:
-    """The format of a file by its first 12 bytes."""
     kind = format_of(start)
     if kind is not None:
         return kind
@@ -307,7 +329,6 @@ def _webp(data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray, b
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels turned as EXIF's tag asks for."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -341,6 +362,12 @@ def _check_size(path: str | Path, height: int, width: int, max_pixels: int) -> N
         raise ImageTooLargeError(
             f"{path}: {width}×{height} pixels are {height * width:,}, the limit is {max_pixels:,}."
         )
+
+
+def _without_alpha(pixels: np.ndarray, has_alpha: bool, path: str | Path) -> np.ndarray:
+    if has_alpha:
+        _warn_of_alpha(path)
+    return pixels
 
 
 @cache

@@ -19,12 +19,7 @@ def is_large(size: tuple[int, int]) -> bool:
 
 
 def smallest_defect(size: tuple[int, int], inspected: tuple[int, int]) -> int:
-    """Pixels of an image that a defect must have across to be seen.
-
-    Args:
-        size: (height, width) of the image.
-        inspected: that it is resized to.
-    """
+    """Pixels of an image that a defect must have across to be seen."""
     return math.ceil(_DEFECT * max(size[0] / inspected[0], size[1] / inspected[1]))
 
 
@@ -66,7 +61,6 @@ def cost_of_own_size(size: tuple[int, int], trained: int) -> str:
     """Sentences about large images that are inspected at their own size.
 
     Args:
-        size: (height, width) of the images.
         trained: side of what training sees, whole images.
     """
     times = round(size[0] * size[1] / trained**2)

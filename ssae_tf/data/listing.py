@@ -51,10 +51,6 @@ def images_below(folder: Path) -> list[Path]:
 def files_left_out(folders: Iterable[Path], *, below: bool = True) -> str:
     """Counts what folders hold beside images.
 
-    Args:
-        folders: where to look.
-        below: also in the folders inside them.
-
     Returns:
         "4 files left out: 3 .heic (pip install …), 1 .pdf"; "" for none.
 

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
 
+from ssae_tf.data.headers import format_of
 from ssae_tf.errors import DataError
 
 _LOGGER = logging.getLogger("ssae_tf")
 
-_JPEG = b"\xff\xd8\xff"
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Values of the tag Compression.
 _JPEG_IN_TIFF = (6, 7)
 
@@ -31,8 +30,6 @@ def defective(pixels: np.ndarray, has_alpha: bool, path: str | Path) -> np.ndarr
 
     Args:
         pixels: (H, W, 3) uint8 or uint16, the file's colours.
-        has_alpha: whether the file has a channel beside them.
-        path: of the file.
 
     Returns:
         (H, W) bool.
@@ -56,13 +53,10 @@ def defective(pixels: np.ndarray, has_alpha: bool, path: str | Path) -> np.ndarr
 
 def lossy_compression(data: bytes) -> str:
     """Name of the compression by which an image file has lost its exact values, "" for none."""
-    if data.startswith(_JPEG):
-        return "JPEG"
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP" and b"VP8 " in data[12:]:
-        return "WebP"
-    if data[4:8] == b"ftyp":
-        return "HEIC"
-    if data.startswith(_TIFF):
+    kind = format_of(data[:12])
+    if kind in ("JPEG", "HEIC") or (kind == "WebP" and b"VP8 " in data[12:]):
+        return kind
+    if kind == "TIFF":
         # What Pillow can't read at all is not JPEG.
         with (
             contextlib.suppress(SyntaxError),

@@ -161,7 +161,6 @@ def read_sample_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray | Non
     A mask of most of its image gives a warning on the logger `ssae_tf`, once.
 
     Args:
-        sample: good or anomalous.
         shape: (height, width) of its image.
 
     Returns:
@@ -259,11 +258,7 @@ def _load_plain(root: Path, name: str) -> Category:
 
 
 def _check_name(name: str, folder: Path) -> None:
-    """Refuses a name that no JSON file can hold: that of a category is a setting of runs.
-
-    Raises:
-        DataError: it is not UTF-8.
-    """
+    """Refuses a name that no JSON file can hold: that of a category is a setting of runs."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -273,7 +268,6 @@ def _check_name(name: str, folder: Path) -> None:
 
 
 def _good_images(part: Path, odd: Oddities) -> tuple[Sample, ...]:
-    """The samples of train/ or validation/."""
     samples: tuple[Sample, ...] = ()
     for kind, paths in images_by_kind(part, odd).items():
         if is_good(kind.name):
@@ -330,11 +324,7 @@ def _is_category(folder: Path) -> bool:
 
 
 def _refuse_without_good(folder: Path) -> None:
-    """Refuses what has parts of a category and nothing to learn from.
-
-    Raises:
-        DataError: it has, or its train/ can't be listed.
-    """
+    """Refuses what has parts of a category and nothing to learn from."""
     parts = [part for part in PARTS if os.path.isdir(folder / part)]
     if TRAIN in parts:
         listed(folder / TRAIN)

@@ -62,9 +62,6 @@ def keys(paths: Iterable[Path], folder: Path) -> dict[Path, str]:
 def part_masks(images: Mapping[Path, str]) -> tuple[dict[Path, str], dict[Path, str]]:
     """Parts images from masks that lie beside them, as NAME_mask.png beside NAME.png.
 
-    Args:
-        images: with their keys.
-
     Returns:
         The images and the masks, with their keys.
     """
@@ -81,8 +78,6 @@ def pair(images: Mapping[Path, str], masks: Mapping[Path, str], odd: Oddities) -
     """Finds the mask of each image of a kind of defect.
 
     Args:
-        images: with their keys.
-        masks: with their keys.
         odd: gets a sentence for each mask that is left out, and for each that several images have.
 
     Returns:
@@ -137,7 +132,7 @@ def _by_key(
 
 def _with_ending(key: str, ending: str) -> str:
     """A key with an ending, in one spelling: "-Mask" as "_mask"."""
-    return _ANY_ENDING.sub(lambda found: f"_{found[1].lower()}", key + ending)
+    return _ANY_ENDING.sub(lambda ending: f"_{ending[1].lower()}", key + ending)
 
 
 def _folder(key: str) -> str:

@@ -16,9 +16,6 @@ _NAME, _GROUP = "name", "group"
 def part_of(group: str) -> Callable[[str], str | None]:
     """What tells the part from the name of an image.
 
-    Args:
-        group: as `DataConfig.group`.
-
     Returns:
         A function of the name below the category's folder, with forward slashes; None for an image
         that nothing is said of.
@@ -31,14 +28,13 @@ def part_of(group: str) -> Callable[[str], str | None]:
         return lambda name: parts.get(name, parts.get(name.rpartition("/")[2]))
 
     def matched(name: str) -> str | None:
-        found = re.search(group, name.rpartition("/")[2])
-        return found[1] if found else None
+        match = re.search(group, name.rpartition("/")[2])
+        return match[1] if match else None
 
     return matched
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Group by name."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))

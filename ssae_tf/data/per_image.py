@@ -51,20 +51,11 @@ def of_images(
 def each(
     function: Callable[[Sample], _T], samples: Sequence[Sample], task: Task, skip_unreadable: bool
 ) -> tuple[list[_T], list[str]]:
-    """`apply_to`, with the results in a list beside its sentences."""
+    """`apply_in_batches` of one sample each: what a function makes of it, and the sentences."""
     results: list[_T] = []
-    return results, apply_to(function, samples, task, skip_unreadable, results.append)
-
-
-def apply_to(
-    function: Callable[[Sample], _T],
-    samples: Sequence[Sample],
-    task: Task,
-    skip_unreadable: bool,
-    keep: Callable[[_T], None],
-) -> list[str]:
-    """`apply_in_batches` of one sample each, with a function of it."""
-    return apply_in_batches(function, lambda ready: ready, samples, 1, task, skip_unreadable, keep)
+    return results, apply_in_batches(
+        function, lambda ready: ready, samples, 1, task, skip_unreadable, results.append
+    )
 
 
 def apply_in_batches(
@@ -81,10 +72,6 @@ def apply_in_batches(
     Args:
         load: makes of a sample what is worked on.
         work: gives a result for each of what was loaded, at least one.
-        samples: in the order in which results are kept.
-        size: samples that are worked on together.
-        task: advances with each.
-        skip_unreadable: whether samples that can't be used are left out.
         keep: gets the results, in this thread, as they come.
 
     Returns:

@@ -31,9 +31,6 @@ class Sampler:
 
         Args:
             images: (N, size, size, C) uint8, or float32 in [0, 1].
-            batch_size: images a batch.
-            data: the augmentations.
-            seed: any number of integers.
             which: where several samples have one image, the index of each sample's; None for one
                 sample an image.
         """

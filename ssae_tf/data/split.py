@@ -63,9 +63,7 @@ def split_normal(
 
     Args:
         category: with at least one image in `train`.
-        seed: another one gives another split.
         select_fraction: share of `train/good` for *select*, above 0 and below 0.5.
-        calibrate_fraction: the same for *calibrate*.
         group: as `DataConfig.group`. An image that it says nothing of is a part by itself.
 
     Returns:
@@ -132,9 +130,6 @@ def data_hash(samples: Category | Iterable[Sample]) -> str:
     It changes when a file is added, removed, renamed or changes its size, and not when the whole
     folder moves or the order differs; it does not look into the files.
 
-    Args:
-        samples: a category, all parts of which count, or any samples.
-
     Returns:
         SHA-256 in hexadecimal of the sorted lines "name, tab, size in bytes". Names are relative
         to the category's root, or to the folder that all samples have in common.
@@ -173,13 +168,6 @@ def _shuffled_groups(category: Category, seed: int, group: str | None) -> list[t
 
 
 def _take(groups: list[tuple[Sample, ...]], images: int, left: int) -> set[Sample]:
-    """The first groups that come nearest to a number of images, at least one.
-
-    Args:
-        groups: to take from.
-        images: how many are wanted.
-        left: how many groups must stay.
-    """
     taken: list[tuple[Sample, ...]] = []
     size = 0
     for group in groups:

@@ -64,11 +64,6 @@ def survey(
 ) -> tuple[list[Facts], dict[Sample, str]]:
     """Reads images and masks.
 
-    Args:
-        samples: any number, each read once.
-        white_level: the value of 16-bit files that is white.
-        on_image: called after each.
-
     Returns:
         The facts of those that can be read, in order, and why each of the others can't.
     """
@@ -119,7 +114,6 @@ def _look(sample: Sample, white_level: int) -> Facts:
 
 
 def _mask(sample: Sample, size: tuple[int, int]) -> tuple[float | None, str]:
-    """The share that a sample's own mask marks, and what is wrong with it."""
     if sample.mask_path is None:
         return None, ""
     try:

@@ -18,7 +18,6 @@ def two_folders(good: str | Path | None, bad: str | Path | None, name: str) -> C
 
     Args:
         good, bad: folders, searched to any depth, or files; None for none of that label.
-        name: of the category, for reports.
 
     Raises:
         DataError: one is missing or holds no images, or an image is in both.

@@ -30,9 +30,6 @@ _COLUMNS, _CELL, _CAPTION = 5, 200, 22
 def unusualness(facts: list[Facts]) -> np.ndarray:
     """How unusual each image is, in robust deviations from what is usual; zeros for fewer than 8.
 
-    Args:
-        facts: of good images.
-
     Returns:
         (N,) float64; 0 and below is as usual as most.
     """
@@ -52,10 +49,6 @@ def outliers(scores: np.ndarray) -> np.ndarray:
 
 def contact_sheet(facts: list[Facts], scores: np.ndarray) -> np.ndarray:
     """The twenty most unusual images, row by row, with their names.
-
-    Args:
-        facts: of good images, at least one.
-        scores: their unusualness.
 
     Returns:
         (H, W, 3) uint8 RGB.

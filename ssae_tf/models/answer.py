@@ -27,7 +27,6 @@ def answer(output: tf.Tensor, channels: int = 3) -> Answer:
     Args:
         output: of a model of `ssae_tf.models.autoencoder`, (B, H, W, channels), or of a gated one
             (B, H, W, 2 · channels + 1).
-        channels: of the images.
     """
     if output.shape[-1] == channels:
         return Answer(output, None, None)

@@ -31,8 +31,6 @@ def autoencoder(
             `context` say how F(X) is put together.
         training_size: side of the smallest training images, pixels: taps of dilated kernels that
             these do not train start at zero.
-        channels: of the images.
-        seed: of the initial weights.
         mean_colour: (channels,) in [0, 1], which the untrained network answers everywhere; None
             for mid-grey. From mid-grey, the last layer would need hundreds of steps of a small
             learning rate to get there.

@@ -17,6 +17,8 @@ from ssae_tf.ops.resampling import enlarge
 
 # Of batch normalisation, added to the variance.
 EPSILON = 1e-3
+# Share of the moving statistics that each step keeps.
+_MOMENTUM = 0.9
 # Of group normalisation, at least.
 _CHANNELS_PER_GROUP = 8
 # Added to the deviation that images are divided by, grey levels of [0, 1].
@@ -52,13 +54,8 @@ class DilatedConv2D(tf.keras.layers.Layer):
         """Keeps the settings; weights are made on the first call.
 
         Args:
-            filters: output channels.
-            kernel_size: side of the kernel, odd.
-            rate: dilation rate.
             training_map: height and width of the smallest map in training; taps that it does not
                 train start at zero.
-            seed: of the initial values.
-            keras_arguments: `name`, `dtype`.
         """
         super().__init__(**keras_arguments)
         self.filters = filters
@@ -99,11 +96,9 @@ class DilatedConv2D(tf.keras.layers.Layer):
         return tf.nn.convolution(x, kernel, padding="SAME", dilations=rate)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape with `filters` channels."""
         return (*input_shape[:-1], self.filters)
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` takes."""
         names = ("filters", "kernel_size", "rate", "training_map", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
@@ -116,7 +111,6 @@ class DilatedConv2D(tf.keras.layers.Layer):
         self._outermost = outermost_tap(np.asarray(self.kernel))
 
     def _live_taps(self, size: int | None) -> int:
-        """Taps on either side of the middle that inference on maps of this size uses."""
         return min(self._outermost, self._reaching_taps(size))
 
     def _reaching_taps(self, size: int | None) -> int:
@@ -149,16 +143,7 @@ class BatchNormalization(tf.keras.layers.Layer):
             "estimate": as "batch", but the moving ones become the batch's own.
     """
 
-    def __init__(self, momentum: float = 0.9, **keras_arguments: Any) -> None:
-        """Keeps the settings.
-
-        Args:
-            momentum: share of the moving statistics that each step keeps.
-            keras_arguments: `name`, `dtype`.
-        """
-        super().__init__(**keras_arguments)
-        self.momentum = momentum
-        self.mode: Literal["batch", "estimate"] = "batch"
+    mode: Literal["batch", "estimate"] = "batch"
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes scale γ, offset β, and the moving mean and variance, (C,) each."""
@@ -184,23 +169,18 @@ class BatchNormalization(tf.keras.layers.Layer):
         y, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=EPSILON, is_training=True
         )
-        keep = 0.0 if self.mode == "estimate" else self.momentum
+        keep = 0.0 if self.mode == "estimate" else _MOMENTUM
         self.moving_mean.assign(keep * mean + (1.0 - keep) * batch_mean)
         self.moving_variance.assign(keep * variance + (1.0 - keep) * batch_variance)
         return y
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape."""
         return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """What `from_config` takes; `mode` belongs to a training, and starts anew."""
-        return {**super().get_config(), "momentum": self.momentum}
 
 
 @registered
 class GroupNormalization(tf.keras.layers.Layer):
-    """Group normalisation (Wu & He, 2018): each image by itself, channels in groups.
+    """Group normalisation (Wu & He, 2018): each image by itself, channels in equal groups.
 
     The same in training and at inspection, where batch statistics of a few training images differ.
     Keras' layer takes half as long again at inspection: it moves the groups to an axis of their
@@ -208,12 +188,6 @@ class GroupNormalization(tf.keras.layers.Layer):
     """
 
     def __init__(self, groups: int, **keras_arguments: Any) -> None:
-        """Keeps the settings.
-
-        Args:
-            groups: of channels, a divisor of their number.
-            keras_arguments: `name`, `dtype`.
-        """
         super().__init__(**keras_arguments)
         self.groups = groups
 
@@ -240,11 +214,9 @@ class GroupNormalization(tf.keras.layers.Layer):
         return tf.reshape(means, (-1, 1, 1, channels))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` takes."""
         return {**super().get_config(), "groups": self.groups}
 
 
@@ -256,12 +228,6 @@ class Upsample2D(tf.keras.layers.Layer):
     """
 
     def __init__(self, factor: int, **keras_arguments: Any) -> None:
-        """Keeps the settings.
-
-        Args:
-            factor: at least 1.
-            keras_arguments: `name`, `dtype`.
-        """
         super().__init__(**keras_arguments)
         self.factor = factor
 
@@ -270,12 +236,10 @@ class Upsample2D(tf.keras.layers.Layer):
         return enlarge(x, self.factor)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape, height and width times the factor."""
         height, width = (side and side * self.factor for side in input_shape[1:3])
         return (input_shape[0], height, width, input_shape[3])
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` takes."""
         return {**super().get_config(), "factor": self.factor}
 
 
@@ -295,7 +259,6 @@ class Standardize(tf.keras.layers.Layer):
         return deviation / (tf.sqrt(variance) + _FLAT)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape."""
         return input_shape
 
 
@@ -307,13 +270,6 @@ class Builder:
     """
 
     def __init__(self, config: ModelConfig, seed: int, *, by_group: bool = False) -> None:
-        """Keeps the settings.
-
-        Args:
-            config: the width.
-            seed: of all initial weights.
-            by_group: group normalisation in place of Table 1's batch normalisation.
-        """
         self.config = config
         self._seed = seed
         self._by_group = by_group

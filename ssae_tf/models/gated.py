@@ -27,8 +27,6 @@ def gated(x: tf.Tensor, repaint: tf.Tensor, build: Builder) -> tf.Tensor:
 
     Args:
         x: X, (B, H, W, C), H and W multiples of 32.
-        repaint: G(X), like X.
-        build: of the network that it becomes part of.
 
     Returns:
         F(X), A and G(X) side by side, (B, H, W, 2 · C + 1) float32.
@@ -70,6 +68,5 @@ class Blend(tf.keras.layers.Layer):
         return tf.concat([x + gate * (repaint - x), gate, repaint], axis=-1)
 
     def compute_output_shape(self, input_shape: list[Any]) -> tuple[int | None, ...]:
-        """The image's shape with all channels."""
         *rest, channels = input_shape[0]
         return (*rest, 2 * channels + 1)

@@ -43,7 +43,6 @@ def rows(config: ModelConfig, size: int) -> list[Row]:
     """The rows of Table 1 in order, read off a model.
 
     Args:
-        config: the width.
         size: side of the image, pixels, a multiple of 8.
     """
     model = autoencoder(config, training_size=size)
@@ -102,7 +101,6 @@ def summary_table(config: ModelConfig, size: int) -> Table:
 
 
 def _counts(table_rows: Sequence[Row]) -> tuple[str, str, str]:
-    """Sums over some rows, as `_COUNTS` names them."""
     parameters = sum(row.parameters for row in table_rows)
     multiply_adds = sum(row.multiply_adds for row in table_rows)
     activations = sum(row.activation_bytes for row in table_rows)

@@ -55,7 +55,6 @@ def assign(variables: dict[str, tf.Variable], arrays: dict[str, np.ndarray], pat
 def _fitting(
     name: str, variable: tf.Variable, arrays: dict[str, np.ndarray], path: Path
 ) -> np.ndarray:
-    """The array for a variable, in its dtype."""
     if name not in arrays:
         raise RunError(f"{path}: has no weight {name!r}, so it belongs to another network.")
     array, dtype = arrays[name], tf.as_dtype(variable.dtype).as_numpy_dtype

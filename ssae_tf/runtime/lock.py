@@ -21,7 +21,6 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
     """Keeps all others out of a folder that ask here, wherever it is moved meanwhile.
 
     Args:
-        folder: an existing one.
         doing: what for, as in "ssae-tf fit".
 
     Raises:
@@ -49,11 +48,7 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
 
 
 def check_free(folder: Path) -> None:
-    """Refuses a folder that another process is in.
-
-    Raises:
-        RunError: it is.
-    """
+    """Raises a RunError where another process is in a folder."""
     try:
         handle = os.open(folder / LOCK_FILE, os.O_RDWR)
     except OSError:

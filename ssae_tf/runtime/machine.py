@@ -105,7 +105,6 @@ def _left_of(folder: Path) -> int | None:
 
 
 def _processor() -> str:
-    """Its name where the system tells it."""
     lines = _lines(_PROC / "cpuinfo")
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

@@ -20,7 +20,6 @@ def ahead(function: Callable[[_T], _R], items: Iterable[_T], threads: int) -> It
         function: of an item; what it raises is raised when its result is taken.
         items: taken in the caller's thread, one more than there are threads in advance. An error
             there is raised once the results of the items before it are taken.
-        threads: how many run at a time.
 
     Yields:
         The results, in the order of the items.

@@ -65,25 +65,21 @@ def raised() -> Iterator[None]:
 
 @contextlib.contextmanager
 def noticed(then: Callable[[int], None] | None = None) -> Iterator[Noticed]:
-    """The first of the signals is only noticed, to be looked at when it suits; a second one counts.
-
-    Args:
-        then: called with its number.
-    """
-    found = Noticed()
+    """The first signal is only noticed, to be looked at when it suits; a second one counts."""
+    signalled = Noticed()
     previous: dict[int, object] = {}
 
     def notice(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         for one, handler in previous.items():
             signal.signal(one, handler)  # type: ignore[arg-type]
-        found.number = number
+        signalled.number = number
         if then is not None:
             then(number)
 
     wanted = [signal.SIGINT, *(n for n in _OTHERS if _handler(n) is not signal.SIG_IGN)]
     previous.update({number: _handler(number) for number in wanted})
     with _handled(wanted, notice):
-        yield found
+        yield signalled
 
 
 def _handler(number: int) -> object:

@@ -17,7 +17,7 @@ from ssae_tf.data.pipeline import Sampler
 from ssae_tf.scoring.ignored import counted_in
 from ssae_tf.training.step import corrupt_in_pipeline
 
-JUDGED_BATCHES = 4
+VALIDATION_BATCHES = 4
 STATISTICS_BATCHES = 16
 
 # Purposes of random numbers: apart from each other whatever the seed.
@@ -28,13 +28,6 @@ class Batches:
     """Makes the batches of one training from the decoded images of two splits."""
 
     def __init__(self, train: ImageCache, select: ImageCache, config: RunConfig) -> None:
-        """Keeps what batches are made from.
-
-        Args:
-            train: images to learn from.
-            select: images to choose the checkpoint with.
-            config: the seed, the augmentations, and where images are corrupted.
-        """
         self._caches = {"train": train, "select": select}
         self._config = config
         self._resized: dict[tuple[str, int], np.ndarray] = {}
@@ -51,8 +44,6 @@ class Batches:
         """The batches of some steps of a stage.
 
         Args:
-            index: of the stage.
-            stage: its image size and batch size.
             first: the stage's first step; like the next two counted over all stages.
             begin, end: the steps begin … end − 1.
 
@@ -72,17 +63,17 @@ class Batches:
             batches = corrupt_in_pipeline(batches, self._config)
         return batches
 
-    def judged(self, stage: Stage) -> list[np.ndarray]:
+    def validation(self, stage: Stage) -> list[np.ndarray]:
         """Clean images of the *select* split, always the same, of a stage's sizes."""
         sampler = self._sampler("select", stage, _SELECT)
-        return [x.numpy() for _, x in sampler.batches(0, JUDGED_BATCHES)]
+        return [x.numpy() for _, x in sampler.batches(0, VALIDATION_BATCHES)]
 
-    def judged_counted(self, stage: Stage) -> list[np.ndarray]:
+    def validation_counted(self, stage: Stage) -> list[np.ndarray]:
         """What counts of these, (B, H, W, 1) float32; none of them where all does."""
         if self._caches["select"].ignored is None:
             return []
         sampler = self._sampler("select", stage, _SELECT, counted=True)
-        return [x.numpy() for _, x in sampler.batches(0, JUDGED_BATCHES)]
+        return [x.numpy() for _, x in sampler.batches(0, VALIDATION_BATCHES)]
 
     def clean(self, stage: Stage) -> Iterator[tf.Tensor]:
         """Clean training images, always the same, of a stage's sizes."""

@@ -28,7 +28,7 @@ class HistoryRow:
         seconds: spent in training, in all sessions together.
         train_loss, train_outside, train_inside: means over the steps since the last row, or since
             training was taken up.
-        criterion … held_out_auroc: see `ssae_tf.training.selection.Judgement`.
+        criterion … held_out_auroc: see `ssae_tf.training.selection.ValidationMetrics`.
         best: whether this became the kept checkpoint.
     """
 
@@ -78,12 +78,6 @@ class TensorBoard:
     """Scalars and image sheets under one folder; training goes on where it can't be written."""
 
     def __init__(self, folder: Path | None, warn: Callable[[str], None] = warnings.warn) -> None:
-        """Makes the folder.
-
-        Args:
-            folder: of the logs; None for none.
-            warn: told once what is wrong, if anything is.
-        """
         self._folder = folder
         self._warn = warn
         self._writer: Any = None
@@ -118,7 +112,6 @@ class TensorBoard:
         """A sheet with a row for each image: X̂, F(X̂) and the map, white at its maximum.
 
         Args:
-            step: finished steps.
             x_hat, reconstruction: (B, H, W, 3) float32 in [0, 1].
             maps: (B, H, W) float32, at least 0.
         """

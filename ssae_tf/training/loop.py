@@ -24,18 +24,12 @@ from ssae_tf.models.autoencoder import autoencoder
 from ssae_tf.models.keras_defaults import keras_defaults
 from ssae_tf.models.weights import load_weights, save_weights
 from ssae_tf.progress import Reporter, Task
-from ssae_tf.run_folder import (
-    BEST_FILE,
-    CHECKPOINTS_FOLDER,
-    HISTORY_FILE,
-    LOGS_FOLDER,
-    STATE_FILE,
-)
+from ssae_tf.run_folder import BEST_FILE, CHECKPOINTS_FOLDER, HISTORY_FILE, LOGS_FOLDER, STATE_FILE
 from ssae_tf.runtime.gpu import set_up_gpus, use_tensor_float_32
 from ssae_tf.runtime.signals import noticed
 from ssae_tf.scoring.anomaly_map import anomaly_map
 from ssae_tf.training import normalization
-from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
+from ssae_tf.training.batches import STATISTICS_BATCHES, VALIDATION_BATCHES, Batches
 from ssae_tf.training.figures import RecentFigures
 from ssae_tf.training.logs import HistoryRow, TensorBoard, read_history, write_history
 from ssae_tf.training.replicas import (
@@ -53,7 +47,7 @@ from ssae_tf.training.schedule import (
     scaled_to,
     stage_of,
 )
-from ssae_tf.training.selection import Judge
+from ssae_tf.training.selection import Validator
 from ssae_tf.training.state import Progress, load_state, save_state
 from ssae_tf.training.step import Figures, make_step
 
@@ -100,7 +94,6 @@ class Trainer:
 
     Attributes:
         config: all settings; `fit_to_time` may change the number of steps.
-        reporter: where progress goes.
         model: F, with the weights it has now.
     """
 
@@ -116,10 +109,6 @@ class Trainer:
         """Builds the network.
 
         Args:
-            train: images to learn from.
-            select: images to choose the checkpoint with.
-            config: all settings.
-            reporter: where progress goes.
             strategy: the devices that train, as `strategy_for` gives them; None for one. Only the
                 chief of a cluster writes files.
             start: file of the weights to begin with, as `save_weights` wrote it; None for random
@@ -179,7 +168,6 @@ class Trainer:
 
         Args:
             folder: the run folder: `checkpoints/`, `logs/` and `history.csv` are written there.
-            resume: go on from `checkpoints/state.npz`.
 
         Returns:
             The network of the checkpoint that is kept, batch statistics re-estimated.
@@ -196,15 +184,15 @@ class Trainer:
         if resume:
             done = load_state(checkpoints / STATE_FILE, self.model, self._optimizer)
         history = read_history(folder / HISTORY_FILE, done.step) if resume else []
-        judged, counted = (
+        clean, counted = (
             images(self._last_stage)
-            for images in (self._batches.judged, self._batches.judged_counted)
+            for images in (self._batches.validation, self._batches.validation_counted)
         )
-        judge = Judge(self.model, judged, self.config, counted)
+        validator = Validator(self.model, clean, self.config, counted)
         saved = time.monotonic()
         start = saved - done.seconds
         total = self.config.training.steps
-        judged_at = set(evaluation_steps(self.config.training))
+        validated_at = set(evaluation_steps(self.config.training))
         recent = RecentFigures(self._check_finite)
         description = f"Training {self.config.category}".rstrip()
         with (
@@ -219,27 +207,26 @@ class Trainer:
                 recent.add(done.step + 1, figures)
                 done = Progress(done.step + 1, done.best_criterion, time.monotonic() - start)
                 task.advance(_note(recent.known, stage, task))
-                number = interrupted.number
-                is_late = time.monotonic() - saved >= _SAVED_EVERY
-                if done.step in judged_at or is_late or number:
-                    # Nothing is judged or saved before all figures were looked at.
-                    recent.fetch()
-                if done.step in judged_at:
-                    row = self._evaluate(judge, board, done, stage, recent.known, checkpoints)
+                is_validated, number = done.step in validated_at, interrupted.number
+                if not (is_validated or number or time.monotonic() - saved >= _SAVED_EVERY):
+                    continue
+                # Nothing is validated or saved before all figures were looked at.
+                recent.fetch()
+                if is_validated:
+                    row = self._evaluate(validator, board, done, stage, recent.known, checkpoints)
                     history.append(row)
                     recent.clear()
                     best = min(done.best_criterion, row.criterion)
                     done = Progress(done.step, best, time.monotonic() - start)
                     if self._is_chief:
                         write_history(folder / HISTORY_FILE, history)
-                if done.step in judged_at or is_late or number:
-                    self._save(checkpoints, done)
-                    saved = time.monotonic()
-                if done.step in judged_at:
+                self._save(checkpoints, done)
+                saved = time.monotonic()
+                if is_validated:
                     self.reporter.say(_line(history[-1], total))
                 if number:
                     raise TrainingInterrupted(done.step, total, str(folder), number)
-                if done.step in judged_at and self._gets_worse(history):
+                if is_validated and self._gets_worse(history):
                     self.reporter.say(_ended_early(history, total))
                     break
         if self._is_chief:
@@ -256,11 +243,7 @@ class Trainer:
         done: Progress,
         checkpoints: Path,
     ) -> tuple[Stage, Figures] | None:
-        """The next step; None after the last.
-
-        Raises:
-            WorkerLost: another worker has ended; the steps before are saved.
-        """
+        """The next step; None after the last."""
         try:
             return next(left, None)
         except WORKER_IS_GONE:
@@ -278,7 +261,6 @@ class Trainer:
         return not any(row.best for row in history[-_PATIENCE:])
 
     def _steps(self, done: int) -> Iterator[tuple[Stage, Figures]]:
-        """Runs the steps that are left, one at a time."""
         training = self.config.training
         step = done
         while step < training.steps:
@@ -293,27 +275,26 @@ class Trainer:
 
     def _evaluate(
         self,
-        judge: Judge,
+        validator: Validator,
         board: TensorBoard,
         done: Progress,
         stage: Stage,
         recent: Sequence[Sequence[float]],
         checkpoints: Path,
     ) -> HistoryRow:
-        """Judges the model with re-estimated statistics and keeps it if it is to be kept."""
         # Training goes on with the statistics it had, so that an evaluation changes nothing.
         with normalization.statistics_kept(self.model):
             self._estimate(self._batches.clean(self._last_stage))
-            judgement = judge.judge()
+            metrics = validator.validate()
             # The last update may have gone wrong after finite figures.
-            self._check_finite((judgement.loss, judgement.outside, judgement.inside), done.step)
-            best = self._takes_last or judgement.criterion < done.best_criterion
+            self._check_finite((metrics.loss, metrics.outside, metrics.inside), done.step)
+            best = self._takes_last or metrics.criterion < done.best_criterion
             if self._is_chief and (best or not (checkpoints / BEST_FILE).is_file()):
                 save_weights(self.model, checkpoints / BEST_FILE)
-            x_hat = judge.examples
-            found = answer(self.model(x_hat, training=False))
-        maps = anomaly_map(found, x_hat, judge.scoring)
-        board.sheet(done.step, x_hat.numpy(), found.reconstruction.numpy(), maps.numpy())
+            x_hat = validator.examples
+            repaired = answer(self.model(x_hat, training=False))
+        maps = anomaly_map(repaired, x_hat, validator.scoring)
+        board.sheet(done.step, x_hat.numpy(), repaired.reconstruction.numpy(), maps.numpy())
         loss, outside, inside = np.mean(recent, axis=0).tolist()
         row = HistoryRow(
             step=done.step,
@@ -323,7 +304,7 @@ class Trainer:
             train_loss=loss,
             train_outside=outside,
             train_inside=inside,
-            **dataclasses.asdict(judgement),
+            **dataclasses.asdict(metrics),
             best=best,
         )
         board.scalars(row)
@@ -355,7 +336,6 @@ class Trainer:
 
     @keras_defaults()
     def _build(self, start: Path | None) -> None:
-        """Makes network and optimiser as they are before the first step."""
         training = self.config.training
         self.model = autoencoder(
             self.config.model,
@@ -393,7 +373,7 @@ class Trainer:
                 times.append(time.monotonic() - begin)
             pace.append(float(np.median(times[1:])))
         # An evaluation is some forward passes, a third of a step each.
-        passes = (STATISTICS_BATCHES + 4 * JUDGED_BATCHES) / 3
+        passes = (STATISTICS_BATCHES + 4 * VALIDATION_BATCHES) / 3
         count = len(evaluation_steps(self.config.training))
         return pace, count * passes * pace[-1]
 

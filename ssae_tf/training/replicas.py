@@ -66,8 +66,8 @@ def strategy_for(devices: Devices = 1) -> tf.distribute.Strategy:
         return _of_cluster(devices)
     if devices == 1:
         return tf.distribute.get_strategy()
-    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    names = [device.name for device in found[: _checked(devices, len(found))]]
+    here = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    names = [device.name for device in here[: _checked(devices, len(here))]]
     if len(names) == 1:
         return tf.distribute.get_strategy()
     # The first device has the weights. Collective operations, TensorFlow's default, would also mix
@@ -119,11 +119,6 @@ def agreed(value: float, strategy: tf.distribute.Strategy) -> float:
 
 
 def _checked(devices: Devices, available: int) -> int:
-    """The number of devices.
-
-    Raises:
-        InputError: there are fewer.
-    """
     count = available if devices == "all" else devices
     if not 1 <= count <= available:
         kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU device, and no GPU"
@@ -157,12 +152,7 @@ def _of_cluster(devices: Devices) -> tf.distribute.Strategy:
 
 
 def _wait_for(own: str, workers: dict[str, Address]) -> None:
-    """Waits until all workers of a cluster have come.
-
-    Raises:
-        InputError: this one's port is taken.
-        WorkerLost: some have not come.
-    """
+    """Waits until all workers of a cluster have come."""
 
     def named(names: list[str]) -> str:
         return " and ".join(f"{one} ({':'.join(map(str, workers[one]))})" for one in names)
@@ -188,11 +178,7 @@ def _wait_for(own: str, workers: dict[str, Address]) -> None:
 
 
 def _workers() -> tuple[str, dict[str, Address]]:
-    """This process and all others of the cluster in `TF_CONFIG`, by name; none without one.
-
-    Raises:
-        InputError: the variable holds something else.
-    """
+    """This process and all others of the cluster in `TF_CONFIG`, by name; none without one."""
     text = os.environ.get(CLUSTER_VARIABLE, "")
     if not text:
         return "", {}

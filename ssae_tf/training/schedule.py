@@ -14,12 +14,7 @@ _WARMUP, _FINAL_SHARE = 0.05, 0.01
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """The rate of one step: a linear rise over the warm-up, times a falling cosine.
-
-    Args:
-        step: 0 … config.steps − 1.
-        config: the settings.
-    """
+    """The rate of one step: a linear rise over the warm-up, times a falling cosine."""
     total = config.steps
     rise = min(1.0, (step + 1) / (_WARMUP * total))
     cosine = 0.5 * (1.0 + math.cos(math.pi * step / total))
@@ -28,10 +23,6 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
 
 def stage_of(step: int, stages: Sequence[Stage]) -> tuple[int, int]:
     """The stage that a step falls in.
-
-    Args:
-        step: 0 … the steps of all stages − 1.
-        stages: in order.
 
     Returns:
         Index of the stage, and its first step.
@@ -59,8 +50,6 @@ def scaled_to(
     """Settings whose training takes a given time; the stages keep their shares of the steps.
 
     Args:
-        config: the settings to start from.
-        seconds: the time that training should take.
         seconds_a_step: measured, of each stage.
         fixed: seconds that do not depend on the number of steps.
 

@@ -31,7 +31,7 @@ _LARGEST_SIGMA = 1 / 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Judgement:
+class ValidationMetrics:
     """How a model does on the *select* split.
 
     Attributes:
@@ -52,7 +52,7 @@ class Judgement:
     held_out_auroc: float
 
 
-class Judge:
+class Validator:
     """Judges a model on fixed corrupted images of the *select* split.
 
     Attributes:
@@ -69,9 +69,8 @@ class Judge:
         """Corrupts the images, once.
 
         Args:
-            model: what will be judged, as it is at each call of `judge`.
+            model: what will be judged, as it is at each call of `validate`.
             batches: clean images, each (B, H, W, 3) float32 in [0, 1].
-            config: the corruption, objective and scoring, and the seed.
             counted: what counts of each batch, (B, H, W, 1) float32; none for all.
         """
         self._model = model
@@ -92,7 +91,7 @@ class Judge:
         """X̂ of the first batch, to look at."""
         return self._batches[0][1][0]
 
-    def judge(self) -> Judgement:
+    def validate(self) -> ValidationMetrics:
         """Judges the model; its moving statistics are as before afterwards."""
         figures, maps, masks = [], [], []
         for x, (x_hat, mask), (unseen, unseen_mask), where in self._batches:
@@ -108,7 +107,7 @@ class Judge:
         measured = auroc(np.concatenate(masks), np.concatenate(maps)) if is_sound else None
         held_out_auroc = 0.5 if measured is None else measured
         criterion = loss if self._config.objective.equation == 1 else 1.0 - held_out_auroc
-        return Judgement(
+        return ValidationMetrics(
             criterion, loss, outside, inside, outside_training, inside_training, held_out_auroc
         )
 

@@ -41,18 +41,9 @@ def _variables(
 
 
 def save_state(
-    path: Path,
-    model: tf.keras.Model,
-    optimizer: tf.keras.optimizers.Optimizer,
-    progress: Progress,
+    path: Path, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer, progress: Progress
 ) -> None:
-    """Writes the state of a training.
-
-    Args:
-        path: a .npz file.
-        model, optimizer: as they are now.
-        progress: how far it has come.
-    """
+    """Writes the state of a training."""
     arrays = {name: np.asarray(v) for name, v in _variables(model, optimizer).items()}
     for field in dataclasses.fields(Progress):
         arrays[field.name] = np.asarray(getattr(progress, field.name))
@@ -64,10 +55,6 @@ def load_state(
     path: Path, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer
 ) -> Progress:
     """Puts a saved state back.
-
-    Args:
-        path: what `save_state` wrote.
-        model, optimizer: built from the same settings.
 
     Returns:
         How far the training had come.
@@ -82,11 +69,6 @@ def load_state(
 
 
 def _progress(arrays: dict[str, np.ndarray], path: Path) -> Progress:
-    """How far a training had come.
-
-    Raises:
-        RunError: a number is missing or none.
-    """
     values = [arrays.get(field.name) for field in dataclasses.fields(Progress)]
     if any(value is None or value.shape != () or value.dtype.kind not in "fiu" for value in values):
         raise RunError(f"{path}: has no step, criterion and seconds, so it is no training's state.")

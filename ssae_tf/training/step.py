@@ -27,7 +27,6 @@ def loss_and_errors(
     Args:
         output: what the network makes of X̂; `ssae_tf.answer.answer` takes it apart.
         x, x_hat, mask: X, X̂ and M, as in `ssae_tf.objective.objective`.
-        settings: the equation, λ and the norm.
 
     Returns:
         Scalars: the objective of F(X̂), averaged over the batch, and the mean absolute errors of
@@ -35,7 +34,7 @@ def loss_and_errors(
         added: by itself F(X̂) teaches G only where the gate is open, and the gate only where G is
         right already.
     """
-    found = answer(output, x.shape[-1])
+    repaired = answer(output, x.shape[-1])
 
     def error(reconstruction: tf.Tensor) -> tf.Tensor:
         return objective(
@@ -48,10 +47,10 @@ def loss_and_errors(
             norm=settings.norm,
         )
 
-    losses = error(found.reconstruction)
-    if found.gate is not None:
-        losses += error(found.repaint) + gate_error(found.gate, mask)
-    return tf.reduce_mean(losses), *region_errors(found.reconstruction, x, mask)
+    losses = error(repaired.reconstruction)
+    if repaired.gate is not None:
+        losses += error(repaired.repaint) + gate_error(repaired.gate, mask)
+    return tf.reduce_mean(losses), *region_errors(repaired.reconstruction, x, mask)
 
 
 def corrupt_in_pipeline(batches: tf.data.Dataset, config: RunConfig) -> tf.data.Dataset:
@@ -141,5 +140,4 @@ def make_step(
 
 
 def _areas(mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Values of M outside and inside the regions."""
     return tf.reduce_sum(1.0 - mask), tf.reduce_sum(mask)

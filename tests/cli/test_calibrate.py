@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,6 @@ import numpy as np
 import pytest
 
 Invoke = Callable[..., Any]
-
-
-@pytest.fixture
-def run_copy(run_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the shared run."""
-    return shutil.copytree(run_folder, tmp_path / "copy")
 
 
 def _calibration(run: Path) -> Any:
@@ -35,19 +28,6 @@ def test_min_area(invoke: Invoke, run_copy: Path) -> None:
     assert after["threshold"] < before["threshold"]
     assert done.err[0].startswith("Threshold ")
     assert "`ssae-tf evaluate" in done.error
-
-
-def test_data(invoke: Invoke, run_copy: Path, tmp_path: Path) -> None:
-    (tmp_path / "good").mkdir()
-    for number in range(4):
-        pixels = np.full((24, 24, 3), 40 * number, np.uint8)
-        assert cv2.imwrite(str(tmp_path / "good" / f"{number}.png"), pixels)
-    before = _calibration(run_copy)
-    done = invoke("calibrate", run_copy, "--data", tmp_path / "good")
-    assert done.code == 0
-    after = _calibration(run_copy)
-    assert (before["n_calibration"], after["n_calibration"]) == (3, 4)
-    assert after["threshold"] != before["threshold"]
 
 
 def test_says_which_images_make_the_threshold(
@@ -109,18 +89,6 @@ def test_few_images_have_no_share(invoke: Invoke, run_copy: Path) -> None:
     assert "nine in ten" not in done.err[1]
 
 
-def test_a_threshold_needs_an_image(invoke: Invoke, run_copy: Path) -> None:
-    before = _calibration(run_copy)
-    images = json.loads((run_copy / "split.json").read_text())["calibrate"]
-    left_out = [text for one in images for text in ("--without", Path(one).name)]
-    done = invoke("calibrate", run_copy, *left_out)
-    assert (done.code, done.out) == (1, [])
-    assert done.error == (
-        "Error: All calibration images are left out: a threshold needs one at least."
-    )
-    assert _calibration(run_copy) == before
-
-
 def test_quiet(invoke: Invoke, run_copy: Path) -> None:
     done = invoke("calibrate", run_copy, "--quiet")
     assert (done.code, len(done.out), done.err) == (0, 2, [])
@@ -142,15 +110,6 @@ def test_what_is_refused_changes_nothing(
     assert (done.code, done.out) == (code, [])
     assert message in done.error
     assert _calibration(run_copy) == before
-
-
-def test_an_unfinished_run(invoke: Invoke, run_copy: Path) -> None:
-    (run_copy / "calibration.json").unlink()
-    done = invoke("calibrate", run_copy)
-    assert done.code == 1
-    assert done.err == [
-        f"Error: {run_copy}: has no calibration.json, so this is no finished run of `ssae-tf fit`."
-    ]
 
 
 @pytest.fixture
@@ -185,17 +144,6 @@ def test_a_rate_that_needs_more_images_is_refused_with_their_number(
     assert done.code == 1
     assert "99 are needed" in done.error
     assert (run_copy / "calibration.json").read_bytes() == before
-
-
-def test_images_of_training_promise_nothing(invoke: Invoke, run_copy: Path) -> None:
-    data = json.loads((run_copy / "environment.json").read_text())["data"]
-    good = Path(data) / "tile" / "train" / "good"
-    done = invoke("calibrate", run_copy, "--data", good)
-    assert _calibration(run_copy)["false_alarms"] is None
-    assert done.err[2].startswith("No promise can be made: of the ")
-    done = invoke("calibrate", run_copy, "--data", good, "--max-false-alarms", "50%")
-    assert done.code == 1
-    assert done.error.startswith("Error: Training has seen ")
 
 
 @pytest.mark.parametrize("rate", ["0", "100%", "-1%", "2", "few", "nan", ""])

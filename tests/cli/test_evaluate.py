@@ -161,13 +161,6 @@ def test_category_of_the_same_root(invoke: Invoke, run_copy: Path, other: Path) 
     assert not (run_copy / "metrics.json").exists()
 
 
-def test_without_test_images(invoke: Invoke, run_copy: Path, other: Path) -> None:
-    shutil.rmtree(other / "slate" / "test")
-    done = invoke("evaluate", run_copy, "--data", other, "--category", "slate")
-    assert (done.code, done.out) == (1, [])
-    assert done.error == f"Error: {other / 'slate'}: has no test images (test/<kind>/*)."
-
-
 def test_a_missing_mask_is_told(invoke: Invoke, run_folder: Path, other: Path) -> None:
     (other / "slate/ground_truth/crack/000_mask.png").unlink()
     arguments = ["evaluate", run_folder, "--data", other, "--category", "slate"]

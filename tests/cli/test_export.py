@@ -92,11 +92,7 @@ def test_what_is_missing_is_told(
     made = build.Exported(Path("made/here"), Parity(1.0, passed=True), "No engine was built.", 1.0)
     monkeypatch.setattr(build, "export", lambda *_, **__: made)
     done = invoke("export", run_folder, "--format", "trt", "--quiet")
-    assert (done.code, done.out, done.err) == (
-        3,
-        ["made/here"],
-        ["Warning: No engine was built."],
-    )
+    assert (done.code, done.out, done.err) == (3, ["made/here"], ["Warning: No engine was built."])
 
 
 def test_options_arrive(
@@ -192,20 +188,6 @@ def test_runs_that_are_incomplete(
     assert (done.code, done.out, len(done.err)) == (1, [], 1)
     assert name in done.error
     assert not (run / "export").exists()
-
-
-def test_a_run_of_another_version(invoke: Invoke, run_folder: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(run_folder, tmp_path / "run")
-    path = run / "config.json"
-    config = json.loads(path.read_text())
-    config["model"]["attention"] = True
-    path.write_text(json.dumps(config))
-    done = invoke("export", run, "--format", "onnx", "--quiet")
-    assert (done.code, len(done.err)) == (1, 1)
-    assert done.error == (
-        f"Error: {path}: Unknown setting `model.attention`. The run may be of another version of "
-        "ssae_tf: `ssae-tf fit` makes it anew."
-    )
 
 
 def test_the_list(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

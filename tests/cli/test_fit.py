@@ -133,19 +133,6 @@ def test_a_folder_that_can_not_be_made(
     assert "file" in done.error
 
 
-def test_an_existing_run_is_not_lost(
-    invoke: Invoke, fit_arguments: list[str], run_folder: Path
-) -> None:
-    done = invoke(*fit_arguments, "--out", run_folder)
-    assert (done.code, done.out) == (1, [])
-    assert done.err == [
-        f"Error: {run_folder}: exists; --overwrite replaces it, --out chooses another."
-    ]
-    verbose = invoke("--verbose", *fit_arguments, "--out", run_folder)
-    assert verbose.err[0].startswith("Traceback")
-    assert verbose.error == done.error
-
-
 def test_resume_takes_no_other_settings(invoke: Invoke, tmp_path: Path) -> None:
     done = invoke("fit", "--resume", tmp_path, "--quiet", "--verbose")
     assert done.code == 1
@@ -180,11 +167,7 @@ def test_an_interruption_is_no_error(
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signals on Windows")
 def test_ctrl_c_and_resume_give_what_one_go_gives(
-    invoke: Invoke,
-    fit_arguments: list[str],
-    run_folder: Path,
-    project_root: Path,
-    tmp_path: Path,
+    invoke: Invoke, fit_arguments: list[str], run_folder: Path, project_root: Path, tmp_path: Path
 ) -> None:
     path = os.pathsep.join([str(project_root), os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen(

@@ -68,11 +68,7 @@ def test_a_failed_image_has_a_line_too(invoke: Invoke, run_folder: Path, images:
 
 
 def test_images_side_by_side(
-    invoke: Invoke,
-    run_folder: Path,
-    images: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    invoke: Invoke, run_folder: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same lines in the same order, and the same files."""
     alone, together = tmp_path / "alone", tmp_path / "together"
@@ -166,15 +162,6 @@ def test_long_names_are_shortened(
     assert done.code == 0
     assert ["score" in line for line in _lines(done)] == [True, True, True]
     assert len(list((tmp_path / "out").iterdir())) == 12
-
-
-def test_what_is_no_file_is_a_line(invoke: Invoke, run_folder: Path, images: Path) -> None:
-    os.mkfifo(images / "aa.png")
-    done = invoke("predict", run_folder, images)
-    assert done.code == 3
-    errors = [line["error"] for line in _lines(done) if "error" in line]
-    assert len(_lines(done)) == 5
-    assert errors[0] == f"{images / 'aa.png'}: expected a file, found a pipe (FIFO)."
 
 
 def test_too_large_images(

@@ -28,11 +28,7 @@ def images(sample_root: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("batch", ["3", "100"])
 def test_lines_are_those_of_one_by_one(
-    invoke: Invoke,
-    run_folder: Path,
-    images: Path,
-    batch: str,
-    monkeypatch: pytest.MonkeyPatch,
+    invoke: Invoke, run_folder: Path, images: Path, batch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = invoke("predict", run_folder, images, "--batch", "1")
     sizes = []

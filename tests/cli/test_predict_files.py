@@ -63,11 +63,7 @@ def test_an_image_in_place_of_a_file_to_write_is_refused(
 
 
 def test_a_file_of_before_stays_whole_where_work_ends_early(
-    invoke: Invoke,
-    run_folder: Path,
-    images: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    invoke: Invoke, run_folder: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

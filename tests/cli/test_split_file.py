@@ -70,11 +70,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("change", "sentence"), CHANGES)
 def test_calibrate_refuses_it(
-    change: Callable[[Split], None],
-    sentence: str,
-    invoke: Invoke,
-    run: Path,
-    sample_root: Path,
+    change: Callable[[Split], None], sentence: str, invoke: Invoke, run: Path, sample_root: Path
 ) -> None:
     first = _change(run, change)
     before = (run / "calibration.json").read_bytes()

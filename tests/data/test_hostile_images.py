@@ -120,7 +120,7 @@ class TestSize:
         path = tmp_path / "a"
         path.write_bytes(encoded(pixels, form))
         assert images.read_pixels(path, HEIGHT * WIDTH).shape == pixels.shape
-        assert images.read_image(path, max_pixels=HEIGHT * WIDTH).shape == pixels.shape
+        assert images.read_pixels(path, max_pixels=HEIGHT * WIDTH).shape == pixels.shape
         assert "the limit is 7,679" in refusal(path, max_pixels=HEIGHT * WIDTH - 1)
 
     def test_beyond_the_limit_of_opencv(self, tmp_path: Path, pixels: np.ndarray) -> None:

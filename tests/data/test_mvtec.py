@@ -69,12 +69,6 @@ def test_samples_and_categories_are_values(root: Path) -> None:
         mvtec.load_category(root, "tile").name = "other"
 
 
-def test_validation_images(root: Path) -> None:
-    touch(root, "tile/validation/good/000.png")
-    category = mvtec.load_category(root, "tile")
-    assert names(category.validation, root) == ["tile/validation/good/000.png"]
-
-
 def test_a_category_without_test_images(root: Path) -> None:
     category = mvtec.load_category(root, "wood")
     assert (category.test, category.kinds, category.warnings) == ((), (), ())
@@ -218,14 +212,6 @@ def test_without_ground_truth_every_kind_is_named(root: Path) -> None:
     ]
 
 
-def test_masks_of_good_images_are_left_out(root: Path) -> None:
-    touch(root, "tile/ground_truth/good/000_mask.png", "tile/ground_truth/good/001_mask.png")
-    category = mvtec.load_category(root, "tile")
-    (warning,) = category.warnings
-    assert "masks of good images" in warning
-    assert all(sample.mask_path is None for sample in category.test if not sample.is_anomalous)
-
-
 def test_reading_masks(tmp_path: Path) -> None:
     drawn = np.zeros((4, 6), bool)
     drawn[1, 2] = True
@@ -235,15 +221,6 @@ def test_reading_masks(tmp_path: Path) -> None:
     assert mvtec.read_sample_mask(dataclasses.replace(defect, mask_path=None), (4, 6)) is None
     empty = mvtec.read_sample_mask(Sample(tmp_path / "a.png", "good"), (4, 6))
     assert (empty.shape, empty.dtype, empty.any()) == ((4, 6), np.bool_, False)
-
-
-def test_a_mask_of_another_size_names_both_files_and_sizes(tmp_path: Path) -> None:
-    images.write_png(tmp_path / "m.png", np.zeros((4, 6), bool))
-    defect = Sample(tmp_path / "a.png", "cut", tmp_path / "m.png")
-    with pytest.raises(DataError) as caught:
-        mvtec.read_sample_mask(defect, (6, 4))
-    for part in (str(tmp_path / "a.png"), str(tmp_path / "m.png"), "6 x 4", "4 x 6"):
-        assert part in str(caught.value)
 
 
 # What is refused.
@@ -285,20 +262,6 @@ def test_another_name_than_the_category_folder(root: Path) -> None:
 @pytest.mark.parametrize("name", ["../tile", "a/b", "..", ".", "/tile"])
 def test_a_path_is_no_category(root: Path, name: str) -> None:
     assert f"Received: {name!r}." in refusal(root, name)
-
-
-def test_train_good_without_images(tmp_path: Path) -> None:
-    touch(tmp_path, "tile/train/good/Thumbs.db", "tile/train/good/a.gif")
-    message = refusal(tmp_path, "tile")
-    assert str(tmp_path / "tile" / "train" / "good") in message
-    assert ".png" in message
-
-
-def test_a_root_with_neither(tmp_path: Path) -> None:
-    touch(tmp_path, "notes.txt", "train/bad/a.png")
-    message = refusal(tmp_path)
-    assert str(tmp_path) in message
-    assert "train/good" in message
 
 
 def test_a_folder_that_can_not_be_listed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ssae_tf.evaluation.coco import CocoFile, polygons
-from ssae_tf.result import Result, judged
+from ssae_tf.result import Result, post_process
 
 
 def filled(outline: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def test_a_square_is_its_four_corners() -> None:
 
 def result(path: str, anomaly_map: np.ndarray) -> Result:
     image = np.zeros((*anomaly_map.shape, 3), np.float32)
-    return judged(path, image, None, anomaly_map.astype(np.float32), 0.5, 3)
+    return post_process(path, image, None, anomaly_map.astype(np.float32), 0.5, 3)
 
 
 @pytest.fixture

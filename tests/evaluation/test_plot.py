@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from ssae_tf.evaluation.sheets import OUTLINE
-from ssae_tf.result import Result, judged
+from ssae_tf.result import Result, post_process
 
 
 def result(level: float, threshold: float = 0.5, side: int = 40) -> Result:
     map_ = np.full((side, 2 * side), 0.01, np.float32)
     map_[10:20, 30:50] = level
     image = np.full((side, 2 * side, 3), 0.4, np.float32)
-    return judged("a $b$.png", image, None, map_, threshold, 4)
+    return post_process("a $b$.png", image, None, map_, threshold, 4)
 
 
 def test_a_figure_shows_image_outline_and_map() -> None:
@@ -55,9 +55,9 @@ def test_the_users_backend_is_left_alone() -> None:
     result(0.9).plot()
     assert matplotlib.rcParams["backend"] == before
     code = (
-        "import sys, numpy as np; from ssae_tf.result import judged\n"
+        "import sys, numpy as np; from ssae_tf.result import post_process\n"
         "map_ = np.zeros((9, 9), np.float32)\n"
-        "judged('', np.zeros((9, 9, 3), np.float32), None, map_, 0.5, 1).plot()\n"
+        "post_process('', np.zeros((9, 9, 3), np.float32), None, map_, 0.5, 1).plot()\n"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ import pytest
 
 from ssae_tf.errors import RunError
 from ssae_tf.evaluation.predictions import MAX_SHOWN, PredictionsPage, PredictionsTable, writers
-from ssae_tf.result import Result, judged
+from ssae_tf.result import Result, post_process
 
 
 def result(path: str, level: float, side: int = 40, **levels: Any) -> Result:
@@ -20,7 +20,7 @@ def result(path: str, level: float, side: int = 40, **levels: Any) -> Result:
     image = np.random.default_rng(int(1000 * level)).random((side, side, 3), np.float32)
     map_ = np.full((side, side), 0.01, np.float32)
     map_[2:6, 3:9] = level
-    return judged(path, image, None, map_, 0.5, 4, **levels)
+    return post_process(path, image, None, map_, 0.5, 4, **levels)
 
 
 def captions(path: Path) -> list[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tensorflow as tf
 
+from mutations import Server
 from ssae_tf.config import from_dict
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.export.build import Exported, export
@@ -24,12 +26,6 @@ from ssae_tf.run_data import run_split
 from stand_ins import randomize
 
 Make = Callable[..., Exported]
-
-
-@pytest.fixture(scope="session")
-def trained(run_folder: Path) -> Detector:
-    """The detector that the artefacts were made of; no test changes it."""
-    return Detector.load(run_folder)
 
 
 @pytest.fixture(scope="session")
@@ -100,11 +96,7 @@ def _call_here(_: Maker, function: str, **arguments: Any) -> Any:
 
 _UNUSUAL: dict[str, dict[str, Any]] = {
     # No smoothing, single pixels count.
-    "resized": {
-        "inspection_size": [32, 48],
-        "smoothing_sigma": 0.0,
-        "reading": "euclidean",
-    },
+    "resized": {"inspection_size": [32, 48], "smoothing_sigma": 0.0, "reading": "euclidean"},
     "gated": {
         "smoothing_sigma": 1.0,
         "evidence": "gate",
@@ -141,3 +133,10 @@ def unusual(request: pytest.FixtureRequest) -> Detector:
     # Above the outline of a gate, so that defects reach beyond it.
     threshold = 0.55 if request.param == "gated" else 0.5
     return Detector(model, config, Calibration(threshold, 1, (threshold,)))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server that answers as each test says."""
+    with contextlib.closing(Server()) as one:
+        yield one

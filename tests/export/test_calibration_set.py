@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from ssae_tf.config import RunConfig
 from ssae_tf.data.images import write_png
-from ssae_tf.export.calibration_set import CalibrationSet
+from ssae_tf.export.calibration_set import read_resized, write_calibration_set
 
 
 @pytest.mark.parametrize("image_size", [None, (16, 24)])
@@ -22,11 +19,9 @@ def test_calibration_set(
     contents = [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in ((40, 64), (64, 32))]
     for path, content in zip(paths, contents, strict=True):
         write_png(path, content)
-    detector: Any = SimpleNamespace(config=RunConfig())
-    written = [
-        np.load(path)
-        for path in CalibrationSet(detector, paths, image_size, 3).write(tmp_path / "calibration")
-    ]
+    images = [np.round(255.0 * read_resized(path, 65535, image_size)) for path in paths]
+    examples = [image.astype(np.uint8) for image in images]
+    written = [np.load(path) for path in write_calibration_set(tmp_path / "set", examples, 3)]
     # The converter prepares itself for one size, here what both images have.
     assert {one.shape for one in written} == {(*(image_size or (40, 32)), 3)}
     assert {one.dtype for one in written} == {np.dtype(np.uint8)}

@@ -18,12 +18,7 @@ from ssae_tf.errors import DataError, RunError
 from ssae_tf.export.build import Exported
 from ssae_tf.export.client import Client
 from ssae_tf.export.names import ENCODED, FLOAT, MIN_AREA, OUTLINE, PICTURE
-from ssae_tf.export.tfserving import (
-    HOW_TO_OPEN,
-    docker_command,
-    models_config,
-    write_warmup,
-)
+from ssae_tf.export.tfserving import HOW_TO_OPEN, docker_command, models_config, write_warmup
 from ssae_tf.scoring.threshold import anomaly_mask
 
 serving_stand_in = pytest.importorskip("serving_stand_in")

@@ -1,4 +1,4 @@
-"""CalibrationSet decoded in a graph have the pixels that the detector reads, or are refused."""
+"""Images decoded in a graph have the pixels that the detector reads, or are refused."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ from ssae_tf.export.names import (
     PIXELS,
     WITH_THRESHOLD,
 )
-from ssae_tf.export.serving import Serving, float32_below, network_of
+from ssae_tf.export.network import folded
+from ssae_tf.export.serving import Serving, float32_below
 from ssae_tf.progress import Reporter
 
 # Format, precision, largest difference of the map; what rounds is below.
@@ -282,16 +283,13 @@ def test_int8_that_judges_otherwise_is_refused(
 def unusual_model(unusual: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The SavedModel of settings far from the defaults."""
     folder = tmp_path_factory.mktemp("unusual") / "saved_model"
-    savedmodel.write(folder, Serving.of(unusual), network_of(unusual), None, tflite.SIGNATURES)
+    savedmodel.write(folder, Serving.of(unusual), folded(unusual.model), None, tflite.SIGNATURES)
     return folder
 
 
 @pytest.fixture(scope="module")
 def unusual_run(
-    runtime: str,
-    unusual_model: Path,
-    unusual: Detector,
-    tmp_path_factory: pytest.TempPathFactory,
+    runtime: str, unusual_model: Path, unusual: Detector, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Callable[..., dict[str, np.ndarray]], float]:
     """What runs these settings in one of the runtimes; what the map may differ by, as a share."""
     folder = tmp_path_factory.mktemp("converted")

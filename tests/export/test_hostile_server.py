@@ -7,7 +7,7 @@ import json
 import math
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,14 +36,6 @@ def outputs(**changes: Any) -> dict[str, Any]:
 
 def content(**changes: Any) -> bytes:
     return json.dumps({"outputs": outputs(**changes)}).encode()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server that answers as each test says."""
-    server = Server()
-    yield server
-    server.close()
 
 
 def ask(server: Server, answer: bytes | Callable[[socket.socket], None], **settings: Any) -> Any:

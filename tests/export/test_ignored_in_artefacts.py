@@ -14,7 +14,8 @@ from ssae_tf.config import RunConfig, override
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.export.formats import onnx, openvino, savedmodel, tflite
 from ssae_tf.export.names import FLOAT, PICTURE
-from ssae_tf.export.serving import Serving, network_of
+from ssae_tf.export.network import folded
+from ssae_tf.export.serving import Serving
 
 Run = Callable[..., dict[str, np.ndarray]]
 SIZES = [(32, 48), (37, 91), (75, 41)]
@@ -53,7 +54,7 @@ def ignoring(size: str) -> Detector:
 def saved(ignoring: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ignoring") / "saved_model"
     serving = Serving.of(ignoring, has_verdict=False)
-    savedmodel.write(folder, serving, network_of(ignoring), None, tflite.SIGNATURES)
+    savedmodel.write(folder, serving, folded(ignoring.model), None, tflite.SIGNATURES)
     return folder
 
 

@@ -22,13 +22,7 @@ QUIET = Reporter(quiet=True)
 
 def test_parts_of_a_detector(trained: Detector) -> None:
     found = measure(trained, (40, 56), 5, QUIET)
-    assert list(found["seconds"]) == [
-        "decode",
-        "network",
-        "scoring",
-        "post-processing",
-        "predict",
-    ]
+    assert list(found["seconds"]) == ["decode", "network", "scoring", "post-processing", "predict"]
     for values in found["seconds"].values():
         assert 0.0 < values["p50"] <= values["p95"] <= values["p99"] < 60.0
     assert (found["size"], found["rounds"]) == ([40, 56], 5)

@@ -135,13 +135,6 @@ def test_every_image_of_a_batch_has_the_scores(folder: Path) -> None:
     assert found["review_threshold"].shape == (3,)
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
 def _ask(server: Server, **outputs: Any) -> Any:
     answer = {
         "anomaly_map": np.full((1, 12, 16), 0.25).tolist(),

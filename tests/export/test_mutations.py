@@ -254,13 +254,6 @@ def _expected(body: bytes) -> np.ndarray:
     return np.array(outputs["anomaly_map"][0], np.float32)
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
 def test_answers_of_servers(server: Server) -> None:
     rng = np.random.default_rng(0)
     outputs = {

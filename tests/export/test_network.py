@@ -38,7 +38,7 @@ def test_same_answer(config: ModelConfig, rng: np.random.Generator) -> None:
 
 
 def test_dead_taps_are_left_out(rng: np.random.Generator) -> None:
-    """CalibrationSet of 16² train 3 × 3 taps of the kernels of rate 1, and one of all others."""
+    """Images of 16² train 3 × 3 taps of the kernels of rate 1, and one of all others."""
     config = ModelConfig(width=0.0625)
     model = autoencoder(config, training_size=16)
     copy = folded(model)

@@ -224,19 +224,14 @@ def test_a_failed_export_leaves_nothing(
     config = override(RunConfig(), {"category": "tile"})
     detector = Detector(_grey(0.5), config, Calibration(0.1, 9, ()))
     monkeypatch.setattr(Detector, "load", lambda _: detector)
-    monkeypatch.setattr(make, "network_of", lambda _: _grey(0.4))
+    monkeypatch.setattr(make, "folded", lambda _: _grey(0.4))
     monkeypatch.setattr(make, "SIGNATURES", ("serving_default",))
     out = tmp_path / "deep" / "tile"
 
     def attempt(**settings: Any) -> str:
         with pytest.raises(RunError) as caught:
             export(
-                run_folder,
-                Request("savedmodel"),
-                validation,
-                out=out,
-                reporter=QUIET,
-                **settings,
+                run_folder, Request("savedmodel"), validation, out=out, reporter=QUIET, **settings
             )
         return str(caught.value)
 

@@ -129,10 +129,3 @@ def test_rounding_of_thresholds() -> None:
 def test_a_detector_without_threshold(grey: tf.keras.Model) -> None:
     with pytest.raises(RunError, match="no threshold yet"):
         Serving.of(Detector(grey, RunConfig()))
-
-
-@pytest.fixture(scope="module")
-def grey() -> tf.keras.Model:
-    """F(X) = 0.5."""
-    inputs = tf.keras.Input((None, None, 3))
-    return tf.keras.Model(inputs, tf.keras.layers.Rescaling(0.0, 0.5)(inputs))

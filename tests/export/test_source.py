@@ -17,7 +17,6 @@ from ssae_tf.detector import Calibration, Detector
 from ssae_tf.export import build
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import export
-from ssae_tf.export.calibration_set import CalibrationSet
 from ssae_tf.export.formats import FORMATS
 from ssae_tf.export.make import Made, Maker, Request
 from ssae_tf.export.manifest import file_hash
@@ -68,33 +67,31 @@ def test_what_is_exported_is_what_was_read(
 def test_a_calibration_that_is_put_into_its_place_is_taken(run: Path) -> None:
     new = json.loads((run / "calibration.json").read_text()) | {"threshold": 0.5}
     write_json(run / "recalibrated" / "calibration.json", new)
-    source = read_whole(run, lambda: build._read(run, [], None, Listener()))
-    assert source.detector.calibration == Calibration(0.5, 9, ())
+    detector, run_hash, _ = read_whole(run, lambda: build._read(run, [], None, Listener()))
+    assert detector.calibration == Calibration(0.5, 9, ())
     paths = [run / name for name in FILES[:2]] + [run / "recalibrated" / "calibration.json"]
-    assert source.hash == file_hash(paths)
+    assert run_hash == file_hash(paths)
 
 
 def test_the_images_are_those_kept_for_calibration(
-    run_folder: Path,
-    trained: Detector,
-    sample_root: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run_folder: Path, trained: Detector, sample_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Detector, "load", lambda _: trained)
     split = json.loads((run_folder / "split.json").read_text())
-    source = build._read(run_folder, None, None, Listener())
+    _, _, images = build._read(run_folder, None, None, Listener())
     root = sample_root / "tile"
-    assert [path.relative_to(root).as_posix() for path in source.images] == split["calibrate"]
-    others = build._read(run_folder, None, root / "train" / "good", Listener())
-    assert len(others.images) == 12
+    assert [path.relative_to(root).as_posix() for path in images] == split["calibrate"]
+    _, _, others = build._read(run_folder, None, root / "train" / "good", Listener())
+    assert len(others) == 12
 
 
 def test_a_comparison_apart_has_the_detector_that_was_read(
     run: Path, validation: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = Detector.load(run)
-    material = CalibrationSet(detector, tuple(validation), None, 0)
-    maker = Maker(detector, Request("trt"), FORMATS["trt"], "fp32", material, tmp_path, Listener())
+    maker = Maker(
+        detector, Request("trt"), FORMATS["trt"], "fp32", validation, tmp_path, Listener()
+    )
     save(run, 1, 0.75)
     seen: list[Callable[[], Any]] = []
 

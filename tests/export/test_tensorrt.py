@@ -17,7 +17,8 @@ from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import Exported
 from ssae_tf.export.formats import FORMATS, savedmodel, tensorrt
 from ssae_tf.export.names import FLOAT, PICTURE
-from ssae_tf.export.serving import Serving, network_of
+from ssae_tf.export.network import folded
+from ssae_tf.export.serving import Serving
 
 RTX = "tensorrt_rtx_bindings"
 HAS_TFTRT = tuple(int(part) for part in tf.__version__.split(".")[:2]) <= (2, 17)
@@ -62,7 +63,7 @@ def handed_over(trained: Detector, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("tftrt") / "saved_model"
     serving = Serving.of(trained)
     serving = Serving(**{**serving.__dict__, "has_verdict": False})
-    savedmodel.write(folder, serving, network_of(trained), None, (FLOAT,))
+    savedmodel.write(folder, serving, folded(trained.model), None, (FLOAT,))
     return folder
 
 
@@ -85,9 +86,7 @@ def test_the_graph_handed_over(
     handed_over: Path, trained: Detector, rng: np.random.Generator
 ) -> None:
     """Frozen, as TF-TRT freezes it: no loops, no normalisation, and the detector's map."""
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     model = tf.saved_model.load(str(handed_over))
     frozen = convert_variables_to_constants_v2(model.signatures[FLOAT])

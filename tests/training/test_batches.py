@@ -9,7 +9,7 @@ import pytest
 from ssae_tf.config import Stage
 from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.mvtec import Sample
-from ssae_tf.training.batches import JUDGED_BATCHES, STATISTICS_BATCHES, Batches
+from ssae_tf.training.batches import STATISTICS_BATCHES, VALIDATION_BATCHES, Batches
 
 STAGE = Stage(16, 2, 4)
 
@@ -61,12 +61,12 @@ class TestTraining:
 
 
 class TestOtherPurposes:
-    def test_judged_images_are_of_the_select_split_and_fixed(self, make, caches):
+    def test_validation_images_are_of_the_select_split_and_fixed(self, make, caches):
         batches = make()
-        judged = batches.judged(STAGE)
-        assert len(judged) == JUDGED_BATCHES
-        np.testing.assert_array_equal(judged, batches.judged(STAGE))
-        assert_shows(judged, caches[1].resized(16, 16))
+        clean = batches.validation(STAGE)
+        assert len(clean) == VALIDATION_BATCHES
+        np.testing.assert_array_equal(clean, batches.validation(STAGE))
+        assert_shows(clean, caches[1].resized(16, 16))
 
     def test_clean_images_are_of_the_train_split_and_fixed(self, make, caches):
         batches = make()
@@ -78,10 +78,10 @@ class TestOtherPurposes:
     def test_each_purpose_has_its_own_random_numbers(self, caches, configure):
         batches = Batches(caches[0], caches[0], configure())
         training = drawn(batches.training(0, STAGE, 0, 0, 1))[0][1]
-        judged, clean = batches.judged(STAGE)[0], next(iter(batches.clean(STAGE))).numpy()
-        assert not np.array_equal(training, judged)
+        select, clean = batches.validation(STAGE)[0], next(iter(batches.clean(STAGE))).numpy()
+        assert not np.array_equal(training, select)
         assert not np.array_equal(training, clean)
-        assert not np.array_equal(judged, clean)
+        assert not np.array_equal(select, clean)
 
 
 class TestSizes:
@@ -106,7 +106,7 @@ class TestSizes:
         for stage in (STAGE, STAGE, Stage(8 * 3, 1, 1)):
             drawn(batches.training(0, stage, 0, 0, 1))
             list(batches.clean(stage))
-            batches.judged(stage)
+            batches.validation(stage)
         assert sorted(sizes) == [(16, 16), (16, 16), (24, 24), (24, 24)]
 
 

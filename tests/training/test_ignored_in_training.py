@@ -13,7 +13,7 @@ from ssae_tf.data.cache import ImageCache
 from ssae_tf.scoring.ignored import Ignored
 from ssae_tf.training import selection
 from ssae_tf.training.batches import Batches
-from ssae_tf.training.selection import Judge
+from ssae_tf.training.selection import Validator
 from ssae_tf.training.step import make_step
 
 STAGE = Stage(16, 3, 4)
@@ -61,7 +61,9 @@ class TestBatches:
         train, select = (ignoring(cache) for cache in caches)
         batches = Batches(train, select, configure())
         drawn = list(batches.training(0, STAGE, 0, 0, 6))
-        drawn += zip(range(4), batches.judged(STAGE), batches.judged_counted(STAGE), strict=True)
+        drawn += zip(
+            range(4), batches.validation(STAGE), batches.validation_counted(STAGE), strict=True
+        )
         assert 0.0 < np.mean([np.mean(counted) for *_, counted in drawn]) < 1.0
         for _, x, counted in drawn:
             assert counted.shape == (3, 16, 16, 1)
@@ -128,8 +130,8 @@ def test_what_is_ignored_does_not_choose_the_checkpoint(small, configure, rng, m
     images = list(rng.random((4, 2, 16, 16, 3), dtype=np.float32))
     counted = np.ones((2, 16, 16, 1), np.float32)
     counted[:, :, 8:] = 0.0
-    found = Judge(model, images, config, [counted] * 4).judge()
-    with_all = Judge(model, images, config).judge()
+    found = Validator(model, images, config, [counted] * 4).validate()
+    with_all = Validator(model, images, config).validate()
     assert found.held_out_auroc != with_all.held_out_auroc
     maps = [np.abs(model(left_half(x, None)[0]) - left_half(x, None)[0]).mean(-1) for x in images]
     truth = [left_half(x, None)[1].numpy()[..., 0] for x in images]

@@ -22,7 +22,7 @@ from ssae_tf.progress import Reporter, Task
 from ssae_tf.training import loop
 from ssae_tf.training.logs import read_history
 from ssae_tf.training.loop import Trainer, TrainingDiverged, TrainingInterrupted
-from ssae_tf.training.selection import Judge
+from ssae_tf.training.selection import Validator
 from staged import STAGED, assert_same, best
 
 
@@ -209,23 +209,23 @@ class TestBestCheckpoint:
         """Lets the criteria be what is said, and keeps the weights that were judged."""
 
         def put(criteria):
-            judged, remaining, judge = [], iter(criteria), Judge.judge
+            validated, remaining, validate = [], iter(criteria), Validator.validate
 
             def scripted(self):
-                judged.append(values(self._model))
-                return dataclasses.replace(judge(self), criterion=next(remaining))
+                validated.append(values(self._model))
+                return dataclasses.replace(validate(self), criterion=next(remaining))
 
-            monkeypatch.setattr(Judge, "judge", scripted)
-            return judged
+            monkeypatch.setattr(Validator, "validate", scripted)
+            return validated
 
         return put
 
     @pytest.mark.parametrize(("criteria", "kept"), [([3.0, 1.0, 2.0], 1), ([1.0, 1.0, 2.0], 0)])
     def test_the_lowest_criterion_is_kept(self, trainer, tmp_path, script, criteria, kept):
-        judged = script(criteria)
+        validated = script(criteria)
         model = trainer(self.CHANGES).train(tmp_path)
-        assert_same(best(tmp_path), judged[kept])
-        assert_same(values(model), judged[kept])
+        assert_same(best(tmp_path), validated[kept])
+        assert_same(values(model), validated[kept])
         rows = read_history(tmp_path / "history.csv", 3)
         assert [row.criterion for row in rows] == criteria
         lowest = [min(criteria[:k], default=np.inf) for k in range(3)]
@@ -235,7 +235,7 @@ class TestBestCheckpoint:
     def test_objectives_that_learn_the_corruption_end_when_they_get_worse(
         self, trainer, tmp_path, script, equation, steps
     ):
-        judged = script([2.0, 1.0, 1.5, 1.0, 3.0, 0.5])
+        validated = script([2.0, 1.0, 1.5, 1.0, 3.0, 0.5])
         changes = {
             "objective.equation": equation,
             "training.stages": [{"size": 16, "batch_size": 2, "steps": 6}],
@@ -243,13 +243,13 @@ class TestBestCheckpoint:
         }
         console = Console(file=io.StringIO(), soft_wrap=True)
         trainer(changes, Reporter(console=console)).train(tmp_path)
-        assert len(judged) == steps
-        assert_same(best(tmp_path), judged[5 if equation == 1 else 1])
+        assert len(validated) == steps
+        assert_same(best(tmp_path), validated[5 if equation == 1 else 1])
         told = "Ended after step 5 of 6: unseen corruption was found best after step 2"
         assert (told in console.file.getvalue()) == (equation != 1)
         # Taken up again, it has nothing left to do.
         trainer(changes).train(tmp_path, resume=True)
-        assert len(judged) == steps
+        assert len(validated) == steps
         assert len(read_history(tmp_path / "history.csv", 6)) == steps
 
     def test_ctrl_c_is_heeded_where_training_ends_early(self, trainer, tmp_path, script):
@@ -263,12 +263,12 @@ class TestBestCheckpoint:
             trainer(changes, Interrupting(4)).train(tmp_path)
 
     def test_a_lost_one_is_written_anew(self, trainer, tmp_path, script):
-        judged = script([1.0, 2.0, 3.0])
+        validated = script([1.0, 2.0, 3.0])
         with pytest.raises(TrainingInterrupted):
             trainer(self.CHANGES, Interrupting(1)).train(tmp_path)
         (tmp_path / "checkpoints" / "best.npz").unlink()
         trainer(self.CHANGES).train(tmp_path, resume=True)
-        assert_same(best(tmp_path), judged[1])
+        assert_same(best(tmp_path), validated[1])
 
 
 class TestDivergence:
@@ -361,16 +361,16 @@ class TestGated:
         assert "gate/kernel" in best(tmp_path / "whole")
 
     def test_the_last_is_kept_even_where_its_loss_is_higher(self, gated, tmp_path, monkeypatch):
-        judged, losses, judge = [], iter([1.0, 2.0]), Judge.judge
+        validated, losses, validate = [], iter([1.0, 2.0]), Validator.validate
 
         def scripted(self):
-            judged.append(values(self._model))
-            return dataclasses.replace(judge(self), criterion=next(losses))
+            validated.append(values(self._model))
+            return dataclasses.replace(validate(self), criterion=next(losses))
 
-        monkeypatch.setattr(Judge, "judge", scripted)
+        monkeypatch.setattr(Validator, "validate", scripted)
         model = gated().train(tmp_path)
-        assert_same(best(tmp_path), judged[1])
-        assert_same(values(model), judged[1])
+        assert_same(best(tmp_path), validated[1])
+        assert_same(values(model), validated[1])
         assert [row.best for row in read_history(tmp_path / "history.csv", 4)] == [True, True]
 
     def test_it_learns_what_to_repaint_and_how(self, gated, tmp_path):

@@ -32,10 +32,7 @@ def all_cases(reconstruction, x, x_hat, mask, weight):
     return results
 
 
-MODES = {
-    "eager": all_cases,
-    "jit": tf.function(all_cases, jit_compile=True, autograph=False),
-}
+MODES = {"eager": all_cases, "jit": tf.function(all_cases, jit_compile=True, autograph=False)}
 
 
 @pytest.fixture(params=MODES)

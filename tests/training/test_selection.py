@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from ssae_tf.models.answer import answer
 from ssae_tf.scoring.anomaly_map import anomaly_map
 from ssae_tf.training import normalization, selection
-from ssae_tf.training.selection import Judge
+from ssae_tf.training.selection import Validator
 from ssae_tf.training.step import loss_and_errors
 
 
@@ -35,7 +35,7 @@ def statistics(model):
 
 
 def corrupted(batches, seed=0):
-    """X, X̂ and M with the seeds of a judge."""
+    """X, X̂ and M with the seeds of a validator."""
     for k, x in enumerate(batches):
         yield x, *selection.corrupt(tf.constant(x), tf.constant([-1 - k, seed]), None)
 
@@ -59,9 +59,9 @@ def test_by_hand(request, configure, evidence, rng):
     model = request.getfixturevalue("model" if evidence == "plain" else "gated")
     side = config.training.stages[0].size
     batches = list(rng.random((3, 2, side, side, 3), dtype=np.float32))
-    judge = Judge(model, batches, config)
-    found = judge.judge()
-    np.testing.assert_array_equal(judge.examples, next(corrupted(batches))[1])
+    validator = Validator(model, batches, config)
+    found = validator.validate()
+    np.testing.assert_array_equal(validator.examples, next(corrupted(batches))[1])
     figures, in_training, maps, masks = [], [], [], []
     for x, x_hat, mask in corrupted(batches):
         args = (x, x_hat, mask, config.objective)
@@ -86,7 +86,7 @@ def test_by_hand(request, configure, evidence, rng):
 
 @pytest.mark.parametrize("equation", [1, 2, 3])
 def test_criterion(model, batches, configure, equation):
-    found = Judge(model, batches, configure({"objective.equation": equation})).judge()
+    found = Validator(model, batches, configure({"objective.equation": equation})).validate()
     if equation == 1:
         assert found.criterion == found.loss
     else:
@@ -94,22 +94,24 @@ def test_criterion(model, batches, configure, equation):
 
 
 def test_the_same_model_is_judged_the_same(model, batches, configure):
-    judge = Judge(model, batches, configure())
-    first = judge.judge()
-    assert judge.judge() == first
-    assert Judge(model, batches, configure()).judge() == first
+    validator = Validator(model, batches, configure())
+    first = validator.validate()
+    assert validator.validate() == first
+    assert Validator(model, batches, configure()).validate() == first
     model.get_layer("reconstruction").bias.assign([1.0, 0.0, -1.0])
-    assert judge.judge().loss != first.loss
+    assert validator.validate().loss != first.loss
 
 
 def test_the_seed_decides_the_corruption(model, batches, configure):
-    found = [Judge(model, batches, configure({"training.seed": seed})).judge() for seed in (0, 1)]
+    found = [
+        Validator(model, batches, configure({"training.seed": seed})).validate() for seed in (0, 1)
+    ]
     assert found[0] != found[1]
 
 
 def test_the_model_stays_as_it_was(model, batches, configure):
     before = statistics(model)
-    Judge(model, batches, configure()).judge()
+    Validator(model, batches, configure()).validate()
     np.testing.assert_array_equal(statistics(model), before)
 
 
@@ -118,15 +120,15 @@ def test_compiled_once(model, batches, configure, monkeypatch):
     monkeypatch.setattr(
         selection, "region_errors", lambda *args: traces.append(1) or (tf.zeros(()), tf.zeros(()))
     )
-    judge = Judge(model, batches, configure())
-    judge.judge()
-    judge.judge()
+    validator = Validator(model, batches, configure())
+    validator.validate()
+    validator.validate()
     assert len(traces) == 1
 
 
 def test_a_model_that_has_diverged(model, batches, configure):
     model.get_layer("reconstruction").bias.assign(3 * [float("nan")])
-    found = Judge(model, batches, configure()).judge()
+    found = Validator(model, batches, configure()).validate()
     assert np.isnan(found.outside)
     assert np.isnan(found.inside_training)
     assert found.held_out_auroc == 0.5

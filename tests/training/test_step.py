@@ -9,12 +9,7 @@ import tensorflow as tf
 from ssae_tf.corruption.corrupt import corrupt
 from ssae_tf.models.autoencoder import DILATION_RATES, autoencoder
 from ssae_tf.training.objective import gate_error, objective, region_errors
-from ssae_tf.training.step import (
-    corrupt_in_pipeline,
-    corruption_seed,
-    loss_and_errors,
-    make_step,
-)
+from ssae_tf.training.step import corrupt_in_pipeline, corruption_seed, loss_and_errors, make_step
 
 IN_DATA = {"corruption.where": "data"}
 

@@ -163,19 +163,6 @@ def test_overwrite_fails_before_anything_is_lost(
     assert (run / "metrics.json").is_file()
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_that_is_no_run_is_kept(
-    overwrite: bool, fit: Callable[..., workflow.Fitted], tmp_path: Path
-) -> None:
-    for path in (tmp_path / "folder" / "thesis.txt", tmp_path / "file"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("kept")
-        out = tmp_path / path.relative_to(tmp_path).parts[0]
-        with pytest.raises(RunError, match="exists and is no run folder; choose another"):
-            fit(out=out, overwrite=overwrite)
-        assert path.read_text() == "kept"
-
-
 def test_an_empty_folder_is_taken(fit: Callable[..., workflow.Fitted], tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     assert (fit().folder / "metrics.json").is_file()
@@ -237,14 +224,6 @@ def test_a_place_that_can_not_be_written_is_named_before_training(
     with pytest.raises(RunError, match=rf"run: .*, {tmp_path} is read-only\.$"):
         fit(out=tmp_path / "deep" / "run")
     assert [path.name for path in tmp_path.iterdir() if path.name != "data"] == ["file"]
-
-
-def test_a_missing_category_is_named(fit: Callable[..., workflow.Fitted], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no category 'tiel' \(.+\); found: tile\.$"):
-        fit(category="tiel")
-    with pytest.raises(DataError, match=r"nowhere: no such folder\.$"):
-        fit(data=tmp_path / "nowhere")
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_training_that_fails_is_no_finished_run(
