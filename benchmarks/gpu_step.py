@@ -36,20 +36,16 @@ _OPERATIONS = 199e9
 def lower(folder: Path, preset: str, shapes: Sequence[str]) -> None:
     """Writes the step of each shape, with the values its variables start with."""
     import tensorflow as tf
+    from measure import training_step
 
     from ssae_tf.config import override
     from ssae_tf.config import preset as settings_of
-    from ssae_tf.models.autoencoder import autoencoder
-    from ssae_tf.training.step import make_step
 
     folder.mkdir(parents=True, exist_ok=True)
     config = override(settings_of(preset), {"training.jit": True})
     for shape in shapes:
         batch, side = map(int, shape.split("x"))
-        model = autoencoder(config.model, training_size=side)
-        optimizer = tf.keras.optimizers.Adam(1e-4)
-        optimizer.build(model.trainable_variables)
-        step: Any = make_step(model, optimizer, config)
+        step: Any = training_step(config, side)
         given = tf.constant(0), tf.zeros((batch, side, side, 3))
         traced = step.get_concrete_function(*given)
         (folder / f"{shape}.hlo").write_bytes(
@@ -170,25 +166,20 @@ def seconds(run: Callable[[], object], rounds: int) -> float:
 
 def measure(folder: Path, rounds: int) -> dict[str, Any]:
     """Milliseconds a step and teraflops a second, by shape and engine."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    precisions = {"tf32": False, "bfloat16": True}
     found: dict[str, Any] = {}
-    try:
-        import torch
-    except ImportError:
-        has_peer = False
-    else:
-        has_peer = torch.cuda.is_available()
-    if has_peer:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
-        for name, brain_floats in (("tf32", False), ("bfloat16", True)):
-            rate = 2 * _PRODUCT**3 / seconds(product(brain_floats=brain_floats), rounds)
-            found[f"matrix product, {name}"] = {"teraflops": rate / 1e12}
+    for name, brain_floats in precisions.items():
+        rate = 2 * _PRODUCT**3 / seconds(product(brain_floats=brain_floats), rounds)
+        found[f"matrix product, {name}"] = {"teraflops": rate / 1e12}
     for path in sorted(folder.glob("*.hlo"), key=lambda one: int(one.stem.split("x")[1])):
         batch, side = map(int, path.stem.split("x"))
         engines = {"the step, by JAX": in_jax(folder, path.stem)}
-        if has_peer:
-            for name, brain_floats in (("tf32", False), ("bfloat16", True)):
-                engines[f"PyTorch, {name}"] = in_torch(path.stem, brain_floats=brain_floats)
+        for name, brain_floats in precisions.items():
+            engines[f"PyTorch, {name}"] = in_torch(path.stem, brain_floats=brain_floats)
         for name, run in engines.items():
             one = seconds(run, rounds)
             operations = 3 * _OPERATIONS * batch * (side / 512) ** 2

@@ -87,11 +87,11 @@ def training_step(config: RunConfig, side: int) -> Callable[..., Any]:
 
 
 def write_result(path: Path | None, content: Mapping[str, Any], **places: object) -> None:
-    """A result file: the command, the machine, the figures.
+    """Prints figures as JSON, and keeps them with command and machine where a path is given.
 
     The command has the names of `places` in place of local paths (RUN=…), and FILE for the path.
-    Nothing is written without a path.
     """
+    print(json.dumps(content, indent=2, ensure_ascii=False))
     if path is None:
         return
     from ssae_tf.files import write_json

@@ -1,16 +1,12 @@
 """The compiled training step beside a step of the same network in PyTorch.
 
-Forward pass, objective (1), backward pass and Adam, on the same corrupted images, every step of
-either in turn in processes of their own. The corruption is left out on both sides. PyTorch computes
-with channels last, eagerly and with torch.compile where that works, and is given kernels of live
-taps only, as TensorFlow is. Beside them stands the machine's rate for a large float32 matrix
-product.
+Forward pass, objective (1), backward pass and Adam, on the same corrupted images, all in turn,
+PyTorch in processes of its own. The corruption is left out on both sides. PyTorch computes with
+channels last, eagerly and with torch.compile where that works, and is given kernels of live taps
+only, as TensorFlow is. Beside them stands the machine's rate for a large float32 matrix product.
 
     python benchmarks/peer_step.py --torch-python TORCH_ENVIRONMENT/bin/python [--preset paper]
         [--width W] [--shapes 8x128 2x256] [--rounds 5] [--out FILE.json]
-
-The floor is three times the multiply-adds of a forward pass with live taps, two operations each,
-at the rate of the matrix product.
 """
 
 from __future__ import annotations
@@ -20,9 +16,7 @@ import contextlib
 import dataclasses
 import json
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +33,7 @@ from measure import (
     write_result,
 )
 
-_TENSORFLOW, _EAGER, _COMPILED = "ssae_tf", "PyTorch, eager", "PyTorch, torch.compile"
+_EAGER, _COMPILED = "PyTorch, eager", "PyTorch, torch.compile"
 _MATRIX = "matrix product"
 
 
@@ -85,11 +79,12 @@ def in_tensorflow(setting: Setting) -> Callable[[], object]:
     return lambda: float(step(index, *images)[0])
 
 
-def in_torch(setting: Setting, what: str) -> Callable[[], object]:
-    """The same step in PyTorch."""
+def serve(what: str, setting: Setting) -> None:
+    """The same step in PyTorch: one for every line of stdin, answered with its seconds."""
     import torch
     from torch_peers import network, objective
 
+    print(json.dumps({"torch": torch.__version__}), flush=True)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     model = network(setting.width, setting.taps)
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
@@ -106,41 +101,38 @@ def in_torch(setting: Setting, what: str) -> Callable[[], object]:
         optimizer.step()
         loss.item()
 
-    return step
-
-
-def serve(what: str, setting: Setting) -> None:
-    """Does one thing for every line of stdin, and answers with its seconds."""
-    # It has nothing to say of itself, and may fail from here on.
-    print("{}", flush=True)
-    run = in_tensorflow(setting) if what == _TENSORFLOW else in_torch(setting, what)
+    timed = here(step)
     for _ in sys.stdin:
-        begin = time.perf_counter()
-        run()
-        print(json.dumps(time.perf_counter() - begin), flush=True)
+        print(timed(), flush=True)
 
 
-def compare(setting: Setting, pythons: dict[str, str], rounds: int) -> dict[str, float]:
-    """Median seconds by name of what works here, and of a matrix product."""
+def compare(setting: Setting, python: str, rounds: int) -> tuple[dict[str, float], str]:
+    """Median seconds by name of what works here and of a matrix product; PyTorch's version."""
     given = json.dumps(dataclasses.asdict(setting))
     children = {
-        what: Child([python, __file__, "--serve", what, given]) for what, python in pythons.items()
+        what: Child([python, __file__, "--serve", what, given]) for what in (_EAGER, _COMPILED)
     }
-    timed: dict[str, Timed] = {_MATRIX: here(matrix_product())}
+    timed: dict[str, Timed] = {
+        _MATRIX: here(matrix_product()),
+        "ssae_tf": here(in_tensorflow(setting)),
+    }
     try:
         for what, child in children.items():
             # A process that can't take its first step is left out.
             with contextlib.suppress(BrokenPipeError, ValueError):
                 child()
                 timed[what] = child
-        return medians(timed, rounds)
+        return medians(timed, rounds), children[_EAGER].about["torch"]
     finally:
         for child in children.values():
             child.close()
 
 
 def setting_of(name: str, width: float | None, shape: str) -> tuple[Setting, float]:
-    """What is trained, and the floating-point operations of its step that no engine is spared."""
+    """What is trained, and the floating-point operations of its step that no engine is spared.
+
+    Those are three times the multiply-adds of a forward pass with live taps, two operations each.
+    """
     from ssae_tf.config import override, preset
     from ssae_tf.models.autoencoder import autoencoder
     from ssae_tf.models.blocks import outermost_tap
@@ -162,7 +154,7 @@ def setting_of(name: str, width: float | None, shape: str) -> tuple[Setting, flo
 
 
 def main() -> None:
-    """Prints a Markdown table of medians, and keeps the figures as JSON if asked to."""
+    """Prints the figures, and keeps them as JSON if asked to."""
     if sys.argv[1:2] == ["--serve"]:
         serve(sys.argv[2], Setting(**json.loads(sys.argv[3])))
         return
@@ -174,29 +166,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    pythons = {_TENSORFLOW: sys.executable}
-    pythons |= dict.fromkeys((_EAGER, _COMPILED), arguments.torch_python)
     results: dict[str, Any] = {}
-    print("| batch × side | | s | of the matrix product's rate |\n|---|---|---|---|")
     for shape in arguments.shapes:
         setting, operations = setting_of(arguments.preset, arguments.width, shape)
-        found = compare(setting, pythons, arguments.rounds)
-        rate = product_rate(found.pop(_MATRIX))
-        floor = operations / rate
-        print(f"| {shape} | floor at {rate / 1e9:.0f} GFLOP/s | {floor:.3f} | 1.00 |")
-        for what, seconds in found.items():
-            print(f"| {shape} | {what} | {seconds:.3f} | {floor / seconds:.2f} |", flush=True)
+        found, torch = compare(setting, arguments.torch_python, arguments.rounds)
         results[shape] = {
             "setting": dataclasses.asdict(setting),
             "operations": operations,
-            "matrix_product_flop_per_second": rate,
+            "matrix_product_flop_per_second": product_rate(found.pop(_MATRIX)),
             "seconds": found,
         }
-    if arguments.out:
-        version = [arguments.torch_python, "-c", "import torch; print(torch.__version__)"]
-        answer = subprocess.run(version, check=True, capture_output=True, text=True)
-        content = {"torch": answer.stdout.strip(), "shapes": results}
-        write_result(arguments.out, content, PYTHON=arguments.torch_python)
+    content = {"torch": torch, "shapes": results}
+    write_result(arguments.out, content, PYTHON=arguments.torch_python)
 
 
 if __name__ == "__main__":
