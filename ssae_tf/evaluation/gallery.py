@@ -117,12 +117,7 @@ _ORDERS = {
 def thumbnail(
     result: ImageResult, image: np.ndarray, reconstruction: np.ndarray | None, threshold: float
 ) -> Thumbnail:
-    """Draws an inspected image small.
-
-    Args:
-        result, image, reconstruction: as in `Gallery.add`.
-        threshold: as in `draw`.
-    """
+    """Draws an inspected image small; the arguments are those of `Gallery.add` and `draw`."""
     panels = draw(image, reconstruction, result.anomaly_map, result.predicted_mask, threshold)
     if result.is_defective:
         truth = result.true_mask
