@@ -5,9 +5,9 @@ as HLO, corruption, objective, backward pass and Adam included:
 
     python benchmarks/gpu_step.py FOLDER --lower [--preset paper] [--shapes 32x128 16x256 8x512]
 
-The GPU host needs this file, torch_peers.py and the folder. There JAX compiles and times it on
-uniform noise, beside the same network in PyTorch (channels last, TF32 and bfloat16, fused Adam, no
-corruption) and beside products of large matrices:
+The GPU host needs this file, measure.py, torch_peers.py and the folder. There JAX compiles and
+times it on uniform noise, beside the same network in PyTorch (channels last, TF32 and bfloat16,
+fused Adam, no corruption) and beside products of large matrices:
 
     python gpu_step.py FOLDER [--rounds 5] [--out FILE.json]
 
@@ -19,13 +19,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import here, medians, training_step
 
 _STEPS = 20
 _PRODUCT = 8192
@@ -36,7 +35,6 @@ _OPERATIONS = 199e9
 def lower(folder: Path, preset: str, shapes: Sequence[str]) -> None:
     """Writes the step of each shape, with the values its variables start with."""
     import tensorflow as tf
-    from measure import training_step
 
     from ssae_tf.config import override
     from ssae_tf.config import preset as settings_of
@@ -156,12 +154,7 @@ def product(*, brain_floats: bool) -> Callable[[], object]:
 
 def seconds(run: Callable[[], object], rounds: int) -> float:
     """Of one of the steps that a call takes, the median of some calls; one before warms up."""
-    times = []
-    for _ in range(rounds + 1):
-        begin = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - begin) / _STEPS)
-    return statistics.median(times[1:])
+    return medians({"": here(run)}, rounds)[""] / _STEPS
 
 
 def measure(folder: Path, rounds: int) -> dict[str, Any]:
