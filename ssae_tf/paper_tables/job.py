@@ -13,7 +13,6 @@ import functools
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -53,7 +52,6 @@ class Job:
         category: one of them.
         config: all settings; None to go on with what is in the folder.
         minutes: that training should take; None for the steps of `config`.
-        command: what the person typed, for the run's records.
     """
 
     folder: Path
@@ -61,7 +59,6 @@ class Job:
     category: str
     config: RunConfig | None
     minutes: float | None = None
-    command: tuple[str, ...] = ()
 
 
 Work = Callable[[Job, Reporter], dict[str, Any]]
@@ -152,8 +149,8 @@ def _serve(work: Work, job: Job, quiet: bool, answer: Connection) -> None:
     # Ctrl-C comes to the parent alone, which passes it on: once, not twice.
     os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # environment.json should say what the person typed.
-    sys.argv = list(job.command)
+    # Results are on stdout, and nothing that is printed here is one.
+    os.dup2(2, 1)
     try:
         answer.send(work(job, Reporter(quiet=quiet)))
     except KeyboardInterrupt:

@@ -28,7 +28,7 @@ QUIET = Reporter(quiet=True)
 
 @pytest.fixture
 def job(sample_root: Path, tmp_path: Path, config: RunConfig) -> Job:
-    return Job(tmp_path / "run", sample_root, "tile", config, 2.5, ("ssae-tf", "benchmark"))
+    return Job(tmp_path / "run", sample_root, "tile", config, 2.5)
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,16 @@ def test_arguments_arrive(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls.pop() == (job.folder, {}, True)
 
 
-def test_job_path_and_command_arrive_from_another_thread_too(job: Job) -> None:
+def test_job_path_and_command_arrive_from_another_thread_too(
+    job: Job, capfd: pytest.CaptureFixture[str]
+) -> None:
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(do_apart(job, QUIET, children.told)))
     thread.start()
     thread.join(60)
-    assert found == [(job, True, list(job.command), sys.path)]
+    assert found == [(job, True, sys.argv, sys.path)]
+    # What is printed there is no result of the command.
+    assert capfd.readouterr() == ("", "noise")
 
 
 @pytest.mark.parametrize(
@@ -128,9 +132,9 @@ def test_nothing_outlives_the_parent(job: Job, tmp_path: Path) -> None:
         "if __name__ == '__main__':\n"
         "    do_apart(Job(Path(), Path(), '', None), Reporter(), children.says_its_number)\n"
     )
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        child = int(parent.stdout.readline())
+    with subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True) as parent:
+        assert parent.stderr is not None
+        child = int(parent.stderr.readline())
         parent.kill()
     end = time.monotonic() + 30
     while _lives(child) and time.monotonic() < end:
