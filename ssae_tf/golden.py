@@ -81,11 +81,7 @@ def write_golden(
 
 
 def compare_golden(inspector: Inspector, folder: Path) -> Iterator[Compared]:
-    """Inspects golden images by the rule they were made with.
-
-    Args:
-        inspector: of the run or artefact.
-        folder: of it.
+    """Inspects the golden images of a run's or artefact's folder by the rule they were made with.
 
     Raises:
         RunError: there are none, or they are damaged.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ssae_tf.evaluation.protocol import ImageResult
+from ssae_tf.evaluation.protocol import ImageResult, Verdict
 from ssae_tf.evaluation.sheets import as_rgb, fit_into, heatmap, overlay
 
 LIMITS = {"false alarms": 40, "misses": 40, "typical": 16, "calibration": 3}
@@ -39,19 +39,14 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Thumbnail:
+class Thumbnail(Verdict):
     """An inspected image as the report shows it.
 
     Attributes:
-        path, kind, score, is_anomalous: as in `Verdict`.
         panels: the image, what it should look like, the map, and the truth where one is known.
     """
 
-    path: str
-    kind: str
-    score: float
-    is_anomalous: bool
-    panels: tuple[Panel, ...]
+    panels: Sequence[Panel]
 
 
 class Gallery:
@@ -122,7 +117,7 @@ def thumbnail(
     if result.is_defective:
         truth = result.true_mask
         panels.append(Panel("no mask") if truth is None else panel("truth", truth))
-    return Thumbnail(result.path, result.kind, result.score, result.is_anomalous, tuple(panels))
+    return Thumbnail(result.path, result.kind, result.score, result.is_anomalous, panels)
 
 
 def draw(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ssae_tf.errors import InputError
 from ssae_tf.evaluation.metrics import PixelAccumulator, auroc, balanced_accuracy, f1, tpr_tnr
 
 if TYPE_CHECKING:
@@ -148,12 +147,7 @@ class Evaluation:
             Plain Python types, ready for JSON. `kinds` maps each defect kind, sorted by name, to
             the same figures and counts; `n_test` counts the images measured there, good ones
             included, and `n_defective` the defective ones among them.
-
-        Raises:
-            InputError: no image was added.
         """
-        if not self.verdicts:
-            raise InputError("Expected the results of at least one test image. Received none.")
         kinds = sorted(self._pixels)
         pixels = self._merged(kinds)
         self.overlap_curve = pixels.overlap_curve()

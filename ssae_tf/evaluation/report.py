@@ -265,13 +265,8 @@ def _groups(report: Report) -> Iterator[dict[str, Any]]:
 
 def _thumbnail(one: Thumbnail, report: Report) -> dict[str, Any]:
     is_reviewed = report.review_threshold is not None and one.score > report.review_threshold
-    return {
-        "path": one.path,
-        "kind": one.kind,
-        "score": f"{one.score:.4g}",
-        "said": "rejected" if one.is_anomalous else "to review" if is_reviewed else "passed",
-        "panels": one.panels,
-    }
+    said = "rejected" if one.is_anomalous else "to review" if is_reviewed else "passed"
+    return {**vars(one), "score": figure(one.score), "said": said}
 
 
 def _calibration(report: Report) -> dict[str, Any]:
