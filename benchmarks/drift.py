@@ -7,7 +7,7 @@ time the images are split anew into calibration and service, so that chance is i
 changes does so on the 60th day.
 
     python benchmarks/drift.py RUN [RUN …] [--a-day 20] [--repeats 100] [--calibration 5]
-        [--scores FOLDER] [--out FILE.json]
+        [--out FILE.json]
 
 With --promise, what a threshold promises is compared with what is rejected instead: the good images
 as they are, split into calibration and new ones, once for each seed. --more ROOT has other good
@@ -32,7 +32,6 @@ from measure import write_result
 from ssae_tf.data.images import read_image
 from ssae_tf.data.kinds import GOOD
 from ssae_tf.detector import Detector
-from ssae_tf.files import read_json, write_json
 from ssae_tf.run_data import run_split
 from ssae_tf.scoring.conformal import FalseAlarmRate
 from ssae_tf.scoring.drift import DAY, Drift
@@ -143,19 +142,7 @@ def simulated(
                 },
             }
         )
-        print(_row(rows[-1]), flush=True)
     return rows
-
-
-def _row(row: dict[str, Any]) -> str:
-    days = " | ".join(
-        "not noticed" if middle >= _PATIENCE else f"{middle:.0f} ({late:.0f})"
-        for middle, late in row["days"].values()
-    )
-    return (
-        f"| {row['calibration']} | {row['accepted_a_year']:g} | {row['false_alarms_a_year']:.2f} "
-        f"| {days} |"
-    )
 
 
 def good_scores(run: Path, more: Path | None) -> tuple[str, int, list[float]]:
@@ -194,23 +181,19 @@ def kept_promise(scores: np.ndarray, images: int) -> dict[str, Any]:
 
 def promises(runs: list[Path], more: Path | None, out: Path | None) -> None:
     """Prints what is promised and found for each run, and keeps it."""
-    rows = {}
-    for run in runs:
-        name, images, scores = good_scores(run, more)
-        rows[name] = row = kept_promise(np.array(scores), images)
-        print(name, {key: value for key, value in row.items() if key != "scores"}, flush=True)
+    found = [good_scores(run, more) for run in runs]
+    rows = {name: kept_promise(np.array(scores), images) for name, images, scores in found}
     places = {f"RUN{number}": run for number, run in enumerate(runs, start=1)}
     write_result(out, {"runs": rows}, MORE=more, **places)
 
 
 def main() -> None:
-    """Prints a Markdown table for each run, and keeps the figures as JSON if asked to."""
+    """Prints the figures of each run, and keeps them as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--a-day", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--calibration", type=int, nargs="*", default=[], help="Fewer images.")
-    parser.add_argument("--scores", type=Path, help="Folder that keeps them from one time to next.")
     parser.add_argument("--promise", action="store_true", help="False alarms, without drift.")
     parser.add_argument("--more", type=Path, metavar="ROOT", help="Of --promise: good images.")
     parser.add_argument("--out", type=Path)
@@ -223,22 +206,14 @@ def main() -> None:
     for run in arguments.runs:
         detector = Detector.load(run)
         assert detector.calibration is not None
-        kept = arguments.scores and arguments.scores / f"{detector.config.category}.json"
-        lists = read_json(kept) if kept and kept.is_file() else measured(run)
-        if kept:
-            write_json(kept, lists)
-        scores = {name: np.array(values) for name, values in lists.items()}
-        print(f"\n{detector.config.category}: median and nine in ten of the days until noticed\n")
-        print("| images of calibration | accepted a year | false alarms a year |", end="")
-        print("".join(f" {change} |" for change in _CHANGES))
-        print("|---" * (3 + len(_CHANGES)) + "|")
+        scores = {name: np.array(values) for name, values in measured(run).items()}
         counts = (len(detector.calibration.scores), *arguments.calibration)
         content[detector.config.category] = [
             row
             for images in counts
             for row in simulated(scores, images, arguments.a_day, arguments.repeats)
         ]
-    write_result(arguments.out, content, SCORES=arguments.scores)
+    write_result(arguments.out, content)
 
 
 if __name__ == "__main__":

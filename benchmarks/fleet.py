@@ -202,7 +202,7 @@ def _wait_for_all() -> None:
 
 
 def main() -> None:
-    """Prints a Markdown table, and keeps the figures as JSON if asked to."""
+    """Prints the figures, and keeps them as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--images", type=int, default=10_000)
@@ -219,7 +219,6 @@ def main() -> None:
         few, all_ = write_images(arguments.run, Path(name), arguments.images)
         if arguments.rounds:
             rows = local(arguments.run, few, all_, arguments.rounds)
-            print(json.dumps(rows, indent=2))
             content = {"machine": system, "images": arguments.images - _FEW, "routes": rows}
             write_result(arguments.out, content, RUN=arguments.run)
             return
@@ -230,15 +229,6 @@ def main() -> None:
             rest = {kind: whole[kind] - start[kind] for kind in whole}
             routes[title] = {"start": start, "rest": rest}
     count = arguments.images - _FEW
-    print("| | start, CPU s | images a second | CPU ms an image | outside the network |")
-    print("|---|---|---|---|---|")
-    for title, one in routes.items():
-        cpu = one["rest"]["cpu"] / count
-        print(
-            f"| {title} | {one['start']['cpu']:.0f} | {count / one['rest']['wall']:.1f} | "
-            f"{1e3 * cpu:.1f} | {1 - of_parts['network'] / cpu:.0%} |",
-            flush=True,
-        )
     content = {"machine": system, "images": count, "parts": of_parts, "routes": routes, **more}
     write_result(arguments.out, content, RUN=arguments.run)
 

@@ -5,9 +5,9 @@ as HLO, corruption, objective, backward pass and Adam included:
 
     python benchmarks/gpu_step.py FOLDER --lower [--preset paper] [--shapes 32x128 16x256 8x512]
 
-The GPU host needs this file, torch_peers.py and the folder. There JAX compiles and times it on
-uniform noise, beside the same network in PyTorch (channels last, TF32 and bfloat16, fused Adam, no
-corruption) and beside products of large matrices:
+The GPU host needs this file, measure.py, torch_peers.py and the folder. There JAX compiles and
+times it on uniform noise, beside the same network in PyTorch (channels last, TF32 and bfloat16,
+fused Adam, no corruption) and beside products of large matrices:
 
     python gpu_step.py FOLDER [--rounds 5] [--out FILE.json]
 
@@ -19,13 +19,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import here, medians, training_step
 
 _STEPS = 20
 _PRODUCT = 8192
@@ -39,17 +38,12 @@ def lower(folder: Path, preset: str, shapes: Sequence[str]) -> None:
 
     from ssae_tf.config import override
     from ssae_tf.config import preset as settings_of
-    from ssae_tf.models.autoencoder import autoencoder
-    from ssae_tf.training.step import make_step
 
     folder.mkdir(parents=True, exist_ok=True)
     config = override(settings_of(preset), {"training.jit": True})
     for shape in shapes:
         batch, side = map(int, shape.split("x"))
-        model = autoencoder(config.model, training_size=side)
-        optimizer = tf.keras.optimizers.Adam(1e-4)
-        optimizer.build(model.trainable_variables)
-        step: Any = make_step(model, optimizer, config)
+        step: Any = training_step(config, side)
         given = tf.constant(0), tf.zeros((batch, side, side, 3))
         traced = step.get_concrete_function(*given)
         (folder / f"{shape}.hlo").write_bytes(
@@ -160,35 +154,25 @@ def product(*, brain_floats: bool) -> Callable[[], object]:
 
 def seconds(run: Callable[[], object], rounds: int) -> float:
     """Of one of the steps that a call takes, the median of some calls; one before warms up."""
-    times = []
-    for _ in range(rounds + 1):
-        begin = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - begin) / _STEPS)
-    return statistics.median(times[1:])
+    return medians({"": here(run)}, rounds)[""] / _STEPS
 
 
 def measure(folder: Path, rounds: int) -> dict[str, Any]:
     """Milliseconds a step and teraflops a second, by shape and engine."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    precisions = {"tf32": False, "bfloat16": True}
     found: dict[str, Any] = {}
-    try:
-        import torch
-    except ImportError:
-        has_peer = False
-    else:
-        has_peer = torch.cuda.is_available()
-    if has_peer:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
-        for name, brain_floats in (("tf32", False), ("bfloat16", True)):
-            rate = 2 * _PRODUCT**3 / seconds(product(brain_floats=brain_floats), rounds)
-            found[f"matrix product, {name}"] = {"teraflops": rate / 1e12}
+    for name, brain_floats in precisions.items():
+        rate = 2 * _PRODUCT**3 / seconds(product(brain_floats=brain_floats), rounds)
+        found[f"matrix product, {name}"] = {"teraflops": rate / 1e12}
     for path in sorted(folder.glob("*.hlo"), key=lambda one: int(one.stem.split("x")[1])):
         batch, side = map(int, path.stem.split("x"))
         engines = {"the step, by JAX": in_jax(folder, path.stem)}
-        if has_peer:
-            for name, brain_floats in (("tf32", False), ("bfloat16", True)):
-                engines[f"PyTorch, {name}"] = in_torch(path.stem, brain_floats=brain_floats)
+        for name, brain_floats in precisions.items():
+            engines[f"PyTorch, {name}"] = in_torch(path.stem, brain_floats=brain_floats)
         for name, run in engines.items():
             one = seconds(run, rounds)
             operations = 3 * _OPERATIONS * batch * (side / 512) ** 2

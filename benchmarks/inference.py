@@ -156,7 +156,7 @@ def measure(
 
 
 def main() -> None:
-    """Prints a Markdown table of medians, and keeps the figures as JSON if asked to."""
+    """Prints the figures, and keeps them as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
@@ -172,14 +172,6 @@ def main() -> None:
         write_files(model, Path(name))
         for side in arguments.sizes:
             sizes[str(side)] = measure(model, width, side, Path(name), arguments)
-    for side, one in sizes.items():
-        rate = one["matrix_product_flop_per_second"]
-        print(f"\nMatrix product at {side}²: {rate / 1e9:.0f} GFLOP/s\n")
-        print("| | ms | of the fastest | share of the matrix product's rate |\n|---|---|---|---|")
-        for name, seconds in one["seconds"].items():
-            share = 2 * one.get("multiply_adds", 0) / seconds / rate
-            fastest = min(one["seconds"].values())
-            print(f"| {name} | {1e3 * seconds:.1f} | {seconds / fastest:.2f} | {share:.2f} |")
     content = {"width": width, "sizes": sizes}
     write_result(arguments.out, content, PYTHON=arguments.torch_python)
 

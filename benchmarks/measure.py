@@ -1,6 +1,6 @@
 """How the scripts of this folder measure, and what they keep.
 
-TensorFlow is imported where it is needed: `peer_step.py` also runs in an environment without it.
+TensorFlow is imported where it is needed: `torch_peers.py` runs in an environment without it.
 """
 
 from __future__ import annotations
@@ -73,6 +73,16 @@ def peak() -> float:
     return int(line.split()[1]) / 2**10
 
 
+def corrupted_images(batch: int, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """X, X̂ and M for a step, (B, H, W, 3) float32; the same everywhere."""
+    rng = np.random.default_rng(0)
+    shape = (batch, side, side, 3)
+    x, other = rng.random(shape, dtype=np.float32), rng.random(shape, dtype=np.float32)
+    mask = np.zeros(shape, np.float32)
+    mask[:, side // 4 : side // 2, side // 4 : side // 2] = 1.0
+    return x, np.where(mask > 0, other, x), mask
+
+
 def training_step(config: RunConfig, side: int) -> Callable[..., Any]:
     """The compiled training step of some settings on images of this side, `make_step`'s."""
     import tensorflow as tf
@@ -87,11 +97,11 @@ def training_step(config: RunConfig, side: int) -> Callable[..., Any]:
 
 
 def write_result(path: Path | None, content: Mapping[str, Any], **places: object) -> None:
-    """A result file: the command, the machine, the figures.
+    """Prints figures as JSON, and keeps them with command and machine where a path is given.
 
     The command has the names of `places` in place of local paths (RUN=…), and FILE for the path.
-    Nothing is written without a path.
     """
+    print(json.dumps(content, indent=2, ensure_ascii=False))
     if path is None:
         return
     from ssae_tf.files import write_json
@@ -113,9 +123,6 @@ class Child:
 
     def __init__(self, command: list[str]) -> None:
         """Starts the process.
-
-        Args:
-            command: its program and arguments.
 
         Raises:
             SystemExit: it ended without a word.

@@ -1,28 +1,18 @@
 """The compiled training step beside a step of the same network in PyTorch.
 
-Forward pass, objective (1), backward pass and Adam, on the same corrupted images, every step of
-either in turn in processes of their own. The corruption is left out on both sides. PyTorch computes
-with channels last, eagerly and with torch.compile where that works, and is given kernels of live
-taps only, as TensorFlow is. Beside them stands the machine's rate for a large float32 matrix
-product.
+Forward pass, objective (1), backward pass and Adam, on the same corrupted images, all in turn,
+PyTorch in processes of its own. The corruption is left out on both sides. PyTorch computes with
+channels last, eagerly and with torch.compile where that works, and is given kernels of live taps
+only, as TensorFlow is. Beside them stands the machine's rate for a large float32 matrix product.
 
     python benchmarks/peer_step.py --torch-python TORCH_ENVIRONMENT/bin/python [--preset paper]
         [--width W] [--shapes 8x128 2x256] [--rounds 5] [--out FILE.json]
-
-The floor is three times the multiply-adds of a forward pass with live taps, two operations each,
-at the rate of the matrix product.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
-import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +21,7 @@ import numpy as np
 from measure import (
     Child,
     Timed,
+    corrupted_images,
     here,
     matrix_product,
     medians,
@@ -39,133 +30,82 @@ from measure import (
     write_result,
 )
 
-_TENSORFLOW, _EAGER, _COMPILED = "ssae_tf", "PyTorch, eager", "PyTorch, torch.compile"
+from ssae_tf.config import RunConfig, override, preset
+from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.models.blocks import outermost_tap
+from ssae_tf.models.summary import rows
+
 _MATRIX = "matrix product"
+_PEERS = {"PyTorch, eager": "step", "PyTorch, torch.compile": "step-compiled"}
+_TORCH = Path(__file__).with_name("torch_peers.py")
 
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """What is trained.
-
-    Attributes:
-        preset: where the rest of the settings comes from.
-        width: scales the filter counts.
-        batch, side: of the images; `side` in pixels.
-        norm: of the objective.
-        taps: live ones on either side of the middle of a dilated kernel, for each rate.
-    """
-
-    preset: str
-    width: float
-    batch: int
-    side: int
-    norm: str
-    taps: tuple[int, ...]
-
-    def images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """X, X̂ and M, (B, H, W, 3) float32."""
-        rng = np.random.default_rng(0)
-        shape = (self.batch, self.side, self.side, 3)
-        x, other = rng.random(shape, dtype=np.float32), rng.random(shape, dtype=np.float32)
-        mask = np.zeros(shape, np.float32)
-        mask[:, self.side // 4 : self.side // 2, self.side // 4 : self.side // 2] = 1.0
-        return x, np.where(mask > 0, other, x), mask
-
-
-def in_tensorflow(setting: Setting) -> Callable[[], object]:
+def in_tensorflow(config: RunConfig, batch: int, side: int) -> Callable[[], object]:
     """The package's own step."""
     import tensorflow as tf
 
-    from ssae_tf.config import override, preset
-
-    changes = {"model.width": setting.width, "corruption.where": "data"}
-    step = training_step(override(preset(setting.preset), changes), setting.side)
-    images = [tf.constant(one) for one in setting.images()]
+    step = training_step(override(config, {"corruption.where": "data"}), side)
+    images = [tf.constant(one) for one in corrupted_images(batch, side)]
     index = tf.constant(0, tf.int64)
     return lambda: float(step(index, *images)[0])
 
 
-def in_torch(setting: Setting, what: str) -> Callable[[], object]:
-    """The same step in PyTorch."""
-    import torch
-    from torch_peers import network, objective
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model = network(setting.width, setting.taps)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
-    x, x_hat, mask = (
-        torch.from_numpy(one).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-        for one in setting.images()
-    )
-    compiled = torch.compile(model) if what == _COMPILED else model
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss = objective(compiled(x_hat), x, mask, setting.norm)
-        loss.backward()
-        optimizer.step()
-        loss.item()
-
-    return step
-
-
-def serve(what: str, setting: Setting) -> None:
-    """Does one thing for every line of stdin, and answers with its seconds."""
-    # It has nothing to say of itself, and may fail from here on.
-    print("{}", flush=True)
-    run = in_tensorflow(setting) if what == _TENSORFLOW else in_torch(setting, what)
-    for _ in sys.stdin:
-        begin = time.perf_counter()
-        run()
-        print(json.dumps(time.perf_counter() - begin), flush=True)
-
-
-def compare(setting: Setting, pythons: dict[str, str], rounds: int) -> dict[str, float]:
-    """Median seconds by name of what works here, and of a matrix product."""
-    given = json.dumps(dataclasses.asdict(setting))
-    children = {
-        what: Child([python, __file__, "--serve", what, given]) for what, python in pythons.items()
-    }
-    timed: dict[str, Timed] = {_MATRIX: here(matrix_product())}
-    try:
-        for what, child in children.items():
-            # A process that can't take its first step is left out.
-            with contextlib.suppress(BrokenPipeError, ValueError):
-                child()
-                timed[what] = child
-        return medians(timed, rounds)
-    finally:
-        for child in children.values():
-            child.close()
-
-
-def setting_of(name: str, width: float | None, shape: str) -> tuple[Setting, float]:
-    """What is trained, and the floating-point operations of its step that no engine is spared."""
-    from ssae_tf.config import override, preset
-    from ssae_tf.models.autoencoder import autoencoder
-    from ssae_tf.models.blocks import outermost_tap
-    from ssae_tf.models.summary import rows
-
-    batch, side = map(int, shape.split("x"))
-    config = override(preset(name), {} if width is None else {"model.width": width})
+def live_taps(config: RunConfig, side: int) -> list[int]:
+    """Taps on either side of the middle of a dilated kernel, for each rate."""
     model = autoencoder(config.model, training_size=side)
     # Taps that training does not reach start at zero.
     kernels = [layer.kernel for layer in model.layers if layer.name.startswith("sdc1_rate")]
-    taps = tuple(outermost_tap(np.asarray(kernel)) for kernel in kernels)
+    return [outermost_tap(np.asarray(kernel)) for kernel in kernels]
+
+
+def operations(config: RunConfig, side: int, taps: list[int]) -> float:
+    """Floating-point operations of a step on an image that no engine is spared.
+
+    Those are three times the multiply-adds of a forward pass with live taps, two operations each.
+    """
     live = sum((2 * count + 1) ** 2 for count in taps) / (25 * len(taps))
     multiply_adds = sum(
         row.multiply_adds * (live if row.layer.startswith("SDC") else 1.0)
         for row in rows(config.model, side)
     )
-    setting = Setting(name, config.model.width, batch, side, config.objective.norm, taps)
-    return setting, 3 * 2 * batch * multiply_adds
+    return 3 * 2 * multiply_adds
+
+
+def compare(config: RunConfig, shape: str, python: str, rounds: int) -> dict[str, Any]:
+    """Median seconds by name of what works here, and the rate of a matrix product."""
+    batch, side = map(int, shape.split("x"))
+    taps = live_taps(config, side)
+    settings = ["--width", config.model.width, "--batch", batch, "--norm", config.objective.norm]
+    command = [*map(str, settings), "--taps", *map(str, taps)]
+    children = {
+        name: Child([python, str(_TORCH), kind, str(side), *command])
+        for name, kind in _PEERS.items()
+    }
+    timed: dict[str, Timed] = {
+        _MATRIX: here(matrix_product()),
+        "ssae_tf": here(in_tensorflow(config, batch, side)),
+    }
+    try:
+        for name, child in children.items():
+            # A process that can't take its first step is left out.
+            with contextlib.suppress(BrokenPipeError, ValueError):
+                child()
+                timed[name] = child
+        seconds = medians(timed, rounds)
+    finally:
+        for child in children.values():
+            child.close()
+    return {
+        "taps": taps,
+        "operations": batch * operations(config, side, taps),
+        "matrix_product_flop_per_second": product_rate(seconds.pop(_MATRIX)),
+        "seconds": seconds,
+        **next(iter(children.values())).about,
+    }
 
 
 def main() -> None:
-    """Prints a Markdown table of medians, and keeps the figures as JSON if asked to."""
-    if sys.argv[1:2] == ["--serve"]:
-        serve(sys.argv[2], Setting(**json.loads(sys.argv[3])))
-        return
+    """Prints the figures, and keeps them as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--torch-python", required=True, help="of an environment with PyTorch")
     parser.add_argument("--preset", default="paper", help="settings of the step")
@@ -174,29 +114,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    pythons = {_TENSORFLOW: sys.executable}
-    pythons |= dict.fromkeys((_EAGER, _COMPILED), arguments.torch_python)
-    results: dict[str, Any] = {}
-    print("| batch × side | | s | of the matrix product's rate |\n|---|---|---|---|")
-    for shape in arguments.shapes:
-        setting, operations = setting_of(arguments.preset, arguments.width, shape)
-        found = compare(setting, pythons, arguments.rounds)
-        rate = product_rate(found.pop(_MATRIX))
-        floor = operations / rate
-        print(f"| {shape} | floor at {rate / 1e9:.0f} GFLOP/s | {floor:.3f} | 1.00 |")
-        for what, seconds in found.items():
-            print(f"| {shape} | {what} | {seconds:.3f} | {floor / seconds:.2f} |", flush=True)
-        results[shape] = {
-            "setting": dataclasses.asdict(setting),
-            "operations": operations,
-            "matrix_product_flop_per_second": rate,
-            "seconds": found,
-        }
-    if arguments.out:
-        version = [arguments.torch_python, "-c", "import torch; print(torch.__version__)"]
-        answer = subprocess.run(version, check=True, capture_output=True, text=True)
-        content = {"torch": answer.stdout.strip(), "shapes": results}
-        write_result(arguments.out, content, PYTHON=arguments.torch_python)
+    changes = {} if arguments.width is None else {"model.width": arguments.width}
+    config = override(preset(arguments.preset), changes)
+    python, rounds = arguments.torch_python, arguments.rounds
+    shapes = {shape: compare(config, shape, python, rounds) for shape in arguments.shapes}
+    content = {"torch": next(iter(shapes.values())).pop("torch"), "shapes": shapes}
+    write_result(arguments.out, content, PYTHON=python)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from inference import in_openvino
@@ -36,7 +35,7 @@ _TORCH = Path(__file__).with_name("torch_peers.py")
 
 
 def main() -> None:
-    """Prints a Markdown table of medians, and keeps the figures as JSON if asked to."""
+    """Prints the figures, and keeps them as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--torch-python", required=True, help="of an environment with anomalib")
     parser.add_argument("--side", type=int, default=256)
@@ -66,19 +65,14 @@ def main() -> None:
         for child in children.values():
             child.close()
     rate = product_rate(seconds.pop(_CEILING))
-    print("| | G multiply-adds | PyTorch, ms | OpenVINO, ms |\n|---|---|---|---|")
-    rows: dict[str, Any] = {}
-    for name, child in children.items():
-        row = rows[name] = {
+    rows = {
+        name: {
             "multiply_adds": child.about["multiply_adds"],
             "pytorch_seconds": seconds[name],
             "openvino_seconds": seconds[name + _OPENVINO],
         }
-        print(
-            f"| {name} | {row['multiply_adds'] / 1e9:.2f} | {1e3 * row['pytorch_seconds']:.0f} "
-            f"| {1e3 * row['openvino_seconds']:.0f} |"
-        )
-    print(f"Matrix product: {rate / 1e9:.0f} GFLOP/s")
+        for name, child in children.items()
+    }
     content = {
         "torch": next(iter(children.values())).about["torch"],
         "side": arguments.side,

@@ -99,7 +99,7 @@ def evaluate(folder: Path, images: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints Markdown tables, and writes the figures as JSON if asked to."""
+    """Prints the figures, and keeps them as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--side", type=int, default=512)
@@ -114,20 +114,11 @@ def main() -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     times = verdicts(arguments.run, arguments.side, folder)
-    print("| | ms |\n|---|---|")
-    for name, value in times.items():
-        print(f"| {name} | {value:.1f} |")
-    print("\n| images | s | MiB | MiB of maps |\n|---|---|---|---|")
     rows: list[dict[str, Any]] = []
     for images in arguments.images:
         command = [sys.executable, *sys.argv, "--evaluate", str(images)]
         subprocess.run(command, check=True)
-        row = {"pictures": images, **read_json(folder / "evaluated.json")}
-        rows.append(row)
-        print(
-            f"| {images} | {row['seconds']:.1f} | {row['mib']:.0f} | {row['mib_of_maps']:.0f} |",
-            flush=True,
-        )
+        rows.append({"pictures": images, **read_json(folder / "evaluated.json")})
     content = {"milliseconds": times, "evaluate": rows}
     write_result(arguments.out, content, RUN=arguments.run, FOLDER=arguments.work)
 

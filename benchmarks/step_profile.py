@@ -147,7 +147,7 @@ def per_batch(way: Callable[[], Iterable[Any]]) -> Timed:
 
 
 def main() -> None:
-    """Prints a Markdown table, and keeps the figures as JSON if asked to."""
+    """Prints the figures, and keeps them as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--width", type=float, help="another than the preset's")
@@ -163,9 +163,6 @@ def main() -> None:
                 str(side): images_a_second(Path(folder), side, arguments.batch, arguments.steps)
                 for side in (128, 256, 512)
             }
-        for side, ways in rates.items():
-            for name, rate in ways.items():
-                print(f"{side}: {name}: {rate:.1f} images/s")
         write_result(arguments.out, {"images_a_second": rates})
         return
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -187,9 +184,6 @@ def main() -> None:
                 float(step(index, x)[0])
         total = seconds_by_kind(Path(folder))
     found = {kind: seconds / arguments.steps for kind, seconds in total.items()}
-    print("| kind of operation | s a step | share |\n|---|---|---|")
-    for kind, seconds in found.items():
-        print(f"| {kind} | {seconds:.4f} | {100 * seconds / sum(found.values()):.1f} % |")
     write_result(arguments.out, {"seconds": found})
 
 

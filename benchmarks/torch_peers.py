@@ -5,21 +5,25 @@ runs it once for every line of stdin, answering with the seconds.
 
     python benchmarks/torch_peers.py NAME SIDE [--width 0.375] [--taps 2 1 0 0 0] [--onnx FILE]
 
-`table-1` is the package's network as it is exported, with batch normalisation folded; the others
-are the methods of `anomalib`, from an image to its anomaly map.
+`table-1` is the package's network as it is exported, with batch normalisation folded, `step` and
+`step-compiled` are a training step of it (with --batch and --norm); the others are the methods of
+`anomalib`, from an image to its anomaly map.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
-import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 import torch
+from measure import corrupted_images, here
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -100,18 +104,34 @@ def objective(
 
 
 def table_1(width: float, taps: tuple[int, ...]) -> nn.Module:
-    """F as it is exported: biases in place of batch normalisation.
-
-    Args:
-        width: as in the package.
-        taps: of the dilated kernels of each rate, on either side of the middle.
-    """
+    """`network` as it is exported: biases in place of batch normalisation."""
     layers = [one for one in network(width, taps) if not isinstance(one, nn.BatchNorm2d)]
     model = nn.Sequential(*layers)
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.bias is None:
             module.bias = nn.Parameter(torch.zeros(module.out_channels))
     return model
+
+
+def step(arguments: argparse.Namespace) -> Callable[[], object]:
+    """A training step on corrupted images, compiled if asked to: objective (1) and Adam."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    model = network(arguments.width, tuple(arguments.taps))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+    x, x_hat, mask = (
+        torch.from_numpy(one).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        for one in corrupted_images(arguments.batch, arguments.side)
+    )
+    answer = torch.compile(model) if arguments.name == "step-compiled" else model
+
+    def take() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss = objective(answer(x_hat), x, mask, arguments.norm)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return take
 
 
 def efficient_ad() -> nn.Module:
@@ -194,6 +214,22 @@ def asked_for(arguments: argparse.Namespace) -> nn.Module:
     return MapAlone(peers[arguments.name]().eval()).eval()
 
 
+def inspection(arguments: argparse.Namespace) -> tuple[Callable[[], object], dict[str, Any]]:
+    """The map of an image, and what it costs; the network is written as ONNX if asked to."""
+    model = asked_for(arguments)
+    x = torch.rand(1, 3, arguments.side, arguments.side)
+    # Exporters print.
+    with contextlib.redirect_stdout(sys.stderr):
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            model(x)
+        if arguments.onnx:
+            torch.onnx.export(model, (x,), arguments.onnx, dynamo=False, opset_version=17)
+    model = model.to(memory_format=torch.channels_last)
+    x = x.contiguous(memory_format=torch.channels_last)
+    call = torch.inference_mode()(lambda: model(x))
+    return call, {"multiply_adds": counter.get_total_flops() // 2}
+
+
 def main() -> None:
     """Says what the network costs, and runs it whenever it is asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -202,26 +238,19 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--taps", type=int, nargs=len(RATES), default=[2] * len(RATES))
     parser.add_argument("--onnx")
+    parser.add_argument("--batch", type=int, help="of a step")
+    parser.add_argument("--norm", help="of a step")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    model = asked_for(arguments)
-    x = torch.rand(1, 3, arguments.side, arguments.side)
-    # Exporters print.
-    out, sys.stdout = sys.stdout, sys.stderr
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model(x)
-    if arguments.onnx:
-        torch.onnx.export(model, (x,), arguments.onnx, dynamo=False, opset_version=17)
-    model = model.to(memory_format=torch.channels_last)
-    x = x.contiguous(memory_format=torch.channels_last)
-    sys.stdout = out
-    about = {"multiply_adds": counter.get_total_flops() // 2, "torch": torch.__version__}
-    print(json.dumps(about), flush=True)
-    with torch.inference_mode():
-        for _ in sys.stdin:
-            begin = time.perf_counter()
-            model(x)
-            print(time.perf_counter() - begin, flush=True)
+    about: dict[str, Any] = {}
+    if arguments.name.startswith("step"):
+        call = step(arguments)
+    else:
+        call, about = inspection(arguments)
+    print(json.dumps({**about, "torch": torch.__version__}), flush=True)
+    timed = here(call)
+    for _ in sys.stdin:
+        print(timed(), flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from ssae_tf.calibration import build_detector
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import ImageCache
 from ssae_tf.detector import Detector, load_network
+from ssae_tf.evaluation import tables
 from ssae_tf.evaluation.run import check_test_set, measure_test_set
 from ssae_tf.models.gated import Blend
 from ssae_tf.models.keras_defaults import keras_defaults
@@ -35,17 +36,7 @@ from ssae_tf.run_data import CalibrationImages, run_split, tested_category
 from ssae_tf.run_folder import WEIGHTS_FILE
 from ssae_tf.training.loop import Trainer
 
-FIGURES = (
-    "image_auroc",
-    "pixel_auroc",
-    "aupro",
-    "balanced_accuracy",
-    "f1_image",
-    "f1_pixel",
-    "threshold",
-    "tpr",
-    "tnr",
-)
+FIGURES = (*tables.FIGURES, "threshold")
 """What is kept of a row's `Evaluation.metrics`."""
 
 

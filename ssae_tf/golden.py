@@ -79,7 +79,7 @@ def write_golden(
 
 
 def compare_golden(inspector: Inspector, folder: Path) -> Iterator[Compared]:
-    """Inspects golden images by the rule they were made with.
+    """Inspects the golden images of a run's or artefact's folder by the rule they were made with.
 
     Raises:
         RunError: there are none, or they are damaged.

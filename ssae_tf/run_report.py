@@ -14,10 +14,10 @@ from ssae_tf.data.kinds import GOOD
 from ssae_tf.data.mvtec import Category, load_category
 from ssae_tf.detector import Detector
 from ssae_tf.errors import SsaeError, one_line
-from ssae_tf.evaluation.card import write_card
+from ssae_tf.evaluation.card import card
 from ssae_tf.evaluation.gallery import LIMITS, Gallery, Panel, panel
 from ssae_tf.evaluation.protocol import ImageResult
-from ssae_tf.evaluation.report import Calibrated, Measured, Report, write_report
+from ssae_tf.evaluation.report import Calibrated, Measured, Report, report_html
 from ssae_tf.evaluation.verdicts import verdicts_csv
 from ssae_tf.files import read_json, write_text
 from ssae_tf.progress import Reporter
@@ -84,9 +84,9 @@ def write_results(
             ablation=_json(out / ABLATION_FILE).get("ablation", {}),
             ignored=_ignored(detector, size),
         )
-        write_report(out / REPORT_FILE, report)
+        write_text(out / REPORT_FILE, report_html(report))
         with _warned_of(out / CARD_FILE, reporter):
-            write_card(out / CARD_FILE, report, _counts(run, report.calibrated))
+            write_text(out / CARD_FILE, card(report, _counts(run, report.calibrated)))
 
 
 @contextlib.contextmanager
@@ -158,13 +158,5 @@ def _root(detector: Detector, calibration: Calibration, records: dict[str, Any])
 def _add(gallery: Gallery, detector: Detector, path: Path, name: str) -> None:
     """Adds a calibration image."""
     inspected = detector.predict(path)
-    result = ImageResult(
-        name,
-        GOOD,
-        inspected.score,
-        inspected.is_anomalous,
-        inspected.anomaly_map,
-        inspected.mask,
-        None,
-    )
+    result = ImageResult.of(inspected, name, GOOD)
     gallery.add("calibration", result, inspected.image, inspected.reconstruction)

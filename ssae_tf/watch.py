@@ -64,9 +64,8 @@ class Reference:
 
     def drift(self) -> Drift:
         """A test that begins."""
-        return Drift(
-            self.scores, self.threshold, alarms_per_year=self.alarms_per_year, seed=self.seed
-        )
+        rate, seed = self.alarms_per_year, self.seed
+        return Drift(self.scores, self.threshold, alarms_per_year=rate, seed=seed)
 
     def to_dict(self) -> Line:
         """The content of a `watch` line."""
@@ -92,8 +91,7 @@ class Record:
     def __init__(self, path: Path) -> None:
         """Reads the file; a last line that is torn, by a power cut for instance, is cut off.
 
-        Args:
-            path: of the file, made if there is none, in a folder whose lock this process holds.
+        It is made if there is none, in a folder whose lock this process holds.
 
         Raises:
             RunError: it can't be read or written, or holds something else.
@@ -138,11 +136,11 @@ class Record:
             self._begin, self._results, self._alarms = line["watch"], [], 0
         if "score" in line:
             self._results.append((float(line["score"]), _seconds(line["inspected"])))
-            self.has_result = True
         self._alarms += "drift" in line
         self._remember(line)
 
     def _remember(self, line: Line) -> None:
+        self.has_result |= "score" in line
         if "name" in line:
             self.done.add(Arrival(line["name"], line["size"], line["mtime"]))
 
@@ -151,10 +149,7 @@ class Record:
         self._file.close()
 
     def add(self, line: Line) -> Line:
-        """Has the disk hold one more line.
-
-        Returns:
-            The line.
+        """Has the disk hold one more line, and returns it.
 
         Raises:
             RunError: it can't be written.
@@ -232,7 +227,6 @@ def watch(
             drift, missing = record.resumed(reference)
             yield from map(record.add, missing)
             drifting(drift)
-            inspection = _Inspection(inspector, folder, record.has_result)
             while not stopped():
                 _wait(interval, stopped)
                 now = _look(folder, reporter)
@@ -241,7 +235,7 @@ def watch(
                 for arrival in sorted(ready, key=lambda one: (one.mtime, one.name)):
                     if stopped():
                         return
-                    line = record.add(inspection.line(arrival))
+                    line = record.add(_inspected(inspector, folder, arrival, record.has_result))
                     yield line
                     if "score" in line:
                         alarm = drift.add(line["score"], _seconds(line["inspected"]))
@@ -256,39 +250,30 @@ def watch(
             record.close()
 
 
-@dataclasses.dataclass
-class _Inspection:
-    """Images to lines.
+def _inspected(inspector: Inspector, folder: Path, arrival: Arrival, has_result: bool) -> Line:
+    """What is written of an image.
 
-    Attributes:
-        inspector: what inspects them.
-        folder: that they are in.
-        has_result: whether an image was inspected by now, by an earlier process at least.
+    Args:
+        inspector: what inspects it.
+        folder: that it is in.
+        arrival: the image.
+        has_result: whether one was inspected by now, by an earlier process at least.
+
+    Raises:
+        RunError: the inspector fails before a single image was inspected.
     """
-
-    inspector: Inspector
-    folder: Path
-    has_result: bool
-
-    def line(self, arrival: Arrival) -> Line:
-        """What is written of an image.
-
-        Raises:
-            RunError: the inspector fails before a single image was inspected.
-        """
-        path = self.folder / arrival.name
-        begin = time.monotonic()
-        try:
-            line = self.inspector.predict(path).to_dict()
-            self.has_result = True
-        except Exception as error:
-            if isinstance(error, RunError) and not self.has_result:
-                raise
-            text = str(error) if isinstance(error, SsaeError) else f"{path}: {one_line(error)}."
-            line = {"schema_version": SCHEMA_VERSION, "path": str(path), "error": text}
-        seconds = round(time.monotonic() - begin, 4)
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
-        return {**line, **dataclasses.asdict(arrival), "inspected": now, "seconds": seconds}
+    path = folder / arrival.name
+    begin = time.monotonic()
+    try:
+        line = inspector.predict(path).to_dict()
+    except Exception as error:
+        if isinstance(error, RunError) and not has_result:
+            raise
+        text = str(error) if isinstance(error, SsaeError) else f"{path}: {one_line(error)}."
+        line = {"schema_version": SCHEMA_VERSION, "path": str(path), "error": text}
+    seconds = round(time.monotonic() - begin, 4)
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+    return {**line, **dataclasses.asdict(arrival), "inspected": now, "seconds": seconds}
 
 
 def drift_line(alarm: Alarm, drift: Drift) -> Line:

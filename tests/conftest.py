@@ -10,7 +10,7 @@ import random
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,16 +146,26 @@ def fit_arguments(sample_root: Path) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Command:
-    """What a command line did: its exit code, and what it wrote."""
+class Done:
+    """What a command line did.
+
+    Attributes:
+        code: its exit code.
+        out, err: what it wrote, as lines.
+    """
 
     code: int
-    out: str
-    err: str
+    out: list[str]
+    err: list[str]
+
+    @property
+    def error(self) -> str:
+        """The last line of stderr."""
+        return self.err[-1]
 
 
 @pytest.fixture(scope="session")
-def fitted(fit_arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Command:
+def fitted(fit_arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Done:
     """What `fit` did with `fit_arguments`; its run folder is `run`."""
     from ssae_tf.cli.main import run
 
@@ -163,14 +173,14 @@ def fitted(fit_arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run([*fit_arguments, "--out", str(folder)])
-    return Command(code, out.getvalue(), err.getvalue())
+    return Done(code, out.getvalue().splitlines(), err.getvalue().splitlines())
 
 
 @pytest.fixture(scope="session")
-def run_folder(fitted: Command) -> Path:
+def run_folder(fitted: Done) -> Path:
     """A finished run of a tiny network, shared by all tests: copy it before changing anything."""
     assert fitted.code == 0, fitted.err
-    return Path(fitted.out.splitlines()[-1])
+    return Path(fitted.out[-1])
 
 
 @pytest.fixture
@@ -234,6 +244,20 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
     monkeypatch.setattr(detector, "compiled_network", compiled_network)
     for module in (detector, workflow):
         monkeypatch.setattr(module, "load_network", load_network)
+
+
+@pytest.fixture
+def invoke(capfd: pytest.CaptureFixture[str], shared_network: None) -> Callable[..., Done]:
+    """Runs `ssae-tf` with some arguments, in this process."""
+    from ssae_tf.cli.main import run
+
+    def call(*arguments: object) -> Done:
+        capfd.readouterr()
+        code = run([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Done(code, captured.out.splitlines(), captured.err.splitlines())
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -137,36 +137,20 @@ def test_what_is_damaged_is_refused(
 # The command.
 
 
-@pytest.fixture
-def selftest(
-    capfd: pytest.CaptureFixture[str], shared_network: None
-) -> Callable[..., tuple[int, list[str], list[str]]]:
-    """Runs `ssae-tf selftest`; its code, and what it writes."""
-    from ssae_tf.cli.main import run as run_command
-
-    def call(folder: Path) -> tuple[int, list[str], list[str]]:
-        capfd.readouterr()
-        code = run_command(["selftest", str(folder)])
-        captured = capfd.readouterr()
-        return code, captured.out.splitlines(), captured.err.splitlines()
-
-    return call
-
-
-def test_a_run_passes_where_it_was_made(selftest: Callable[..., Any], run: Path) -> None:
-    code, out, err = selftest(run)
-    assert code == 0
+def test_a_run_passes_where_it_was_made(invoke: Callable[..., Any], run: Path) -> None:
+    done = invoke("selftest", run)
+    assert done.code == 0
     said = _golden(run)["images"]["normal_0.png"]
     verdict = "anomalous" if said["is_anomalous"] else "normal"
     score = f"{said['score']:.6g}"
-    assert out[0] == f"normal_0.png: score {score}, expected {score}; {verdict}"
-    assert len(out) == 4
-    assert err[-1].startswith("4 golden images: scores differ by ")
-    assert "(tolerance 5.0e-05)" in err[-1]
+    assert done.out[0] == f"normal_0.png: score {score}, expected {score}; {verdict}"
+    assert len(done.out) == 4
+    assert done.error.startswith("4 golden images: scores differ by ")
+    assert "(tolerance 5.0e-05)" in done.error
 
 
 def test_a_machine_that_scores_otherwise_fails_in_one_sentence(
-    selftest: Callable[..., Any], run: Path
+    invoke: Callable[..., Any], run: Path
 ) -> None:
     golden = _golden(run)
     said = golden["images"]["corrupted_1.png"]
@@ -174,18 +158,18 @@ def test_a_machine_that_scores_otherwise_fails_in_one_sentence(
     # What a normal image would have; nothing else differs.
     said.update(score=THRESHOLD / 2, is_anomalous=False)
     (run / "golden" / "golden.json").write_text(json.dumps(golden))
-    code, out, err = selftest(run)
-    assert code == 1
-    assert out[3].endswith("the verdict is another") == (found > THRESHOLD)
-    assert err == [
+    done = invoke("selftest", run)
+    assert done.code == 1
+    assert done.out[3].endswith("the verdict is another") == (found > THRESHOLD)
+    assert done.err == [
         f"Error: {run}: corrupted_1.png scores {found:.4g} on this machine and "
         f"{THRESHOLD / 2:.4g} where it was made, which differ by "
         f"{abs(found - THRESHOLD / 2):.2g}, more than 5e-05: don't use it here."
     ]
 
 
-def test_a_run_without_them_says_so(selftest: Callable[..., Any], run: Path) -> None:
+def test_a_run_without_them_says_so(invoke: Callable[..., Any], run: Path) -> None:
     (run / "golden" / "golden.json").unlink()
-    code, out, err = selftest(run)
-    assert (code, out) == (1, [])
-    assert "nothing to compare with" in err[-1]
+    done = invoke("selftest", run)
+    assert (done.code, done.out) == (1, [])
+    assert "nothing to compare with" in done.error

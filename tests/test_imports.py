@@ -121,7 +121,7 @@ RULES = {
             "runtime.signals",
             "runtime.streams",
         ),
-        frozenset({"jinja2"}),
+        frozenset({"jinja2", "pydantic"}),
     ),
     "ssae_tf.export": Rule(never=_ours("training", "workflow")),
     # Its workers load no more than inspection needs.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 import resource
@@ -17,28 +16,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from ssae_tf.data.images import write_png
 from ssae_tf.errors import DataError, RunError, WriteError
-from ssae_tf.progress import Reporter
 from ssae_tf.result import Result
 from ssae_tf.runtime.lock import locked
 from ssae_tf.watch import Reference, sentence, watch
+from stand_ins import Listener, untrained_detector
 
 TIMES = ("inspected", "seconds")
 REFERENCE = Reference((0.1, 0.2, 0.3, 0.4), 0.4)
-
-
-class Listener(Reporter):
-    """Keeps what a person would be warned of."""
-
-    def __init__(self) -> None:
-        super().__init__(console=Console(file=io.StringIO()))
-        self.warned: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
 
 
 class Brightness:
@@ -367,9 +354,6 @@ def _alarm(reference: Reference) -> Any:
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with an untrained network."""
-    # Imports TensorFlow.
-    from stand_ins import untrained_detector
-
     folder = tmp_path_factory.mktemp("runs") / "run"
     untrained_detector(0.05).save(folder)
     return folder
@@ -384,43 +368,30 @@ def images(camera: Path, rng: np.random.Generator) -> Path:
     return camera
 
 
-@pytest.fixture
-def invoke(
-    capfd: pytest.CaptureFixture[str], shared_network: None
-) -> Callable[..., tuple[int, list[Any], str]]:
-    """Runs `ssae-tf`; its code, its lines, and stderr."""
-    from ssae_tf.cli.main import run
-
-    def call(*arguments: object) -> tuple[int, list[Any], str]:
-        capfd.readouterr()
-        code = run([str(one) for one in arguments])
-        captured = capfd.readouterr()
-        return code, [json.loads(line) for line in captured.out.splitlines()], captured.err
-
-    return call
-
-
 def test_the_command_prints_what_it_writes_and_predict_says(
     invoke: Callable[..., Any], run_folder: Path, images: Path
 ) -> None:
     out = images.parent / "out"
     command = ("watch", run_folder, images, "--out", out, "--once", "--interval", "0.01")
-    code, lines, err = invoke(*command)
-    assert (code, err) == (3, "")
+    done = invoke(*command)
+    assert (done.code, done.err) == (3, [])
+    lines = [json.loads(line) for line in done.out]
     assert lines == _written(images)
     scores = json.loads((run_folder / "calibration.json").read_text())["scores"]
     assert lines[0]["watch"]["n_calibration"] == len(scores) == 1
-    _, predicted, _ = invoke("predict", run_folder, images)
-    for line, expected in zip(lines[1:], predicted, strict=True):
+    predicted = invoke("predict", run_folder, images).out
+    for line, expected in zip(lines[1:], map(json.loads, predicted), strict=True):
         assert {key: line[key] for key in expected} == expected
-    assert invoke(*command) == (0, [], "")
+    done = invoke(*command)
+    assert (done.code, done.out, done.err) == (0, [], [])
     # Where training has seen calibration images, these are nothing to compare with.
     copy = shutil.copytree(run_folder, images.parent / "copy")
     calibration = json.loads((copy / "calibration.json").read_text())
     (copy / "calibration.json").write_text(json.dumps({**calibration, "false_alarms": None}))
-    code, lines, err = invoke("watch", copy, *command[2:])
-    assert (code, [line["watch"]["n_calibration"] for line in lines]) == (0, [0])
-    assert err.startswith("Drift is measured from the first images of service on")
+    done = invoke("watch", copy, *command[2:])
+    assert [json.loads(line)["watch"]["n_calibration"] for line in done.out] == [0]
+    assert done.code == 0
+    assert done.err[0].startswith("Drift is measured from the first images of service on")
 
 
 def test_a_signal_ends_it_between_images(run_folder: Path, images: Path) -> None:

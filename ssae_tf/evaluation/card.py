@@ -7,14 +7,12 @@ says what the records of the run say, and nothing of when or where it was writte
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ssae_tf.errors import printable
 from ssae_tf.evaluation.page import figure
 from ssae_tf.evaluation.report import Report, limits, promise, verdict
 from ssae_tf.evaluation.tables import MISSING
-from ssae_tf.files import write_text
 
 _FIGURES = {
     "image_auroc": "image AUROC",
@@ -27,22 +25,13 @@ _FIGURES = {
 _VERSIONS = ("ssae_tf", "tensorflow", "keras", "numpy", "python")
 
 
-def write_card(path: Path, report: Report, counts: Mapping[str, int]) -> None:
-    """Writes the card.
+def card(report: Report, counts: Mapping[str, int]) -> str:
+    """The content of card.md.
 
     Args:
-        path: of the file.
         report: what the report holds.
         counts: good images by part of the split; empty without a run folder.
-
-    Raises:
-        RunError: it can't be written.
     """
-    write_text(path, card(report, counts))
-
-
-def card(report: Report, counts: Mapping[str, int]) -> str:
-    """The content of card.md."""
     measured = "Nothing: there were no test images."
     if report.tested:
         metrics = report.tested.metrics

@@ -63,11 +63,7 @@ class CocoFile:
         """Leaves an image out: one that can't be read has no size."""
 
     def write(self) -> None:
-        """Writes the file, whole or not at all.
-
-        Raises:
-            WriteError: it can't be written.
-        """
+        """Writes the file."""
         content = {
             "info": {"description": "Defects found by ssae-tf predict"},
             "licenses": [],

@@ -56,11 +56,7 @@ class Comparison:
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
-    """Puts runs side by side.
-
-    Args:
-        runs: at least one.
-    """
+    """Puts runs side by side, at least one."""
     metrics = [run.metrics or {} for run in runs]
     figures = {name: [figure(one.get(name), 3) for one in metrics] for name in FIGURES}
     figures |= {name: [figure(one.get(name)) for one in metrics] for name in _COUNTS}

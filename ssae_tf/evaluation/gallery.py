@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ssae_tf.evaluation.protocol import ImageResult
+from ssae_tf.evaluation.protocol import ImageResult, Verdict
 from ssae_tf.evaluation.sheets import as_rgb, fit_into, heatmap, overlay
 
 LIMITS = {"false alarms": 40, "misses": 40, "typical": 16, "calibration": 3}
@@ -39,19 +39,14 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Thumbnail:
+class Thumbnail(Verdict):
     """An inspected image as the report shows it.
 
     Attributes:
-        path, kind, score, is_anomalous: as in `Verdict`.
         panels: the image, what it should look like, the map, and the truth where one is known.
     """
 
-    path: str
-    kind: str
-    score: float
-    is_anomalous: bool
-    panels: tuple[Panel, ...]
+    panels: Sequence[Panel]
 
 
 class Gallery:
@@ -117,17 +112,12 @@ _ORDERS = {
 def thumbnail(
     result: ImageResult, image: np.ndarray, reconstruction: np.ndarray | None, threshold: float
 ) -> Thumbnail:
-    """Draws an inspected image small.
-
-    Args:
-        result, image, reconstruction: as in `Gallery.add`.
-        threshold: as in `draw`.
-    """
+    """Draws an inspected image small; the arguments are those of `Gallery.add` and `draw`."""
     panels = draw(image, reconstruction, result.anomaly_map, result.predicted_mask, threshold)
     if result.is_defective:
         truth = result.true_mask
         panels.append(Panel("no mask") if truth is None else panel("truth", truth))
-    return Thumbnail(result.path, result.kind, result.score, result.is_anomalous, tuple(panels))
+    return Thumbnail(result.path, result.kind, result.score, result.is_anomalous, panels)
 
 
 def draw(

@@ -39,7 +39,7 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
         0 … 1, or None when there is only one class.
 
     Raises:
-        InputError: the lengths differ or a score is NaN.
+        InputError: a score is NaN.
     """
     truth, values = _paired(labels, scores)
     positive, negative = values[truth], values[~truth]
@@ -110,8 +110,8 @@ class PixelAccumulator:
         self._sizes: list[np.ndarray] = []
         self._regions = 0
         self._counts = np.zeros(3, np.int64)
-        # AUROC and AUPRO by the limit of the latter.
-        self._figures: dict[float, tuple[float, float] | None] = {}
+        # AUROC and AUPRO, and the curve, once they were asked for.
+        self._figures: tuple[float | None, float | None] | None = None
         self._curve: np.ndarray | None = None
 
     def add(
@@ -154,7 +154,7 @@ class PixelAccumulator:
         self._sizes.append(np.bincount(inside).astype(np.uint32)[inside])
         self._regions += regions - 1
         self._counts += _confusion(truth, predicted)
-        self._figures, self._curve = {}, None
+        self._figures = self._curve = None
 
     @classmethod
     def merge(cls, *parts: PixelAccumulator) -> PixelAccumulator:
@@ -171,31 +171,19 @@ class PixelAccumulator:
 
     def auroc(self) -> float | None:
         """Pixel AUROC (Table 3), or None without defect pixels or without normal pixels."""
-        areas = self._areas(AUPRO_FPR_LIMIT)
-        return None if areas is None else areas[0]
+        return self._areas()[0]
 
-    def aupro(self, limit: float = AUPRO_FPR_LIMIT) -> float | None:
-        """Area under the per-region overlap over the false-positive rate, up to a limit.
+    def aupro(self) -> float | None:
+        """Area under the per-region overlap over the false-positive rate, up to 0.3.
 
         The overlap at a threshold is the part of a ground-truth region whose map values reach it,
-        averaged over all regions of the test set. Between two thresholds the curve is linear, at
-        the limit too.
-
-        Args:
-            limit: false-positive rate, 0 < limit ≤ 1, over all normal pixels of the set.
+        averaged over all regions of the test set; the rate is over all its normal pixels. Between
+        two thresholds the curve is linear, at the limit too.
 
         Returns:
-            The area divided by `limit`, 0 … 1, or None without regions or without normal pixels.
-
-        Raises:
-            InputError: `limit` is out of range.
+            The area divided by the limit, 0 … 1, or None without regions or without normal pixels.
         """
-        if not 0 < limit <= 1:
-            raise InputError(
-                f"Invalid value for argument `limit`. Expected 0 < limit ≤ 1. Received: {limit}."
-            )
-        areas = self._areas(limit)
-        return None if areas is None else areas[1]
+        return self._areas()[1]
 
     def overlap_curve(self) -> np.ndarray | None:
         """The curve under which `aupro` is the area, to draw it.
@@ -208,38 +196,38 @@ class PixelAccumulator:
             levels = np.linspace(0, AUPRO_FPR_LIMIT, _CURVE)
             overlap = np.zeros(_CURVE)
             # One ranking, the part that takes time, serves the curve and the areas.
-            self._figures[AUPRO_FPR_LIMIT] = self._ranked(AUPRO_FPR_LIMIT, levels, overlap)
+            self._figures = self._ranked(levels, overlap)
             self._curve = np.stack([levels, np.minimum(overlap, 1)], axis=1)
-        return None if self._figures[AUPRO_FPR_LIMIT] is None else self._curve
+        return None if self.aupro() is None else self._curve
 
     def f1(self) -> float | None:
         """Pixel F1 of the predicted masks (Table 4), counts summed over the test set."""
         return f1_from_counts(*self._counts.tolist())
 
-    def _areas(self, limit: float) -> tuple[float, float] | None:
-        """AUROC, and AUPRO up to a limit; None without positives or without negatives."""
-        if limit not in self._figures:
-            self._figures[limit] = self._ranked(limit)
-        return self._figures[limit]
+    def _areas(self) -> tuple[float | None, float | None]:
+        """AUROC and AUPRO; None without positives or without negatives."""
+        if self._figures is None:
+            self._figures = self._ranked()
+        return self._figures
 
     def _ranked(
-        self, limit: float, levels: np.ndarray | None = None, overlap: np.ndarray | None = None
-    ) -> tuple[float, float] | None:
+        self, levels: np.ndarray | None = None, overlap: np.ndarray | None = None
+    ) -> tuple[float | None, float | None]:
         """The areas of `_areas`; the overlap at some false-positive rates is added to an array."""
         self._sort()
         pixels = sum(values.size for values in self._positive)
         if not self._blocks or not pixels:
-            return None
+            return None, None
         area = regions = 0.0
         for positive, sizes in self._parts():
             rates = _false_positive_rates(positive, self._blocks)
             area += float(_areas(*rates, 1.0).sum())
             weights = 1 / sizes / self._regions
-            regions += float(np.dot(weights, _areas(*rates, limit)))
+            regions += float(np.dot(weights, _areas(*rates, AUPRO_FPR_LIMIT)))
             if levels is not None and overlap is not None:
                 overlap += _counted(weights, *rates, levels)
         # Weights that add up to 1 + 2e-16 would give a perfect detector more than 1.
-        return min(1.0, area / pixels), min(1.0, regions / limit)
+        return min(1.0, area / pixels), min(1.0, regions / AUPRO_FPR_LIMIT)
 
     def _parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Values of defective pixels and areas of their regions, of some images at a time."""
@@ -369,13 +357,8 @@ def _confusion(truth: np.ndarray, judged: np.ndarray) -> tuple[int, int, int]:
 
 
 def _paired(labels: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as bool and values as float64, after checking that they are two (N,) arrays."""
+    """Labels as bool and values as float64, none of them NaN."""
     truth, numbers = np.asarray(labels, dtype=bool), np.asarray(values, dtype=np.float64)
-    if truth.ndim != 1 or truth.shape != numbers.shape:
-        raise InputError(
-            "Expected labels and values of one shape (N,). Received shapes "
-            f"{truth.shape} and {numbers.shape}."
-        )
     if np.isnan(numbers).any():
         raise InputError("Expected values without NaN.")
     return truth, numbers

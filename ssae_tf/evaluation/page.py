@@ -14,13 +14,7 @@ from ssae_tf.evaluation.tables import MISSING
 
 
 def render(template: str, content: Mapping[str, Any], package: str = "ssae_tf.evaluation") -> str:
-    """Fills in a template.
-
-    Args:
-        template: its file name.
-        content: what it names, all of it.
-        package: where it is.
-    """
+    """Fills in a template of a package with all that it names."""
     # Names of files and kinds may hold anything.
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -83,10 +83,10 @@ def writers(
 
 
 class PredictionsPage:
-    """Takes results one by one; keeps thumbnails of the most anomalous images.
+    """An HTML file; thumbnails of the most anomalous images are kept.
 
     Args:
-        path: of the HTML file to write.
+        path: of the file.
         source: what the images were inspected with, as it is to be shown.
     """
 
@@ -115,11 +115,7 @@ class PredictionsPage:
         self._failures.append(line["error"])
 
     def write(self) -> None:
-        """Writes the page, whole or not at all.
-
-        Raises:
-            WriteError: it can't be written.
-        """
+        """Writes the page."""
         content = {
             "source": self._source,
             "images": self._images,
@@ -138,11 +134,7 @@ def _rank(line: Mapping[str, Any]) -> tuple[float, str]:
 
 
 class PredictionsTable:
-    """Takes results one by one; a line of CSV each.
-
-    Args:
-        path: of the file to write.
-    """
+    """A file of CSV, a line for each image."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -163,9 +155,5 @@ class PredictionsTable:
         self._writer.writerow(line)
 
     def write(self) -> None:
-        """Writes the table, whole or not at all.
-
-        Raises:
-            WriteError: it can't be written.
-        """
+        """Writes the table."""
         write_text(self._path, self._text.getvalue())

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ssae_tf.errors import InputError
 from ssae_tf.evaluation.metrics import PixelAccumulator, auroc, balanced_accuracy, f1, tpr_tnr
+
+if TYPE_CHECKING:
+    from ssae_tf.result import Result
 
 SCHEMA_VERSION = 1
 GOOD = "good"
@@ -64,6 +66,32 @@ class ImageResult(Verdict):
     true_mask: np.ndarray | None
     counted: np.ndarray | None = None
 
+    @classmethod
+    def of(
+        cls,
+        inspected: Result,
+        path: str,
+        kind: str,
+        true_mask: np.ndarray | None = None,
+        counted: np.ndarray | None = None,
+    ) -> ImageResult:
+        """What a detector has found in an image, beside what is true of it."""
+        return cls(
+            path=path,
+            kind=kind,
+            score=inspected.score,
+            is_anomalous=inspected.is_anomalous,
+            anomaly_map=inspected.anomaly_map,
+            predicted_mask=inspected.mask,
+            true_mask=true_mask,
+            counted=counted,
+            defects=len(inspected.defects),
+            area=sum(defect.area for defect in inspected.defects),
+        )
+
+
+_VERDICT = fields(Verdict)
+
 
 class Evaluation:
     """Takes the results of a test set one by one, and keeps no map.
@@ -98,16 +126,8 @@ class Evaluation:
             if result.counted is not None and mask.any() and not mask[result.counted].any():
                 self.ignored.append(result.path)
         self._pixels[result.kind] = pixels
-        self.verdicts.append(
-            Verdict(
-                result.path,
-                result.kind,
-                result.score,
-                result.is_anomalous,
-                defects=result.defects,
-                area=result.area,
-            )
-        )
+        # Without maps and masks.
+        self.verdicts.append(Verdict(**{one.name: getattr(result, one.name) for one in _VERDICT}))
 
     def metrics(self, threshold: float, min_area: int) -> dict[str, Any]:
         """The content of `metrics.json`: all images, and each defect kind against the good ones.
@@ -127,12 +147,7 @@ class Evaluation:
             Plain Python types, ready for JSON. `kinds` maps each defect kind, sorted by name, to
             the same figures and counts; `n_test` counts the images measured there, good ones
             included, and `n_defective` the defective ones among them.
-
-        Raises:
-            InputError: no image was added.
         """
-        if not self.verdicts:
-            raise InputError("Expected the results of at least one test image. Received none.")
         kinds = sorted(self._pixels)
         pixels = self._merged(kinds)
         self.overlap_curve = pixels.overlap_curve()

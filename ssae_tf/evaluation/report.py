@@ -10,7 +10,6 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from ssae_tf.evaluation.metrics import AUPRO_FPR_LIMIT
 from ssae_tf.evaluation.page import figure, flat, render
 from ssae_tf.evaluation.protocol import GOOD, Verdict
 from ssae_tf.evaluation.tables import MISSING
-from ssae_tf.files import write_text
 from ssae_tf.scoring.conformal import CONFIDENCE, FalseAlarmRate, no_promise
 
 _CHART = 200
@@ -110,18 +108,9 @@ class Report:
     ignored: Panel | None = None
 
 
-def write_report(path: Path, report: Report) -> None:
-    """Writes the page.
-
-    Raises:
-        RunError: it can't be written.
-    """
-    write_text(path, render("report.html.j2", content(report)))
-
-
-def content(report: Report) -> dict[str, Any]:
-    """What the template fills in: texts, tables and coordinates."""
-    return {
+def report_html(report: Report) -> str:
+    """The content of report.html."""
+    content = {
         "name": report.name,
         "threshold": f"{report.threshold:.4g}",
         "review": None if report.review_threshold is None else f"{report.review_threshold:.4g}",
@@ -136,6 +125,7 @@ def content(report: Report) -> dict[str, Any]:
         "settings": list(flat(report.settings)),
         "ignored": report.ignored,
     }
+    return render("report.html.j2", content)
 
 
 def verdict(verdicts: Sequence[Verdict]) -> str:
@@ -272,13 +262,8 @@ def _groups(report: Report) -> Iterator[dict[str, Any]]:
 
 def _thumbnail(one: Thumbnail, report: Report) -> dict[str, Any]:
     is_reviewed = report.review_threshold is not None and one.score > report.review_threshold
-    return {
-        "path": one.path,
-        "kind": one.kind,
-        "score": f"{one.score:.4g}",
-        "said": "rejected" if one.is_anomalous else "to review" if is_reviewed else "passed",
-        "panels": one.panels,
-    }
+    said = "rejected" if one.is_anomalous else "to review" if is_reviewed else "passed"
+    return {**vars(one), "score": figure(one.score), "said": said}
 
 
 def _calibration(report: Report) -> dict[str, Any]:

@@ -142,24 +142,11 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 
 def _measured(
-    detector: Detector,
-    inspected: Result,
-    sample: Sample,
-    true_mask: np.ndarray | None,
-    root: Path,
+    detector: Detector, inspected: Result, sample: Sample, true_mask: np.ndarray | None, root: Path
 ) -> ImageResult:
-    return ImageResult(
-        path=str(sample.path.relative_to(root)),
-        kind=sample.kind,
-        score=inspected.score,
-        is_anomalous=inspected.is_anomalous,
-        anomaly_map=inspected.anomaly_map,
-        predicted_mask=inspected.mask,
-        true_mask=true_mask,
-        counted=detector.counted(*inspected.mask.shape),
-        defects=len(inspected.defects),
-        area=sum(defect.area for defect in inspected.defects),
-    )
+    path = str(sample.path.relative_to(root))
+    counted = detector.counted(*inspected.mask.shape)
+    return ImageResult.of(inspected, path, sample.kind, true_mask, counted)
 
 
 def _write_sheets(

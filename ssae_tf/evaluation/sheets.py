@@ -6,7 +6,6 @@ nor the user's matplotlibrc has a say, and both are left as they are.
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.style import context as in_style
 
 from ssae_tf.data.images import write_png
-from ssae_tf.errors import InputError, printable
+from ssae_tf.errors import printable
 from ssae_tf.evaluation.protocol import ImageResult, Verdict
 
 OUTLINE = (0, 255, 80)
@@ -90,12 +89,7 @@ def heatmap(anomaly_map: np.ndarray, low: float, high: float) -> np.ndarray:
 
     Returns:
         (H, W, 3) uint8 RGB.
-
-    Raises:
-        InputError: `low` is greater than `high`, or one is not finite.
     """
-    if not (np.isfinite([low, high]).all() and low <= high):
-        raise InputError(f"Expected finite low ≤ high. Received: low={low}, high={high}.")
     # The smallest float spacing keeps a flat map from dividing by zero.
     span = max(high - low, np.finfo(np.float64).tiny)
     shares = np.clip((np.asarray(anomaly_map, np.float64) - low) / span, 0, 1)
@@ -116,16 +110,8 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Returns:
         (H, W, 3) uint8 RGB, a new array.
-
-    Raises:
-        InputError: image and mask differ in size.
     """
     drawn = as_rgb(image).copy()
-    mask = np.asarray(mask, dtype=bool)
-    if drawn.shape[:2] != mask.shape:
-        raise InputError(
-            f"Expected a mask of the image's size {drawn.shape[:2]}. Received {mask.shape}."
-        )
     width = max(1, round(min(mask.shape) / 200))
     square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
     line = cv2.dilate(mask.astype(np.uint8), square).astype(bool) & ~mask
@@ -136,9 +122,7 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 @in_style("default")
-def write_sheet(
-    path: str | os.PathLike[str], rows: Sequence[SheetRow], title: str, *, threshold: float
-) -> None:
+def write_sheet(path: Path, rows: Sequence[SheetRow], title: str, *, threshold: float) -> None:
     """Writes an evaluation sheet: input, reconstruction, anomaly map, mask, ground truth.
 
     The maps share one colour scale, drawn beside them with the threshold marked on it. The file
@@ -149,12 +133,7 @@ def write_sheet(
         rows: at least one; images may differ in size.
         title: printed above.
         threshold: in the map's unit.
-
-    Raises:
-        InputError: no rows, or another suffix than .png.
     """
-    if not rows:
-        raise InputError("Expected at least one row. Received none.")
     maps = [row.result.anomaly_map for row in rows]
     low = min(threshold, *(float(m.min()) for m in maps))
     high = max(threshold, *(float(m.max()) for m in maps))
@@ -173,7 +152,7 @@ def write_sheet(
             truth = np.zeros(result.anomaly_map.shape, dtype=bool)
         page.image(i, 4, truth)
     page.colour_bar(low, high, threshold)
-    _write_png(path, page.render())
+    write_png(path, page.render())
 
 
 @in_style("default")
@@ -181,23 +160,15 @@ def render_grid(columns: Mapping[str, Sequence[np.ndarray]], title: str = "") ->
     r"""Images side by side in named columns, for previews and TensorBoard.
 
     Args:
-        columns: header -> one array per row: (H, W, 3) or (H, W, 1) images, float in [0, 1] or
-            uint8; (H, W) bool masks, drawn black and white; other (H, W) arrays, drawn as heat maps
-            from the column's minimum to its maximum. Headers may use mathtext ("$\hat{X}$").
+        columns: header -> one array per row, at least one: (H, W, 3) or (H, W, 1) images, float in
+            [0, 1] or uint8; (H, W) bool masks, drawn black and white; other (H, W) arrays, drawn as
+            heat maps from the column's minimum to its maximum. Headers may use mathtext
+            ("$\hat{X}$").
         title: printed above, if any.
 
     Returns:
         (height, width, 3) uint8 RGB.
-
-    Raises:
-        InputError: no columns or rows, or columns of different lengths.
     """
-    lengths = {len(column) for column in columns.values()}
-    if len(lengths) != 1 or 0 in lengths:
-        raise InputError(
-            "Expected columns with the same number of arrays, at least one. Received: "
-            f"{ {name: len(column) for name, column in columns.items()} }."
-        )
     first = next(iter(columns.values()))
     page = _Page(list(columns), [np.asarray(array).shape[:2] for array in first], title)
     for j, column in enumerate(columns.values()):
@@ -206,11 +177,9 @@ def render_grid(columns: Mapping[str, Sequence[np.ndarray]], title: str = "") ->
     return page.render()
 
 
-def write_grid(
-    path: str | os.PathLike[str], columns: Mapping[str, Sequence[np.ndarray]], title: str = ""
-) -> None:
+def write_grid(path: Path, columns: Mapping[str, Sequence[np.ndarray]], title: str = "") -> None:
     """Writes `render_grid(columns, title)` to a file ending in .png, whole or not at all."""
-    _write_png(path, render_grid(columns, title))
+    write_png(path, render_grid(columns, title))
 
 
 class _Page:
@@ -294,16 +263,9 @@ class _Page:
 
     def _axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Axes without ticks at a place given in inches from the top left corner."""
-        bottom = self._height - top - height
-        box = (
-            left / self._width,
-            bottom / self._height,
-            width / self._width,
-            height / self._height,
-        )
-        axes = self._figure.add_axes(box)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        inches = np.array([left, self._height - top - height, width, height])
+        whole = np.array([self._width, self._height] * 2)
+        axes = self._figure.add_axes(tuple(inches / whole), xticks=[], yticks=[])
         for spine in axes.spines.values():
             spine.set(linewidth=0.5, color="0.6")
         return axes
@@ -343,11 +305,7 @@ def fit_into(array: np.ndarray, width: float, height: float) -> np.ndarray:
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 from colour or grey, float in [0, 1], uint8 or bool.
-
-    Raises:
-        InputError: another shape.
-    """
+    """(H, W, 3) uint8 from (H, W, 3), (H, W, 1) or (H, W), float in [0, 1], uint8 or bool."""
     array = np.asarray(image)
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
@@ -355,8 +313,6 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
         array = np.round(np.clip(array.astype(np.float64), 0, 1) * 255).astype(np.uint8)
     if array.ndim == 2:
         array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3):
-        raise InputError(f"Expected shape (H, W), (H, W, 1) or (H, W, 3). Received {array.shape}.")
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
@@ -369,11 +325,3 @@ def _drawable(column: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
     for array in arrays:
         is_map = array.ndim == 2 and array.dtype != bool
         yield heatmap(array, low, high) if is_map else array
-
-
-def _write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Writes an RGB image; complete or not at all."""
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise InputError(f"Expected a file name ending in .png. Received: {path}.")
-    write_png(path, image)

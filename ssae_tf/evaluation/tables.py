@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rich import box
@@ -14,26 +14,18 @@ from ssae_tf.errors import printable
 MISSING = "–"
 """Stands for a figure that is undefined (null in `metrics.json`)."""
 
-_COLUMNS = {
+FIGURES = {
     "image_auroc": "image AUROC",
     "pixel_auroc": "pixel AUROC",
     "aupro": "AUPRO",
+    "balanced_accuracy": "balanced accuracy",
     "tpr": "TPR",
     "tnr": "TNR",
     "f1_image": "F1 image",
     "f1_pixel": "F1 pixel",
 }
-_COUNT = "n"
-FIGURES = (
-    "image_auroc",
-    "pixel_auroc",
-    "aupro",
-    "balanced_accuracy",
-    "tpr",
-    "tnr",
-    "f1_image",
-    "f1_pixel",
-)
+# Of a table by kind, beside whose TPR and TNR their mean has no room.
+_COLUMNS = {name: header for name, header in FIGURES.items() if name != "balanced_accuracy"}
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
@@ -48,19 +40,14 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     """
     table = Table(box=box.SIMPLE_HEAD, caption=_caption(metrics), caption_justify="left")
     table.add_column("defect kind", overflow="fold")
-    for header in (*_COLUMNS.values(), _COUNT):
+    for header in (*_COLUMNS.values(), "n"):
         # Narrow enough for 80 columns: numbers never wrap, a long kind does.
         table.add_column(header.replace(" ", "\n"), justify="right", no_wrap=True)
-    rows = list(_rows(metrics))
-    for i, (name, cells) in enumerate(rows):
-        last = i == len(rows) - 1
+    for kind, figures in metrics["kinds"].items():
         # Text, because a kind is a folder's name and may hold what rich reads as markup.
-        table.add_row(
-            Text(printable(name)),
-            *cells,
-            end_section=i == len(rows) - 2,
-            style="bold" if last else None,
-        )
+        table.add_row(Text(printable(kind)), *_cells(figures))
+    table.add_section()
+    table.add_row("total", *_cells(metrics), style="bold")
     return table
 
 
@@ -72,8 +59,7 @@ def ablation_table(rows: Mapping[str, Mapping[str, float | None]]) -> Table:
     """
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("detector", overflow="fold")
-    for name in FIGURES:
-        header = _COLUMNS.get(name, name.replace("_", " "))
+    for header in FIGURES.values():
         table.add_column(header.replace(" ", "\n"), justify="right", no_wrap=True)
     for name, figures in rows.items():
         table.add_row(name, *(_decimals(figures[key]) for key in FIGURES))
@@ -103,19 +89,10 @@ def projection_line(projection: Mapping[str, Any]) -> str:
     )
 
 
-def _rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    for kind, figures in metrics["kinds"].items():
-        yield kind, _cells(figures)
-    yield "total", _cells(metrics)
-
-
 def _cells(figures: Mapping[str, Any]) -> list[str]:
-    values = [figures[key] for key in _COLUMNS]
     defective = figures["n_defective"]
-    return [
-        *map(_decimals, values),
-        f"{defective} + {figures['n_test'] - defective}",
-    ]
+    count = f"{defective} + {figures['n_test'] - defective}"
+    return [*(_decimals(figures[key]) for key in _COLUMNS), count]
 
 
 def _decimals(value: float | None) -> str:

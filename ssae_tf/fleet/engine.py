@@ -110,39 +110,25 @@ def score(
     from ssae_tf.fleet.table import Table
 
     run, place = run.resolve(), absolute(place)
-    settings: dict[str, object] = {
-        "detector": _hash(run),
-        "threshold": threshold,
-        "max_pixels": max_pixels,
-    }
+    settings = {"detector": _hash(run), "threshold": threshold, "max_pixels": max_pixels}
     with _alone(place):
         table = Table(place, settings)
         left = [path for path in paths if path not in table.done]
         counts = Counts(before=len(paths) - len(left))
-        if left:
+        if not left:
+            return counts
+        with _cluster() as resources, report.task("Inspecting", len(left)) as task:
             arguments = (str(run), threshold, max_pixels)
-            _inspect(left, table, counts, report, workers, arguments)
+            try:
+                for rows in _verdicts(left, _workers(workers, resources), arguments):
+                    table.add(rows)
+                    counts.add(rows)
+                    for _ in range(rows.num_rows):
+                        task.advance()
+            finally:
+                table.flush()
+    counts.lost = len(left) - counts.anomalous - counts.good - counts.failed
     return counts
-
-
-def _inspect(
-    paths: Sequence[str],
-    table: Any,
-    counts: Counts,
-    report: Reporter,
-    workers: int | None,
-    arguments: tuple[Any, ...],
-) -> None:
-    with _cluster() as resources, report.task("Inspecting", len(paths)) as task:
-        try:
-            for rows in _verdicts(paths, _workers(workers, resources), arguments):
-                table.add(rows)
-                counts.add(rows)
-                for _ in range(rows.num_rows):
-                    task.advance()
-        finally:
-            table.flush()
-    counts.lost = len(paths) - counts.anomalous - counts.good - counts.failed
 
 
 def _verdicts(

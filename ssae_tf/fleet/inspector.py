@@ -15,28 +15,22 @@ from ssae_tf.result import failed
 from ssae_tf.runtime.parallel import ahead
 
 PATH, CONTENT = "path", "bytes"
-_DEFECT = pa.struct(
-    [
-        pa.field("box", pa.list_(pa.int32())),
-        pa.field("area", pa.int64()),
-        pa.field("peak", pa.float64()),
-        pa.field("mean", pa.float64()),
-    ]
-)
+_REAL = pa.float64()
+_DEFECT = {"box": pa.list_(pa.int32()), "area": pa.int64(), "peak": _REAL, "mean": _REAL}
 # What a batch gains, in the order of a line of `ssae-tf predict`.
 VERDICT = pa.schema(
-    [
-        pa.field("schema_version", pa.int32()),
-        pa.field("score", pa.float64()),
-        pa.field("threshold", pa.float64()),
-        pa.field("p_value", pa.float64()),
-        pa.field("is_anomalous", pa.bool_()),
+    {
+        "schema_version": pa.int32(),
+        "score": _REAL,
+        "threshold": _REAL,
+        "p_value": _REAL,
+        "is_anomalous": pa.bool_(),
         # Where the run has a level of review.
-        pa.field("review_threshold", pa.float64()),
-        pa.field("verdict", pa.string()),
-        pa.field("defects", pa.list_(_DEFECT)),
-        pa.field("error", pa.string()),
-    ]
+        "review_threshold": _REAL,
+        "verdict": pa.string(),
+        "defects": pa.list_(pa.struct(_DEFECT)),
+        "error": pa.string(),
+    }
 )
 _GAINED = frozenset(VERDICT.names)
 # Images that are read while the network sees another one; a store answers late.

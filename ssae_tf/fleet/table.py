@@ -10,7 +10,7 @@ import io
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -37,7 +37,7 @@ class Table:
         done: paths that it has rows of.
     """
 
-    def __init__(self, place: str, settings: dict[str, object]) -> None:
+    def __init__(self, place: str, settings: Mapping[str, object]) -> None:
         """Opens a table, or makes one.
 
         Args:
@@ -71,7 +71,7 @@ class Table:
             write_bytes(f"{self._place}/{name}", _encoded(rows, self._ending))
         self._waiting, self._written = [], time.monotonic()
 
-    def _claim(self, settings: dict[str, object]) -> None:
+    def _claim(self, settings: Mapping[str, object]) -> None:
         names = names_in(self._place)
         mark = f"{self._place}/{_MARK}"
         if _MARK in names:

@@ -6,8 +6,11 @@ index.html, and benchmark.json, which also marks the folder as a benchmark's.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig, Stage
@@ -41,11 +44,7 @@ def run_folder(out: Path, method: Method, category: str) -> Path:
 
 
 def recorded_budgets(out: Path, study: str | None) -> dict[str, Budget]:
-    """The budgets of the sessions before.
-
-    Args:
-        out: the benchmark's folder.
-        study: of the plan.
+    """The budgets of the sessions before, of a plan with the same study.
 
     Raises:
         RunError: the folder holds something else, a benchmark of another kind, or a broken record.
@@ -63,20 +62,13 @@ def recorded_budgets(out: Path, study: str | None) -> dict[str, Budget]:
     record = read_json(path)
     try:
         known = record["study"]
-        budgets = {
-            category: Budget(budget["minutes"], budget["method"], _stages(budget["stages"]))
-            for category, budget in record["budgets"].items()
-        }
-    except (KeyError, TypeError, AttributeError, ValueError):
+        budgets = TypeAdapter(dict[str, Budget]).validate_python(record["budgets"])
+    except (KeyError, TypeError, ValueError):
         raise RunError(f"{path}: is no record of a benchmark; choose another --out.") from None
     if known != study:
         kinds = [f"the study {kind!r}" if kind else "a comparison" for kind in (known, study)]
         raise RunError(f"{out}: holds {kinds[0]}, this is {kinds[1]}; choose another --out.")
     return budgets
-
-
-def _stages(values: list[dict[str, int]] | None) -> tuple[Stage, ...] | None:
-    return None if values is None else tuple(Stage(**value) for value in values)
 
 
 def timed_stages(folder: Path) -> tuple[Stage, ...] | None:
@@ -152,16 +144,12 @@ def _environment(folder: Path) -> dict[str, Any]:
 
 def _changes(have: RunConfig, wanted: RunConfig) -> str:
     """The settings that differ, the first ones in full: "training.seed 1, now 0"."""
+    values = [config_module.to_dict(config) for config in (have, wanted)]
     texts = []
     for name in config_module.field_names():
-        values = []
-        for config in (have, wanted):
-            value = config_module.to_dict(config)
-            for part in name.split("."):
-                value = value[part]
-            values.append(value)
-        if values[0] != values[1]:
-            texts.append(f"{name} {_shown(values[0])}, now {_shown(values[1])}")
+        was, now = (functools.reduce(dict.__getitem__, name.split("."), one) for one in values)
+        if was != now:
+            texts.append(f"{name} {_shown(was)}, now {_shown(now)}")
     more = f" and {len(texts) - 2} more" if len(texts) > 2 else ""
     return "; ".join(texts[:2]) + more
 

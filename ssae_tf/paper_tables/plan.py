@@ -38,12 +38,7 @@ class Plan:
     def config(
         self, method: Method, category: str, stages: Sequence[Stage] | None = None
     ) -> RunConfig:
-        """The settings of one run.
-
-        Args:
-            method: one of `methods`.
-            category: one of `categories`.
-            stages: that were found to take `minutes`; None for those of `configs`.
+        """The settings of one run, with stages that were found to take `minutes` if there are any.
 
         Raises:
             ConfigError: the method's changes do not fit the settings.

@@ -7,10 +7,11 @@ They are kept as printed. Some of Table 2's averages contradict the rows above t
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+
+from pydantic import TypeAdapter
 
 Values = tuple[float | None, ...]
 """What a cell holds: one figure, or in Table 4 two of them; None where the paper has a dash."""
@@ -37,7 +38,6 @@ class PublishedTable:
     """One of the paper's tables.
 
     Attributes:
-        number: 2, 3 or 4.
         title: what is measured.
         metrics: the same figures' names in metrics.json, one or two.
         sources: of each column.
@@ -45,7 +45,6 @@ class PublishedTable:
         averages: "textures", "objects" or "all" -> a cell for each column, as printed.
     """
 
-    number: int
     title: str
     metrics: tuple[str, ...]
     sources: tuple[Source, ...]
@@ -65,8 +64,7 @@ class PublishedTable:
             row has no figure.
         """
         means = []
-        for place in range(len(self.metrics)):
-            figures = [self.rows[category][column][place] for category in categories]
+        for figures in zip(*(self.rows[category][column] for category in categories), strict=True):
             known = [figure for figure in figures if figure is not None]
             if len(known) < len(figures):
                 return None
@@ -104,27 +102,5 @@ class Published:
 @functools.cache
 def load() -> Published:
     """Reads the file, once."""
-    text = resources.files("ssae_tf.paper_tables").joinpath("published.json").read_text("utf-8")
-    values = json.loads(text)
-    paper = values["paper"]
-    return Published(
-        paper=f"{paper['author']}, “{paper['title']},” arXiv:{paper['arxiv']}",
-        references={int(number): text for number, text in values["references"].items()},
-        groups={group: tuple(names) for group, names in values["groups"].items()},
-        images={name: tuple(row) for name, row in values["pictures"]["rows"].items()},
-        tables={
-            int(number): PublishedTable(
-                number=int(number),
-                title=table["title"],
-                metrics=tuple(table["metrics"]),
-                sources=tuple(Source(**column) for column in table["columns"]),
-                rows={name: _cells(row) for name, row in table["rows"].items()},
-                averages={name: _cells(row) for name, row in table["averages"].items()},
-            )
-            for number, table in values["tables"].items()
-        },
-    )
-
-
-def _cells(row: Sequence[float | Sequence[float | None] | None]) -> tuple[Values, ...]:
-    return tuple(tuple(cell) if isinstance(cell, list) else (cell,) for cell in row)
+    content = resources.files("ssae_tf.paper_tables").joinpath("published.json").read_bytes()
+    return TypeAdapter(Published).validate_json(content)

@@ -201,8 +201,7 @@ class _Benchmark:
             return metrics
         if self._can_go_on(method, category, folder):
             self.reporter.say(f"{folder}: was interrupted, training goes on.")
-            job = Job(folder, self.plan.data, category, None, command=self.plan.command)
-            return self.do(job, self.reporter)
+            return self.do(Job(folder, self.plan.data, category, None), self.reporter)
         return self._fit(method, category, folder)
 
     def _can_go_on(self, method: Method, category: str, folder: Path) -> bool:
@@ -223,7 +222,7 @@ class _Benchmark:
             self._set_budget(category, Budget(minutes, method.name))
         try:
             config = self.plan.config(method, category, stages)
-            job = Job(folder, self.plan.data, category, config, minutes, self.plan.command)
+            job = Job(folder, self.plan.data, category, config, minutes)
             metrics = self.do(job, self.reporter)
             place = folder
             return metrics

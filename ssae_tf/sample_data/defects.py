@@ -1,9 +1,9 @@
 """The defects of the sample data set, none of them made the way training corrupts a patch.
 
-Each takes a surface and a random generator and returns the image that the
-surface gives with the defect in it. A defect of structure (missing chips,
-broken threads, misweave) changes what is drawn and renders the surface again;
-one that lies on the surface (crack, stain) is laid over the rendering.
+Each takes a surface and a random generator, the source of place, size and course, and returns the
+image that the surface gives with the defect in it, (H, W, 3) float32. A defect of structure
+(missing chips, broken threads, misweave) changes what is drawn and renders the surface again; one
+that lies on the surface (crack, stain) is laid over the rendering.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,15 +23,7 @@ _STAIN_TINTS = np.array(
 
 
 def crack(surface: Surface, rng: np.random.Generator) -> FloatArray:
-    """A dark line, 1 to 3 pixels wide, that wanders and branches.
-
-    Args:
-        surface: what to draw on.
-        rng: source of its course.
-
-    Returns:
-        (H, W, 3) float32.
-    """
+    """A dark line, 1 to 3 pixels wide, that wanders and branches."""
     height, width = surface.shape
     scale = 4
     fine = np.zeros((scale * height, scale * width), np.uint8)
@@ -58,15 +50,7 @@ def crack(surface: Surface, rng: np.random.Generator) -> FloatArray:
 
 
 def stain(surface: Surface, rng: np.random.Generator) -> FloatArray:
-    """A spill that has dried in: a tint with a soft, uneven edge, 20 to 50 pixels across.
-
-    Args:
-        surface: what to draw on.
-        rng: source of place, outline and colour.
-
-    Returns:
-        (H, W, 3) float32.
-    """
+    """A spill that has dried in: a tint with a soft, uneven edge, 20 to 50 pixels across."""
     rows, columns = np.indices(surface.shape, dtype=np.float32)
     x, y = _centre(rng, surface.shape)
     radius = min(rng.uniform(17.0, 26.0), 0.3 * min(surface.shape))
@@ -82,15 +66,7 @@ def stain(surface: Surface, rng: np.random.Generator) -> FloatArray:
 
 
 def missing_grain(surface: Tile, rng: np.random.Generator) -> FloatArray:
-    """A cluster of neighbouring chips that has come out of the binder.
-
-    Args:
-        surface: the tile.
-        rng: source of place and number.
-
-    Returns:
-        (H, W, 3) float32.
-    """
+    """A cluster of neighbouring chips that has come out of the binder."""
     distance = np.linalg.norm(surface.centres - _centre(rng, surface.shape), axis=1)
     # Like the other limits by size in this module: small images must not be all defect.
     most = 2 + surface.shape[0] * surface.shape[1] // 1000
@@ -100,15 +76,7 @@ def missing_grain(surface: Tile, rng: np.random.Generator) -> FloatArray:
 
 
 def broken_thread(surface: Weave, rng: np.random.Generator) -> FloatArray:
-    """One or two neighbouring warp threads missing over a length.
-
-    Args:
-        surface: the cloth.
-        rng: source of place and length.
-
-    Returns:
-        (H, W, 3) float32.
-    """
+    """One or two neighbouring warp threads missing over a length."""
     row, column = surface.crossing_at(*_centre(rng, surface.shape))
     most = int(0.25 * surface.shape[0] / surface.PITCH)
     half = max(2, min(int(rng.integers(3, 7)), most))
@@ -120,15 +88,7 @@ def broken_thread(surface: Weave, rng: np.random.Generator) -> FloatArray:
 
 
 def misweave(surface: Weave, rng: np.random.Generator) -> FloatArray:
-    """A patch where threads float over several others instead of every second one.
-
-    Args:
-        surface: the cloth.
-        rng: source of place, size and which threads float.
-
-    Returns:
-        (H, W, 3) float32.
-    """
+    """A patch where threads float over several others instead of every second one."""
     row, column = surface.crossing_at(*_centre(rng, surface.shape))
     rows, columns = np.indices(surface.over.shape)
     most = 0.12 * min(surface.shape) / surface.PITCH

@@ -54,15 +54,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float)
 
 
 def illumination(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """A lamp a little off the axis: a tilted, slightly domed factor around 1.
-
-    Args:
-        rng: source of direction and strength.
-        shape: (H, W) of the result, in pixels.
-
-    Returns:
-        (H, W, 1) float32 in [0.83, 1.11].
-    """
+    """A lamp a little off the axis: a tilted, slightly domed factor, (H, W, 1) in [0.83, 1.11]."""
     rows = np.linspace(-1.0, 1.0, shape[0], dtype=np.float32)[:, None]
     columns = np.linspace(-1.0, 1.0, shape[1], dtype=np.float32)[None, :]
     tilt_y, tilt_x = rng.uniform(-0.04, 0.04, size=2)
@@ -212,10 +204,10 @@ class _Threads:
 
         Args:
             rng: source of the yarn's thickness and dye.
-            across: (h, w) float32, position across the threads; the integer part is the thread.
-            along: (h, w) float32, position along them; the integer part is the crossing.
+            across: (h, w), position across the threads; the integer part is the thread.
+            along: (h, w), position along them; the integer part is the crossing.
             pattern: number of threads, number of crossings.
-            colour: (3,) float32.
+            colour: (3,).
         """
         thread = across.astype(np.int32)
         before = (along - 0.5).astype(np.int32)
@@ -234,10 +226,9 @@ class _Threads:
         self.colours = (colour + self._along(dye)[..., None]) * shade[..., None]
 
     def height(self, lift: FloatArray) -> FloatArray:
-        """Height over the cloth's mid plane, -inf beside the threads: (h, w) float32.
+        """Height over the cloth's mid plane, (h, w), -inf beside the threads.
 
-        Args:
-            lift: (threads, crossings) float32, 1 where the thread is on top, -1 underneath.
+        `lift` is (threads, crossings), 1 where the thread is on top, -1 underneath.
         """
         height = self._along(lift) + self._round
         height[self._beside] = -np.inf

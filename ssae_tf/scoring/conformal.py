@@ -73,12 +73,7 @@ class FalseAlarmRate:
 
 
 def no_promise(images: int, seen: int) -> str:
-    """Why nothing is promised where training has seen some of the calibration images.
-
-    Args:
-        images: n, the calibration images.
-        seen: how many of them training has seen.
-    """
+    """Why nothing is promised where training has `seen` some of the calibration images."""
     those = f"the {count_of(images, 'good image')} that the threshold comes from"
     known = f"training has seen {'all ' if images > 1 else ''}{those}"
     if seen < images:

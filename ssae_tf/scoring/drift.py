@@ -31,12 +31,7 @@ _SLOPES, _JUMP = (-1.0, 0.0, 1.0), 0.01
 
 
 def smoothed_p_value(reference: Sequence[float], score: float, u: float) -> float:
-    """The rank of a score among others, ties broken at random: small for a high score.
-
-    Args:
-        reference: the others, sorted.
-        score: the new one.
-        u: a uniform draw from [0, 1).
+    """The rank of a score among n sorted ones, ties broken by u from [0, 1): small if it is high.
 
     Returns:
         (number above + u · (number equal + 1)) / (n + 1), uniform if all are exchangeable.
@@ -189,11 +184,7 @@ class Drift:
         return {name: test.statistic / self._limit for name, test in self._tests.items()}
 
     def add(self, score: float, time: float) -> Alarm | None:
-        """Takes the next result.
-
-        Args:
-            score: of the image.
-            time: of its inspection, seconds since 1970.
+        """Takes the score of the next image and the time of its inspection, seconds since 1970.
 
         Returns:
             An alarm if it is raised now.
@@ -236,11 +227,5 @@ class Drift:
     def _alarm(self, name: str) -> Alarm:
         test = self._tests[name]
         assert test.since is not None
-        return Alarm(
-            of=name,
-            rose=test.mean_p_value < 0.5,
-            since=test.since,
-            images=test.count,
-            evidence=test.evidence,
-            mean_p_value=test.mean_p_value,
-        )
+        mean = test.mean_p_value
+        return Alarm(name, mean < 0.5, test.since, test.count, test.evidence, mean)

@@ -1,47 +1,11 @@
-"""What the tests of the commands share: a command line run in this process."""
+"""What stands in for the slow parts of commands."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from ssae_tf.cli.main import run
-
-
-@dataclasses.dataclass(frozen=True)
-class Done:
-    """What a command line did.
-
-    Attributes:
-        code: its exit code.
-        out, err: what it wrote, as lines.
-    """
-
-    code: int
-    out: list[str]
-    err: list[str]
-
-    @property
-    def error(self) -> str:
-        """The last line of stderr."""
-        return self.err[-1]
-
-
-@pytest.fixture
-def invoke(capfd: pytest.CaptureFixture[str], shared_network: None) -> Callable[..., Done]:
-    """Runs `ssae-tf` with some arguments."""
-
-    def call(*arguments: object) -> Done:
-        capfd.readouterr()
-        code = run([str(argument) for argument in arguments])
-        captured = capfd.readouterr()
-        return Done(code, captured.out.splitlines(), captured.err.splitlines())
-
-    return call
 
 
 @pytest.fixture

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import click
 import pytest
 
 from ssae_tf import config as config_module
-from ssae_tf.cli import benchmark
 from ssae_tf.paper_tables import run as run_module
 from ssae_tf.paper_tables.plan import Plan
 from ssae_tf.paper_tables.results import Outcome, Results
@@ -227,17 +225,3 @@ def test_an_interruption(
     done = invoke("benchmark", "--data", root, "--preset", "quick", "--out", out)
     assert (done.code, done.out) == (130, [])
     assert done.err == [f"Interrupted; all is kept in {out}. The same command again goes on."]
-
-
-def test_every_option_is_explained_with_an_example() -> None:
-    command: click.Command = benchmark.command
-    assert command.epilog is not None
-    assert command.epilog.startswith("Example: ssae-tf benchmark ")
-    with click.Context(command, info_name="benchmark") as context:
-        for parameter in command.params:
-            if isinstance(parameter, click.Option):
-                record = parameter.get_help_record(context)
-                assert record is not None
-                assert record[1], parameter.opts
-    own = {"--categories", "--data", "--methods", "--study", "--minutes", "--out", "--overwrite"}
-    assert own <= {parameter.opts[0] for parameter in command.params}

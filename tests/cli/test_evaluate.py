@@ -97,7 +97,7 @@ def ablations(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_ablation_table(invoke: Invoke, run_copy: Path) -> None:
     done = invoke("evaluate", run_copy, "--ablation")
     rows = {line.split()[0]: line.split()[1:] for line in done.out if line.strip()}
-    shown = ["0.125", "0.250", "0.375", "0.500", "1.000", "1.125", "0.625", "0.750"]
+    shown = ["0.125", "0.250", "0.375", "0.500", "0.625", "0.750", "0.875", "1.000"]
     assert rows["as_shipped"] == shown
     assert rows["paper_map"] == [*shown[:2], "–", *shown[3:]]
     assert list(json.loads((run_copy / "ablation.json").read_text())["ablation"]) == list(rows)[-2:]

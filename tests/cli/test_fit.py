@@ -24,16 +24,16 @@ Fits = list[dict[str, Any]]
 
 def test_results_on_stdout_and_the_rest_on_stderr(fitted: Any, run_folder: Path) -> None:
     assert fitted.code == 0
-    lines = fitted.out.splitlines()
+    lines = fitted.out
     assert lines[-1] == str(run_folder)
     metrics = json.loads((run_folder / "metrics.json").read_text())
     for kind in (*metrics["kinds"], "total"):
         assert sum(line.split()[:1] == [kind] for line in lines) == 1
     (total,) = [line.split() for line in lines if line.split()[:1] == ["total"]]
     assert total[1] == f"{metrics['image_auroc']:.3f}"
-    assert "…" not in fitted.out
+    assert "…" not in "".join(fitted.out)
 
-    said = fitted.err.splitlines()
+    said = fitted.err
     assert said[0].startswith("tile: 12 good images (8 train, 1 select, 3 calibrate), 8 test")
     assert said[1].startswith("Training takes about ")
     assert any(line.startswith("step 6/6: select loss ") for line in said)

@@ -12,7 +12,17 @@ import click
 import pytest
 
 from ssae_tf import config as config_module
-from ssae_tf.cli import calibrate, evaluate, fit, options, predict, preview, sample_data, summary
+from ssae_tf.cli import (
+    benchmark,
+    calibrate,
+    evaluate,
+    fit,
+    options,
+    predict,
+    preview,
+    sample_data,
+    summary,
+)
 from ssae_tf.config import RunConfig
 from ssae_tf.sample_data import sample
 
@@ -77,7 +87,7 @@ def test_every_shared_setting_is_tested_here(module: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [calibrate, evaluate, fit, predict, preview, sample_data, summary]
+    "module", [benchmark, calibrate, evaluate, fit, predict, preview, sample_data, summary]
 )
 def test_every_option_is_explained_with_an_example(module: Any) -> None:
     command: click.Command = module.command

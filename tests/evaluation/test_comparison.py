@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import html.parser
-
+from html_page import Page
 from ssae_tf.evaluation.comparison import FIGURES, Run, compare, write_comparison
 
 
@@ -53,13 +52,8 @@ def test_what_bears_on_the_comparison_is_said():
 
 def test_the_page_takes_no_name_for_markup(tmp_path):
     write_comparison(tmp_path / "both.html", compare([run("<script>\x1b"), run("b", seed=1)]))
-    page = (tmp_path / "both.html").read_text(encoding="utf-8")
-    tags, texts = [], []
-    parser = html.parser.HTMLParser()
-    parser.handle_starttag = lambda tag, attrs: tags.append(tag)
-    parser.handle_data = texts.append
-    parser.feed(page)
-    assert "script" not in tags
-    assert tags.count("table") == 2
-    assert "<script>\\x1b" in texts
-    assert "training.seed" in texts
+    page = Page((tmp_path / "both.html").read_text(encoding="utf-8"))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert len(page.tables) == 2
+    assert "<script>\\x1b" in page.text
+    assert "training.seed" in page.text

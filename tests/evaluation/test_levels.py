@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from ssae_tf.evaluation.charts import histogram
 from ssae_tf.evaluation.gallery import Gallery
 from ssae_tf.evaluation.levels import level_counts, levels_line
 from ssae_tf.evaluation.protocol import Verdict
-from ssae_tf.evaluation.report import Calibrated, Report, write_report
+from ssae_tf.evaluation.report import Calibrated, Report, report_html
 from ssae_tf.evaluation.verdicts import COLUMNS, verdicts_csv
 
 VERDICTS = [
@@ -62,11 +61,10 @@ def test_a_histogram_has_room_for_both_levels() -> None:
 
 
 @pytest.mark.parametrize("review", [None, 0.25])
-def test_the_report_draws_the_level_where_it_is_set(review: float | None, tmp_path: Path) -> None:
+def test_the_report_draws_the_level_where_it_is_set(review: float | None) -> None:
     calibrated = Calibrated((0.1, 0.3), 0, ["A promise."])
     report = Report("tile", 0.3, 9, calibrated, Gallery(0.3), review_threshold=review)
-    write_report(tmp_path / "report.html", report)
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = report_html(report)
     assert page.count('class="threshold"') == 1
     assert page.count('class="review"><title>review above 0.25</title>') == int(review is not None)
     assert "None" not in page

@@ -155,8 +155,3 @@ def test_good_image_may_come_without_mask(results):
         for r in results
     ]
     assert summarize(without, 0.5, 3) == summarize(results, 0.5, 3)
-
-
-def test_no_results():
-    with pytest.raises(ValueError, match="at least one"):
-        summarize([], 0.5, 3)

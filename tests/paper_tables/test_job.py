@@ -2,82 +2,60 @@
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import children
 from ssae_tf import workflow
 from ssae_tf.config import RunConfig
-from ssae_tf.errors import SsaeError
-from ssae_tf.paper_tables import job as job_module
-from ssae_tf.paper_tables.job import Job, UnforeseenError, answer_to, do_apart
+from ssae_tf.errors import DataError, SsaeError
+from ssae_tf.paper_tables.job import Job, UnforeseenError, Work, do, do_apart
 from ssae_tf.progress import Reporter
 from ssae_tf.runtime.signals import Stopped, exit_code
 from ssae_tf.training.loop import TrainingInterrupted
 
-Child = Callable[[str], None]
+QUIET = Reporter(quiet=True)
 
 
 @pytest.fixture
 def job(sample_root: Path, tmp_path: Path, config: RunConfig) -> Job:
-    return Job(tmp_path / "run", sample_root, "tile", config, 2.5, ("ssae-tf", "benchmark"))
-
-
-@pytest.fixture
-def child(monkeypatch: pytest.MonkeyPatch) -> Child:
-    """Has the other process run some code in place of a training."""
-
-    def set_code(code: str) -> None:
-        monkeypatch.setattr(job_module, "_CODE", f"import json, os, signal, sys, time\n{code}")
-
-    return set_code
-
-
-def _run(job: Job) -> dict[str, Any]:
-    return do_apart(job, Reporter(quiet=True))
-
-
-def test_a_job_as_text(job: Job) -> None:
-    assert Job.from_json(job.to_json()) == job
-    resumed = Job(Path("a/b"), Path("d"), "x", None)
-    assert Job.from_json(resumed.to_json()) == resumed
+    return Job(tmp_path / "run", sample_root, "tile", config, 2.5)
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("error", "raised", "message"),
     [
-        (SsaeError("No such folder."), {"kind": "expected", "message": "No such folder."}),
-        (
-            TrainingInterrupted(3, 9, ".run.new", 15, "run"),
-            {"kind": "interrupted", "facts": (3, 9, ".run.new", 15, "run")},
-        ),
-        (KeyboardInterrupt(), {"kind": "stopped"}),
-        (ValueError("bad\nop"), {"kind": "unforeseen", "message": "ValueError: bad"}),
-        (MemoryError(), {"kind": "unforeseen", "message": "MemoryError"}),
-        (ValueError("x" * 400), {"kind": "unforeseen", "message": f"ValueError: {'x' * 299}…"}),
+        (DataError("No such folder."), DataError, "No such folder."),
+        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (ValueError("bad\nop"), UnforeseenError, "ValueError: bad"),
+        (MemoryError(), UnforeseenError, "MemoryError"),
+        (ValueError("x" * 400), UnforeseenError, f"ValueError: {'x' * 299}…"),
     ],
 )
 def test_what_goes_wrong_is_told(
-    error: BaseException, expected: dict[str, Any], job: Job, monkeypatch: pytest.MonkeyPatch
+    error: BaseException,
+    raised: type[BaseException],
+    message: str,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fit(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(workflow, "fit", fit)
-    monkeypatch.setattr(sys, "argv", ["-c"])
-    answer = answer_to(job.to_json(), quiet=True)
-    details = answer.pop("details", None)
-    assert answer == expected
-    assert (details or "").startswith("Traceback" if expected["kind"] == "unforeseen" else "")
-    assert sys.argv == ["ssae-tf", "benchmark"]
+    with pytest.raises(raised) as caught:
+        do(job, QUIET)
+    assert str(caught.value) == message
+    assert getattr(caught.value, "details", "Traceback").startswith("Traceback")
 
 
 def test_arguments_arrive(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,118 +67,85 @@ def test_arguments_arrive(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(workflow, "fit", call)
     monkeypatch.setattr(workflow, "resume", call)
-    monkeypatch.setattr(sys, "argv", ["-c"])
-    expected = {"kind": "metrics", "metrics": {"n_test": 3}}
-    assert answer_to(job.to_json(), quiet=False) == expected
+    assert do(job, Reporter()) == {"n_test": 3}
     settings = {"out": job.folder, "config": job.config, "minutes": 2.5, "overwrite": True}
     assert calls.pop() == (job.data, "tile", settings, False)
-    assert answer_to(Job(job.folder, job.data, "tile", None).to_json(), quiet=True) == expected
+    assert do(Job(job.folder, job.data, "tile", None), QUIET) == {"n_test": 3}
     assert calls.pop() == (job.folder, {}, True)
 
 
-def test_an_answer_is_the_last_line(child: Child, job: Job) -> None:
-    child("""print("noise"); print(json.dumps({"kind": "metrics", "metrics": {"n_test": 4}}))""")
-    assert _run(job) == {"n_test": 4}
-
-
-def test_the_job_and_the_path_arrive(child: Child, job: Job) -> None:
-    child("""print(json.dumps({"kind": "metrics", "metrics": sys.argv[1:]}))""")
-    path, text, quiet = _run(job)  # type: ignore[misc]
-    assert (json.loads(path), Job.from_json(text), quiet) == (sys.path, job, "True")
-
-
-@pytest.mark.parametrize(
-    ("kind", "error"),
-    [
-        ("expected", SsaeError),
-        ("unforeseen", UnforeseenError),
-    ],
-)
-def test_an_error_comes_across(kind: str, error: type[Exception], child: Child, job: Job) -> None:
-    answer = {"kind": kind, "message": "It broke.", "details": "Traceback"}
-    child(f"print(json.dumps({answer}))")
-    with pytest.raises(error, match=r"^It broke\.$") as caught:
-        _run(job)
-    assert type(caught.value) is error
-    assert getattr(caught.value, "details", "Traceback") == "Traceback"
-
-
-@pytest.mark.skipif(os.name == "nt", reason="no such signals on Windows")
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        (
-            "os.kill(os.getpid(), signal.SIGKILL)",
-            "Its process was killed by signal 9, perhaps for want of memory.",
-        ),
-        ("os.kill(os.getpid(), signal.SIGTERM)", "Its process was killed by signal 15."),
-        ("os._exit(5)", "Its process ended with exit code 5."),
-        ("pass", "Its process ended with exit code 0."),
-    ],
-)
-def test_a_process_that_dies(code: str, message: str, child: Child, job: Job) -> None:
-    child(code)
-    with pytest.raises(UnforeseenError) as error:
-        _run(job)
-    assert str(error.value) == message
-
-
-@pytest.mark.skipif(os.name == "nt", reason="no such signals on Windows")
-@pytest.mark.parametrize(
-    ("answer", "error", "facts"),
-    [
-        (
-            "print(json.dumps({'kind': 'interrupted', 'facts': [3, 9, 'x', 2, 'x']}))",
-            *(TrainingInterrupted, (3, 9, "x", 2, "x")),
-        ),
-        ("print(json.dumps({'kind': 'stopped'}))", Stopped, ()),
-        ("os._exit(1)", Stopped, ()),
-    ],
-)
-def test_ctrl_c_is_passed_on(
-    answer: str, error: type[BaseException], facts: tuple[Any, ...], child: Child, job: Job
+def test_job_path_and_command_arrive_from_another_thread_too(
+    job: Job, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # It tells this process itself when it is ready to be interrupted.
-    child(
-        "try:\n"
-        "    os.kill(os.getppid(), signal.SIGINT)\n"
-        "    time.sleep(60)\n"
-        "except KeyboardInterrupt:\n"
-        f"    {answer}"
-    )
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(do_apart(job, QUIET, children.told)))
+    thread.start()
+    thread.join(60)
+    assert found == [(job, True, sys.argv, sys.path)]
+    # What is printed there is no result of the command.
+    assert capfd.readouterr() == ("", "noise")
+
+
+@pytest.mark.parametrize(
+    ("work", "message", "details"),
+    [
+        (children.unforeseen, "It broke.", "Traceback"),
+        (
+            children.killed,
+            *("Its process was killed by signal 9, perhaps for want of memory.", None),
+        ),
+        (children.ended, "Its process ended with exit code 5.", None),
+    ],
+)
+def test_an_error_comes_across(work: Work, message: str, details: str | None, job: Job) -> None:
+    with pytest.raises(UnforeseenError) as caught:
+        do_apart(job, QUIET, work)
+    assert (str(caught.value), caught.value.details) == (message, details)
+
+
+@pytest.mark.parametrize(
+    ("work", "error"),
+    [(children.saves, SsaeError), (children.stops, Stopped), (children.dies_of_it, Stopped)],
+)
+def test_ctrl_c_is_passed_on(work: Work, error: type[BaseException], job: Job) -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(error) as caught:
-        _run(job)
-    assert (exit_code(caught.value), caught.value.args) == (130, facts)
+        do_apart(job, QUIET, work)
+    assert exit_code(caught.value) == 130
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_elsewhere_than_in_the_main_thread(child: Child, job: Job) -> None:
-    child("""print(json.dumps({"kind": "metrics", "metrics": {}}))""")
-    found: list[dict[str, Any]] = []
-    thread = threading.Thread(target=lambda: found.append(_run(job)))
-    thread.start()
-    thread.join(60)
-    assert found == [{}]
+def test_an_interrupted_training_can_be_told_of() -> None:
+    error = TrainingInterrupted(3, 9, ".run.new", 15, "run")
+    told = pickle.loads(pickle.dumps(error))
+    assert (vars(told), str(told)) == (vars(error), str(error))
 
 
-def test_nothing_outlives_the_parent() -> None:
-    code = (
-        "import threading, time\n"
-        "from ssae_tf.paper_tables.job import _end_with_parent\n"
-        "threading.Thread(target=_end_with_parent, daemon=True).start()\n"
-        "print('ready', flush=True)\n"
-        "time.sleep(60)"
+def test_nothing_outlives_the_parent(job: Job, tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        f"import sys; sys.path[:] = {sys.path}\n"
+        "import children\n"
+        "from pathlib import Path\n"
+        "from ssae_tf.paper_tables.job import Job, do_apart\n"
+        "from ssae_tf.progress import Reporter\n"
+        "if __name__ == '__main__':\n"
+        "    do_apart(Job(Path(), Path(), '', None), Reporter(), children.says_its_number)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path}\n{code}"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        # As happens when the other end's process dies.
-        process.stdin.close()
-        assert process.wait(timeout=30) == 1
+    with subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True) as parent:
+        assert parent.stderr is not None
+        child = int(parent.stderr.readline())
+        parent.kill()
+    end = time.monotonic() + 30
+    while _lives(child) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not _lives(child)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    # Ended, and not yet collected by whoever took it over.
+    return not Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].startswith(" Z")

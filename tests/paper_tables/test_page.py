@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html.parser
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
+from html_page import Page
 from ssae_tf import config as config_module
 from ssae_tf.config import RunConfig
 from ssae_tf.paper_tables.methods import corruption_study
@@ -16,47 +16,10 @@ from ssae_tf.paper_tables.page import write_page
 from ssae_tf.paper_tables.results import Outcome, Results
 
 MakeResults = Callable[..., Results]
-_VOID = {"meta", "img", "br"}
 
 
-class Page(html.parser.HTMLParser):
-    """Reads a page; fails where tags do not match.
-
-    Attributes:
-        links: what src and href name.
-        tables: for each table its rows, and in these the texts of the cells.
-        text: everything that is shown.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.tables: list[list[list[str]]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-        if tag not in _VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open[-1:] in (["td"], ["th"]):
-            self.tables[-1][-1][-1] += data
-        if self._open[-1:] != ["style"]:
-            self.text += data
+def _read(out: Path) -> Page:
+    return Page((out / "index.html").read_text(encoding="utf-8"))
 
 
 def _with_sheets(results: Results, out: Path) -> Results:
@@ -88,22 +51,21 @@ def results(make_results: MakeResults, tmp_path: Path, config: RunConfig) -> Res
 
 def test_the_page_can_be_moved_and_needs_nothing_else(results: Results, tmp_path: Path) -> None:
     write_page(results, tmp_path)
-    page = Page(tmp_path / "index.html")
+    page = _read(tmp_path)
     # An image and a link to it each.
     assert len(page.links) == 6
     for link in page.links:
         assert "://" not in link
         assert not link.startswith(("/", "data:"))
         assert (tmp_path / unquote(link)).is_file()
-    source = (tmp_path / "index.html").read_text(encoding="utf-8")
     for outside in ("<script", "<link", "@import", "url(", "http"):
-        assert outside not in source
-    assert 'name="viewport"' in source
+        assert outside not in page.source
+    assert 'name="viewport"' in page.source
 
 
 def test_the_tables_are_on_it(results: Results, tmp_path: Path) -> None:
     write_page(results, tmp_path)
-    page = Page(tmp_path / "index.html")
+    page = _read(tmp_path)
     assert len(page.tables) == 4
     rows = {row[0]: row[1:] for row in page.tables[0]}
     assert rows["Category"][-2:] == ["ssae (measured)", "ae-l2 (measured)"]
@@ -115,7 +77,7 @@ def test_the_tables_are_on_it(results: Results, tmp_path: Path) -> None:
 
 def test_notes_are_on_it(results: Results, tmp_path: Path) -> None:
     write_page(results, tmp_path)
-    page = Page(tmp_path / "index.html")
+    page = _read(tmp_path)
     assert "failed: Expected <1> & got 2." in page.text
     assert "The settings have a gated answer; ae-l2 have a plain one" in page.text
     assert "5 steps for each of the methods: tile, 50% <i>#1?<_i>." in page.text
@@ -126,7 +88,7 @@ def test_notes_are_on_it(results: Results, tmp_path: Path) -> None:
 
 def test_what_is_still_to_come(make_results: MakeResults, tmp_path: Path) -> None:
     write_page(make_results({("ssae", "tile"): 0.5}, minutes=2.5), tmp_path)
-    page = Page(tmp_path / "index.html")
+    page = _read(tmp_path)
     assert "Still to come: ae-l2 on tile, ssae on slate, ae-l2 on slate." in page.text
     assert "2.5 minutes of training" in page.text
     assert "gated answer" not in page.text
@@ -138,7 +100,7 @@ def test_the_study(make_results: MakeResults, tmp_path: Path) -> None:
     found = {(variant.name, "tile"): 0.5 for variant in variants}
     results = make_results(found, categories=("tile",), methods=variants, study="corruption")
     write_page(_with_sheets(results, tmp_path), tmp_path)
-    page = Page(tmp_path / "index.html")
+    page = _read(tmp_path)
     assert len(page.tables) == 2
     assert [row[0] for row in page.tables[0]] == ["Variant", *(v.name for v in variants)]
     assert len(page.links) == 2 * 16

@@ -88,12 +88,12 @@ def test_contradicted_averages() -> None:
     known = published.load()
     groups = {**known.groups, "all": known.categories}
     found = {}
-    for table in known.tables.values():
+    for number, table in known.tables.items():
         for group, categories in groups.items():
             for column, source in enumerate(table.sources):
                 means = table.recomputed(group, categories, column)
                 if means is not None:
-                    found[table.number, group, source.name] = means
+                    found[number, group, source.name] = means
     # By hand: the rows of AE-L2's objects sum up to 7.39, AnoGAN's to 5.60; textures 3.23 and 2.71.
     assert found == {
         (2, "objects", "AE-L2"): pytest.approx((0.739,)),

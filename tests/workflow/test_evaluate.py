@@ -100,7 +100,7 @@ def test_a_report_that_can_not_be_made_is_a_warning(
     def full(*_: object) -> None:
         raise ValueError("no room")
 
-    monkeypatch.setattr(run_report, "write_report", full)
+    monkeypatch.setattr(run_report, "report_html", full)
     run = fit().folder
     assert listener.warned[-1] == (
         f"Without report.html: {run / 'report.html'}: ValueError: no room"
