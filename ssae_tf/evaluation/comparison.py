@@ -61,6 +61,9 @@ def compare(runs: Sequence[Run]) -> Comparison:
     figures = {name: [figure(one.get(name), 3) for one in metrics] for name in FIGURES}
     figures |= {name: [figure(one.get(name)) for one in metrics] for name in _COUNTS}
     figures["n_calibration"] = [figure(run.calibration.get("n_calibration")) for run in runs]
+    promises = [run.calibration.get("false_alarms") or {} for run in runs]
+    for name in ("expected", "bound"):
+        figures[f"false_alarms_{name}"] = [figure(one.get(name), 3) for one in promises]
     # A setting that came after a run was made has its default there.
     settings = [dict(flat(to_dict(RunConfig()))) | dict(flat(run.settings)) for run in runs]
     names = dict.fromkeys(name for one in settings for name in one)

@@ -41,6 +41,15 @@ def test_figures_are_those_of_the_records():
     assert found.notes == ["b was not tested."]
 
 
+def test_what_each_promises_is_shown():
+    before, after = run("a"), run("b")
+    before.calibration["false_alarms"] = None
+    after.calibration["false_alarms"] = {"expected": 0.25, "bound": 0.63160}
+    found = compare([before, after, run("c")])
+    assert found.figures["false_alarms_expected"] == ["–", "0.250", "–"]
+    assert found.figures["false_alarms_bound"] == ["–", "0.632", "–"]
+
+
 def test_what_bears_on_the_comparison_is_said():
     assert compare([run("a"), run("b", data_hash="e7")]).notes == [
         "The runs were not made with the same images: their figures may not compare."
