@@ -194,12 +194,12 @@ def command(
     if is_many:
         # While the network sees an image, others are decoded, written, and flushed to the disk.
         at_once = batches_at_once(size) if isinstance(detector, Detector) else 1
-        inspected = ahead(inspection.inspect_batch, batches, at_once)
+        inspected = ahead(inspection.inspect, batches, at_once)
         named = ahead(_each(_named), ahead(_each(inspection.write), inspected, 1), _FLUSHED_AT_ONCE)
         lines = ahead(_each(inspection.line), named, 1)
     else:
         # In this thread, so that Ctrl-C ends it at once.
-        written = map(_each(inspection.write), map(inspection.inspect_batch, batches))
+        written = map(_each(inspection.write), map(inspection.inspect, batches))
         lines = map(_each(inspection.line), map(_each(_named), written))
     failed = 0
     names = contextlib.nullcontext() if out is None else flushed_at_end(out)
@@ -241,33 +241,28 @@ class _Inspection:
     writers: Sequence[Writer] = ()
     has_result: bool = False
 
-    def inspect(self, path: Path) -> tuple[Path, Result | Exception]:
-        """The verdict, without the reconstruction: it is not written, and several may wait."""
-        from ssae_tf.data.images import read_pixels
-
-        try:
-            pixels = read_pixels(path, self.max_pixels)
-            result = self.detector.predict(pixels, threshold=self.threshold)
-            return path, dataclasses.replace(result, path=str(path), reconstruction=None)
-        except Exception as error:
-            return path, error
-
-    def inspect_batch(self, paths: list[Path]) -> list[tuple[Path, Result | Exception]]:
-        """`inspect` of each; where several fail together, each by itself shows the culprit."""
+    def inspect(self, paths: list[Path]) -> list[tuple[Path, Result | Exception]]:
+        """The verdicts, without reconstructions: these are not written, and several may wait."""
         from ssae_tf.data.images import read_pixels
         from ssae_tf.detector import Detector
 
-        if len(paths) > 1 and isinstance(self.detector, Detector):
-            with contextlib.suppress(Exception):
-                pixels = [read_pixels(path, self.max_pixels) for path in paths]
+        try:
+            images = [read_pixels(path, self.max_pixels) for path in paths]
+            if len(paths) > 1 and isinstance(self.detector, Detector):
                 results = self.detector.predict_batch(
-                    pixels, threshold=self.threshold, size=len(paths)
+                    images, threshold=self.threshold, size=len(paths)
                 )
-                return [
-                    (path, dataclasses.replace(result, path=str(path), reconstruction=None))
-                    for path, result in zip(paths, results, strict=True)
-                ]
-        return [self.inspect(path) for path in paths]
+            else:
+                results = [self.detector.predict(one, threshold=self.threshold) for one in images]
+        except Exception as error:
+            if len(paths) == 1:
+                return [(paths[0], error)]
+            # Each by itself shows the culprit.
+            return [one for path in paths for one in self.inspect([path])]
+        return [
+            (path, dataclasses.replace(result, path=str(path), reconstruction=None))
+            for path, result in zip(paths, results, strict=True)
+        ]
 
     def write(self, inspected: tuple[Path, Result | Exception]) -> _Inspected:
         """Writes an image's files, which have no names yet.

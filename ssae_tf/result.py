@@ -185,15 +185,11 @@ def post_process(
     Every verdict comes from here, and so do the checks of what it is judged by.
 
     Args:
-        path: of the image; "" for an array.
-        image: X, (H, W, 3) float32 in [0, 1].
-        reconstruction: F(X), like `image`, or None.
+        path, image, reconstruction, threshold, review_threshold: as in `Result`.
         anomaly_map: (H, W) float32, finite.
-        threshold: the score above which an image is anomalous.
         min_area: pixels that a defect must have, at least 1.
         outline: the share of its peak at which a defect ends, as in
             `ssae_tf.scoring.threshold.anomaly_mask`.
-        review_threshold: the score above which an image is to be reviewed; None for no such level.
         good_scores: of calibration images that training has not seen; none for no p-value.
         source: of the map, for messages.
 

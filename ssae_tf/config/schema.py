@@ -246,7 +246,7 @@ class TrainingConfig:
         stages: run in order.
         learning_rate: of Adam, after warm-up; it falls to 1 % at the end.
         jit: compile the step with XLA.
-        evaluations: how often, over the whole training, the model is judged on *select*.
+        evaluations: how often, over the whole training, the model is validated on *select*.
         seed: of everything random in the run.
     """
 
@@ -274,8 +274,8 @@ class ScoringConfig:
             size; None is the last stage's.
         evidence: "residual" for |F(X) − X|; "gate" for A, of a gated answer: the share of each
             pixel that the network repaints, however faint the difference is.
-        reading: "absolute" takes the channel mean of |F(X) − X|, "euclidean" the root mean
-            square over channels.
+        reading: the channel reduction: "absolute" takes the mean of |F(X) − X|, "euclidean" the
+            root mean square.
         smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none. None is
             0.8 % of the training images' shorter side (of the inspection size, where there is
             one); `fit` writes the number.

@@ -72,13 +72,13 @@ class Ignored:
         return functools.lru_cache(maxsize=4)(self._pixels)
 
     def _pixels(self, height: int, width: int) -> np.ndarray:
-        found = np.asarray(self.counted(height, width)[0, ..., 0] > 0.0)
-        if not found.any():
+        counted = np.asarray(self.counted(height, width)[0, ..., 0] > 0.0)
+        if not counted.any():
             raise DataError(
                 f"All of an image of {width}×{height} pixels is ignored (border {self.border}): "
                 "expected a larger one."
             )
-        return found
+        return counted
 
     def _inside(self, side: tf.Tensor | int) -> tf.Tensor:
         index = tf.range(side)

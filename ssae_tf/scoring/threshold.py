@@ -203,13 +203,13 @@ def defects(anomaly_map: np.ndarray, mask: np.ndarray) -> list[Defect]:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
         mask.view(np.uint8), connectivity=_CONNECTIVITY
     )
-    found = []
+    regions = []
     for label, (x, y, width, height, area) in enumerate(stats[1:].tolist(), start=1):
         box = slice(y, y + height), slice(x, x + width)
         inside = anomaly_map[box][labels[box] == label]
         peak, mean = float(inside.max()), float(inside.mean(dtype=np.float64))
-        found.append(Defect((x, y, width, height), area, peak, mean))
-    return sorted(found, key=lambda defect: (-defect.peak, defect.box))
+        regions.append(Defect((x, y, width, height), area, peak, mean))
+    return sorted(regions, key=lambda defect: (-defect.peak, defect.box))
 
 
 def _checked(anomaly_map: np.ndarray, min_area: int) -> np.ndarray:

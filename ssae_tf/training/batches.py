@@ -1,4 +1,4 @@
-"""The images of a training: to learn from, to judge with, and for batch statistics.
+"""The images of a training: to learn from, to validate on, and for batch statistics.
 
 Which they are follows from the seed, the purpose and the step alone.
 """

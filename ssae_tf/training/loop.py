@@ -160,11 +160,11 @@ class Trainer:
         """Trains, or goes on.
 
         At the evaluation steps the statistics of batch normalisation are estimated anew, the model
-        is judged on *select*, kept if it is gated or the best so far, and the state of the training
-        saved, as it is every five minutes; training then goes on as if nothing had happened. By
-        objectives (2) and (3), which may learn to find the training corruption alone, it is the
-        best that is kept, and training ends when three evaluations in a row found unseen corruption
-        worse than one before.
+        is validated on *select*, kept if it is gated or the best so far, and the state of the
+        training saved, as it is every five minutes; training then goes on as if nothing had
+        happened. By objectives (2) and (3), which may learn to find the training corruption alone,
+        it is the best that is kept, and training ends when three evaluations in a row found unseen
+        corruption worse than one before.
 
         Args:
             folder: the run folder: `checkpoints/`, `logs/` and `history.csv` are written there.

@@ -1,7 +1,7 @@
 """Batch normalisation between training and inference.
 
 Moving averages of small batches lag behind the weights and mix corrupted images in. Before a
-model is judged or kept, its statistics are estimated anew from clean training images.
+model is validated or kept, its statistics are estimated anew from clean training images.
 """
 
 from __future__ import annotations

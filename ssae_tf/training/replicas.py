@@ -1,6 +1,6 @@
 """The devices that share the images of a training step, on one machine or on several.
 
-Every process keeps one copy of the weights, in plain variables: judging, saving and loading know
+Every process keeps one copy of the weights, in plain variables: validation, saving and loading know
 nothing of devices. A step has each device run its part of the batch, adds the gradients up over
 all devices (`tf.distribute`), and every process makes the same update.
 """

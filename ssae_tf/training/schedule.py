@@ -39,7 +39,7 @@ def stage_of(step: int, stages: Sequence[Stage]) -> tuple[int, int]:
 
 
 def evaluation_steps(config: TrainingConfig) -> list[int]:
-    """Finished steps after which the model is judged: evenly spaced, the last included."""
+    """Finished steps after which the model is validated: evenly spaced, the last included."""
     count = min(config.evaluations, config.steps)
     return sorted({round(config.steps * (k + 1) / count) for k in range(count)})
 

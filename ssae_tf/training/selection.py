@@ -2,10 +2,10 @@
 
 For objective (1) "the reconstruction error is a good approximation for our target loss": its value
 on corrupted images of the *select* split decides. Models of objectives (2) and (3) may learn to
-localise the training corruption and miss real defects: they are judged by how well their residual
-finds corruptions of families that training never uses. A gated network of objective (1) is taken as
-it is at the end, when the learning rate has fallen: on few images its loss, in which the gate's is
-summed up, chose one that finds less (docs/training.md).
+localise the training corruption and miss real defects: they are validated by how well their
+residual finds corruptions of families that training never uses. A gated network of objective (1) is
+taken as it is at the end, when the learning rate has fallen: on few images its loss, in which the
+gate's is summed up, chose one that finds less (docs/training.md).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Validator:
         """Corrupts the images, once.
 
         Args:
-            model: what will be judged, as it is at each call of `validate`.
+            model: what will be validated, as it is at each call of `validate`.
             batches: clean images, each (B, H, W, 3) float32 in [0, 1].
             counted: what counts of each batch, (B, H, W, 1) float32; none for all.
         """

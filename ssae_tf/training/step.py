@@ -22,7 +22,7 @@ def corruption_seed(config: RunConfig, step: tf.Tensor) -> tf.Tensor:
 def loss_and_errors(
     output: tf.Tensor, x: tf.Tensor, x_hat: tf.Tensor, mask: tf.Tensor, settings: ObjectiveConfig
 ) -> Figures:
-    """What a batch is judged by.
+    """Loss and errors of a batch.
 
     Args:
         output: what the network makes of X̂; `ssae_tf.answer.answer` takes it apart.

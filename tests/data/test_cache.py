@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ssae_tf.config import DataConfig
-from ssae_tf.data import cache
+from ssae_tf.data import cache, images
 from ssae_tf.data.cache import ALIGNMENT, ImageCache, resize
 from ssae_tf.data.images import to_unit
 from ssae_tf.data.mvtec import Sample
@@ -250,3 +250,40 @@ def test_images_are_shrunk_as_they_come(tmp_path, rng):
     assert whole.sizes == found.sizes
     for shrunk, own in zip(found.resized(16, 16), whole.resized(16, 16), strict=True):
         np.testing.assert_array_equal(shrunk, own)
+
+
+class TestDecodedOnce:
+    @pytest.fixture
+    def paths(self, tmp_path, rng):
+        for name in ("a.png", "b.png"):
+            images.write_png(tmp_path / name, rng.integers(0, 256, (12, 20, 3), np.uint8))
+        return [tmp_path / "a.png", tmp_path / "b.png"]
+
+    def test_what_is_read_again_in_the_block_is_what_it_was(self, paths):
+        path, _ = paths
+        with images.decoded_once():
+            image, mask = images.read_image(path), images.read_mask(path)
+            images.write_png(path, np.zeros((5, 7), np.uint8))
+            np.testing.assert_array_equal(images.read_image(path), image)
+            np.testing.assert_array_equal(images.read_mask(path), mask)
+            assert images.image_size(path) == (12, 20)
+        assert images.image_size(path) == (5, 7)
+
+    def test_no_more_is_kept_than_memory_allows(self, paths, monkeypatch):
+        monkeypatch.setattr(images, "available_memory", lambda: 16 * 12 * 20 * 3)
+        with images.decoded_once():
+            for path in paths:
+                images.image_size(path)
+                path.unlink()
+            assert images.image_size(paths[0]) == (12, 20)
+            with pytest.raises(DataError, match="can't be read"):
+                images.image_size(paths[1])
+
+    def test_alpha_is_told_of_whoever_asked_first(self, tmp_path, rng, caplog):
+        path = tmp_path / "a.png"
+        assert cv2.imwrite(str(path), rng.integers(0, 256, (4, 4, 4), np.uint8))
+        with images.decoded_once():
+            images.image_size(path)
+            assert not caplog.records
+            images.read_image(path)
+        assert "the alpha channel is left out" in caplog.text

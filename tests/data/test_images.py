@@ -285,33 +285,6 @@ def test_sizes_and_masks_do_not_warn_of_alpha(tmp_path: Path, log) -> None:
     assert not log.records
 
 
-class TestWhatIsReadAgain:
-    def test_is_decoded_once_within_the_block(self, tmp_path: Path, log) -> None:
-        path = write(tmp_path / "a.png", with_alpha("png"))
-        with images.decoded_once():
-            size, image = images.image_size(path), images.read_image(path)
-            path.write_bytes(saved(Image.fromarray(smooth()), "PNG"))
-            assert images.image_size(path) == size
-            np.testing.assert_array_equal(images.read_image(path), image)
-        assert [record.getMessage() for record in log.records] == [
-            f"{path}: the alpha channel is left out."
-        ]
-        assert images.read_image(path).shape != image.shape
-
-    def test_is_kept_only_as_far_as_memory_allows(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        one, other = (write(tmp_path / name, ENCODINGS["png"]()) for name in ("a", "b"))
-        monkeypatch.setattr(images, "available_memory", lambda: 16 * smooth().nbytes)
-        with images.decoded_once():
-            for path in (one, other):
-                images.read_image(path)
-                path.unlink()
-            assert images.image_size(one) == smooth().shape[:2]
-            with pytest.raises(DataError, match="can't be read"):
-                images.read_image(other)
-
-
 def refusal(path: Path) -> str:
     with pytest.raises(DataError) as caught:
         images.read_pixels(path)

@@ -206,7 +206,7 @@ class TestBestCheckpoint:
 
     @pytest.fixture
     def script(self, monkeypatch):
-        """Lets the criteria be what is said, and keeps the weights that were judged."""
+        """Lets the criteria be what is said, and keeps the weights that were validated."""
 
         def put(criteria):
             validated, remaining, validate = [], iter(criteria), Validator.validate
@@ -388,7 +388,7 @@ class TestGated:
         one = gated()
         one.train(tmp_path)
         assert [step for step, *_ in sheets] == [2, 4]
-        # The last one was judged as the network is kept now.
+        # The last one was validated as the network is kept now.
         _, x_hat, reconstruction, maps = sheets[-1]
         found = answer(one.model(x_hat, training=False))
         np.testing.assert_allclose(reconstruction, found.reconstruction, atol=1e-5)

@@ -93,7 +93,7 @@ def test_criterion(model, batches, configure, equation):
         assert found.criterion == 1.0 - found.held_out_auroc
 
 
-def test_the_same_model_is_judged_the_same(model, batches, configure):
+def test_the_same_model_is_validated_the_same(model, batches, configure):
     validator = Validator(model, batches, configure())
     first = validator.validate()
     assert validator.validate() == first
