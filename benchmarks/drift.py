@@ -205,9 +205,8 @@ def main() -> None:
     content: dict[str, Any] = {}
     for run in arguments.runs:
         detector = Detector.load(run)
-        assert detector.calibration is not None
         scores = {name: np.array(values) for name, values in measured(run).items()}
-        counts = (len(detector.calibration.scores), *arguments.calibration)
+        counts = (len(detector.calibrated().scores), *arguments.calibration)
         content[detector.config.category] = [
             row
             for images in counts

@@ -91,8 +91,7 @@ def parts(run: Path, folder: Path) -> dict[str, float]:
     """CPU seconds an image of decoding, network with its map, and verdict, one after the other."""
     use_cores()
     detector = Detector.load(run)
-    config, calibration = detector.config, detector.calibration
-    assert calibration is not None
+    config, calibration = detector.config, detector.calibrated()
     spent = dict.fromkeys(("decoding", "network", "verdict"), 0.0)
     paths = sorted(folder.iterdir())[:_PARTS]
     for path in [paths[0], *paths]:

@@ -41,8 +41,7 @@ def verdicts(run: Path, side: int, folder: Path) -> dict[str, float]:
     The maps are left in the folder for `evaluate`.
     """
     detector = Detector.load(run)
-    calibration = detector.calibration
-    assert calibration is not None
+    calibration = detector.calibrated()
     threshold, min_area = calibration.threshold, calibration.min_area
     category, _ = run_split(run, detector.config)
     times: dict[str, list[float]] = {"image score": [], "verdict with defects": []}

@@ -58,8 +58,7 @@ class Source:
         self.detector = Detector.load(folder)
         split = run_split(folder, self.detector.config, data)[1]
         images = CalibrationImages(split.calibrate, split.train, split.root, is_own=True)
-        assert self.detector.calibration is not None
-        kept, _ = chosen(images, self.detector.calibration.left_out)
+        kept, _ = chosen(images, self.detector.calibrated().left_out)
         self.split = dataclasses.replace(split, calibrate=tuple(kept))
         self.reporter = reporter
 

@@ -32,12 +32,6 @@ from ssae_tf.run_folder import (
 from ssae_tf.schemas import SplitFile, read
 
 
-def gallery_for(detector: Detector) -> Gallery:
-    """An empty gallery for what a calibrated detector says of images."""
-    assert detector.calibration is not None
-    return Gallery(detector.calibration.threshold)
-
-
 def write_results(
     out: Path,
     detector: Detector,
@@ -59,21 +53,21 @@ def write_results(
         tested: what came of the test images; None without any, and then there are no verdicts.
         gallery: the test images to show; those of calibration are added.
     """
-    assert detector.calibration is not None
+    calibration = detector.calibrated()
+    threshold, review_threshold = calibration.threshold, calibration.review_threshold
     if tested is not None:
         with _warned_of(out / VERDICTS_FILE, reporter):
-            levels = detector.calibration.threshold, detector.calibration.review_threshold
-            text = verdicts_csv(tested.verdicts, *levels)
+            text = verdicts_csv(tested.verdicts, threshold, review_threshold)
             write_text(out / VERDICTS_FILE, text)
     with _warned_of(out / REPORT_FILE, reporter):
-        gallery = gallery or gallery_for(detector)
+        gallery = gallery or Gallery(threshold)
         records = {} if run is None else _json(run / ENVIRONMENT_FILE)
         size = _image_size(category)
         report = Report(
             name=category.name,
-            threshold=detector.calibration.threshold,
-            review_threshold=detector.calibration.review_threshold,
-            min_area=detector.calibration.min_area,
+            threshold=threshold,
+            review_threshold=review_threshold,
+            min_area=calibration.min_area,
             calibrated=_calibrated(detector, records, gallery),
             gallery=gallery,
             tested=tested,
@@ -133,8 +127,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _calibrated(detector: Detector, records: dict[str, Any], gallery: Gallery) -> Calibrated:
     """Where the threshold comes from; the images with the highest scores go to the gallery."""
-    calibration = detector.calibration
-    assert calibration is not None
+    calibration = detector.calibrated()
     # Runs made before there were names have none: what training has seen is not known then.
     seen = len(calibration.seen) if calibration.names else None
     ranked = sorted(zip(calibration.scores, calibration.names, strict=False), reverse=True)

@@ -23,7 +23,7 @@ from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import load_category
 from ssae_tf.detector import Detector
-from ssae_tf.errors import ConfigError, DataError
+from ssae_tf.errors import DataError
 from ssae_tf.evaluation.run import measure_test_set
 from ssae_tf.models.autoencoder import autoencoder
 from stand_ins import Listener
@@ -231,9 +231,3 @@ def test_other_data_are_measured_with_the_runs_own_images(
     arguments: dict[str, Any] = {"data": sample_root, "category": "tile", "rows": chosen}
     found = ablate(run_folder, reporter=Listener(), **arguments)
     assert found["as_shipped"] == pytest.approx(rows["as_shipped"], rel=1e-6)
-
-
-def test_a_misspelt_setting_is_refused() -> None:
-    row = Row("x", "y", {"scoring.no_such_setting": 1})
-    with pytest.raises(ConfigError, match="no_such_setting"):
-        row.config(QUICK)

@@ -26,7 +26,7 @@ from ssae_tf.progress import Reporter
 from ssae_tf.result import Result
 from ssae_tf.run_data import told
 from ssae_tf.run_folder import METRICS_FILE, SHEETS_FOLDER
-from ssae_tf.run_report import gallery_for, write_results
+from ssae_tf.run_report import write_results
 
 _PROJECTION_IMAGES = 40
 
@@ -39,7 +39,7 @@ def evaluate_detector(
     run: Path | None,
 ) -> dict[str, Any]:
     """metrics.json's content for the test images; written to a folder, with sheets, if given."""
-    gallery = None if out is None else gallery_for(detector)
+    gallery = None if out is None else Gallery(detector.calibrated().threshold)
     metrics, evaluation = measure_test_set(detector, category, reporter, gallery)
     if evaluation.ignored:
         reporter.warn(
@@ -77,8 +77,7 @@ def measure_test_set(
     Raises:
         DataError: an image can't be used and is not to be left out, or none can.
     """
-    calibration = detector.calibration
-    assert calibration is not None
+    calibration = detector.calibrated()
     evaluation = Evaluation()
 
     def load(sample: Sample) -> tuple[Sample, np.ndarray, np.ndarray | None]:
@@ -161,7 +160,7 @@ def _write_sheets(
 
     The median one of each kind is added to the gallery.
     """
-    assert detector.calibration is not None
+    threshold = detector.calibrated().threshold
     kinds = sorted({verdict.kind for verdict in verdicts})
     picked = {kind: pick_rows([v for v in verdicts if v.kind == kind]) for kind in kinds}
     samples = {str(sample.path.relative_to(category.root)): sample for sample in category.test}
@@ -182,7 +181,6 @@ def _write_sheets(
                     if verdict is median[1]:
                         gallery.add("typical", result, again.image, again.reconstruction)
                     task.advance()
-                threshold = detector.calibration.threshold
                 write_sheet(path, rows, f"{category.name}: {kind}", threshold=threshold)
             except Exception as error:
                 reporter.warn(f"{path}: the sheet can't be drawn ({one_line(error)}).")

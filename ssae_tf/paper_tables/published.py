@@ -48,8 +48,8 @@ class PublishedTable:
     title: str
     metrics: tuple[str, ...]
     sources: tuple[Source, ...]
-    rows: Mapping[str, Sequence[Values]]
-    averages: Mapping[str, Sequence[Values]]
+    rows: Mapping[str, tuple[Values, ...]]
+    averages: Mapping[str, tuple[Values, ...]]
 
     def recomputed(self, group: str, categories: Sequence[str], column: int) -> Values | None:
         """The means of a group's rows, where the printed averages contradict them.

@@ -66,11 +66,8 @@ def test_table(invoke: Invoke, run_copy: Path) -> None:
         assert rows[name][0] == f"{figures['image_auroc']:.3f}"
     text = " ".join(line.strip() for line in done.out)
     assert f"minimum area {metrics['min_area']} px" in text
-
-
-def test_what_the_network_repairs_is_told(invoke: Invoke, run_copy: Path) -> None:
-    done = invoke("evaluate", run_copy, "--quiet")
-    figures = json.loads((run_copy / "metrics.json").read_text())["projection"]
+    # What the network repairs.
+    figures = metrics["projection"]
     assert figures["n_images"] == 2
     assert done.out[-1].startswith("Repairs synthetic anomalies: error ")
     for key in ("residual", "idempotence", "corrupted_region_error_after"):
@@ -165,7 +162,9 @@ def test_a_missing_mask_is_told(invoke: Invoke, run_folder: Path, other: Path) -
     (other / "slate/ground_truth/crack/000_mask.png").unlink()
     arguments = ["evaluate", run_folder, "--data", other, "--category", "slate"]
     done = invoke(*arguments, "--quiet", "--json")
-    assert json.loads("\n".join(done.out))["n_without_mask"] == 1
+    metrics = json.loads("\n".join(done.out))
+    assert metrics["n_without_mask"] == 1
+    assert metrics["pixel_auroc"] is not None
     assert [line.split("/")[-1] for line in done.err] == [
         "crack: 1 image without a mask, left out of pixel metrics; the first: 000.png."
     ]
