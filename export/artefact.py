@@ -41,6 +41,9 @@ class Artefact:
     """An exported detector with its runtime.
 
     Attributes:
+        folder: with metadata.json.
+        metadata: its content.
+        format: of the graph.
         threshold: the score above which an image is anomalous.
         min_area: pixels that a defect must have.
         outline: the share of its peak at which a defect ends; None ends it at the threshold.
@@ -50,6 +53,10 @@ class Artefact:
 
     def __init__(self, folder: Path, metadata: dict[str, Any]) -> None:
         """Loads the graph.
+
+        Args:
+            folder: of an artefact.
+            metadata: the content of its metadata.json.
 
         Raises:
             RunError: it is not such content, or the graph can't be loaded.

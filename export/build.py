@@ -70,6 +70,7 @@ def export(
     Args:
         run: a finished run folder. It is read at the start: calibrated anew or replaced meanwhile,
             it is exported as it was.
+        request: what to make.
         images: good ones that training has not seen, at least one. The artefact is compared on
             them, and int8 calibrated. None for the run's own calibration images.
         data: where these are now, or a folder of other good images; None for where they were.
@@ -78,6 +79,7 @@ def export(
         overwrite: replace an artefact, for SavedModel the newest version; without, a SavedModel
             becomes the next version.
         keep_failed: keep what fails the comparison beside `out`, as NAME.failed.
+        reporter: where progress goes; None for stderr.
 
     Raises:
         MissingExtraError: the format needs packages that are not installed.

@@ -46,6 +46,9 @@ def call(
     """Calls a function in a new Python process.
 
     Args:
+        function: "module:name".
+        time_limit: seconds.
+        what: the process in messages.
         scratch: folder for temporary files; None for the system's.
         arguments: of the function: what JSON can hold, and paths, which arrive as text.
 

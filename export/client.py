@@ -82,6 +82,8 @@ def predict_request(name: str, signature: str, inputs: dict[str, np.ndarray]) ->
     """A `PredictRequest` of TF Serving's protocol.
 
     Args:
+        name: of the model.
+        signature: of the model.
         inputs: name -> array; bytes in arrays of objects.
     """
     import tensorflow as tf

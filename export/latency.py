@@ -38,7 +38,10 @@ def measure(
     """Times an image of the sample surface, batch 1; all parts in turn in every round.
 
     Args:
+        detector: a run's, or an artefact.
         size: (height, width) of the image, pixels, at least 32.
+        rounds: that count, at least 1.
+        reporter: where progress goes.
 
     Returns:
         The size, the machine, and for each part p50, p95 and p99 in seconds.

@@ -35,6 +35,9 @@ def together(
     """F(X) and the map of each image, in order; those of equal sizes go through in batches.
 
     Args:
+        inspect: of a batch.
+        images: (H, W, 3) float32 each.
+        size: images of a batch at most.
         counted: (1, H, W, 1) for each, 1 where its pixels count; none where all do.
 
     Raises:

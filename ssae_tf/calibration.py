@@ -66,6 +66,9 @@ def calibrated(
     """The same detector with the threshold of some normal images.
 
     Args:
+        detector: any; its calibration is not looked at.
+        samples: the images.
+        reporter: where progress goes, and what the threshold promises.
         seen: images of training. If some of these are among the others, which score lower for it,
             nothing is promised. Then, and from fewer than 20 images, the threshold is no lower than
             `ScoringConfig.outline`, unless corrupted copies of the images do not reach that either.

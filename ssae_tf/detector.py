@@ -89,6 +89,9 @@ class Detector:
     def load(cls, run: str | Path) -> Detector:
         """Opens a run folder.
 
+        Args:
+            run: a folder that `fit` or `save` wrote.
+
         Raises:
             RunError: no such folder, or something in it is missing or does not fit.
             ConfigError: config.json is not valid.
@@ -109,6 +112,9 @@ class Detector:
     @checked
     def save(self, folder: str | Path) -> None:
         """Writes config.json, weights.npz, calibration.json, and the mask if there is one.
+
+        Args:
+            folder: made if it does not exist.
 
         Raises:
             RunError: not calibrated, or the folder can't be written to, or holds anything else.
@@ -184,6 +190,8 @@ class Detector:
         threshold but for rounding is inspected by itself.
 
         Args:
+            images: each as in `predict`, of any sizes.
+            threshold: as in `predict`.
             size: images that the network sees at a time, where it sees them at one size; None for
                 what suits the device.
 
@@ -356,6 +364,7 @@ def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
 
     Args:
         config: the settings of the run; how training computed does not matter here.
+        weights: what `save_weights` wrote.
 
     Raises:
         RunError: the file can't be read, or belongs to another network.

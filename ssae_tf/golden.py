@@ -55,6 +55,8 @@ def write_golden(
     """Writes golden images and what a detector says of them; nothing where none can be read.
 
     Args:
+        folder: of a run or artefact; they go into `golden` there.
+        detector: calibrated.
         images: good ones that training has not seen, of which the first readable ones are taken.
         size: (height, width) of the golden images; None for the inspection size, or where images
             are inspected in their own size, that, of which at most 512² are kept.

@@ -36,6 +36,13 @@ def preview(
     All of them are corrupted, also where training leaves some whole (`corruption.share`), unless it
     leaves all.
 
+    Args:
+        data, category: as in `fit`.
+        config: the augmentations and the corruption to show.
+        out: folder of the sheet.
+        rows: images on it.
+        reporter: where progress goes; None for stderr.
+
     Returns:
         The file, `preview.png`.
 

@@ -222,6 +222,11 @@ def post_process(
 def check_map(anomaly_map: np.ndarray, size: tuple[int, int], source: str) -> None:
     """Refuses a map that no verdict can come from.
 
+    Args:
+        anomaly_map: what was answered.
+        size: (height, width) of the image.
+        source: of the map, for messages.
+
     Raises:
         RunError: it is of another size, not finite or negative.
     """

@@ -79,6 +79,8 @@ def check_channels(run: Path, images: Iterable[np.ndarray], place: Path) -> None
 
     Args:
         run: its folder; one without golden images is not compared with.
+        images: the new ones, (H, W, 3).
+        place: where these are.
 
     Raises:
         DataError: all of one are grey and all of the other in colour.

@@ -158,6 +158,7 @@ def resume(
     Args:
         folder: the run folder; where the training was to replace a run, the folder of that one.
         data: where the run's images are now, which is recorded; None for where they were.
+        reporter: where progress goes; None for stderr.
         strategy: as in `fit`, and not bound to what training began on.
 
     Returns:
@@ -241,6 +242,7 @@ def calibrate(
         without: file names of images to leave out, because they turned out not to be good ones; a
             later calibration leaves them out as well.
         take_back: those of images to leave out no longer.
+        reporter: where progress goes; None for stderr.
 
     Returns:
         The detector with its new threshold.
@@ -307,6 +309,7 @@ def evaluate(
             without masks, so that pixel figures are None. One of them will do.
         out: folder for metrics.json, verdicts.csv, report.html, card.md, and sheets of the best,
             median and worst images of each kind; None for none.
+        reporter: where progress goes; None for stderr.
 
     Returns:
         The content of metrics.json.

@@ -59,11 +59,15 @@ class ImageCache:
         """Decodes the images.
 
         Args:
+            samples: what to read.
             white_level: the value of a 16-bit file that becomes 1.0.
             location: "auto" takes memory unless the images need more than a quarter of what is
                 free, judged by the first image.
+            skip_unreadable: leave out files that can't be used instead of raising.
+            smallest_side: pixels that height and width must have.
             largest: (height, width) that images are shrunk to; None keeps their own. Training on
                 whole images needs no more than its last stage, and phones make 36 MB an image.
+            on_image: called after each file, for progress.
 
         Raises:
             DataError: a file can't be decoded or is too small, and is not to be skipped; or none
@@ -108,6 +112,9 @@ class ImageCache:
 
     def resized(self, height: int, width: int) -> np.ndarray:
         """All images at one size, kept where the others are.
+
+        Args:
+            height, width: pixels.
 
         Returns:
             (N, height, width, 3), uint8, or float32 in [0, 1] where some image is; the images

@@ -133,6 +133,11 @@ def read_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def decode_pixels(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """`read_pixels` of a file's content, wherever it was read.
 
+    Args:
+        data: all of the file.
+        name: of the image, for messages.
+        max_pixels: as in `read_pixels`.
+
     Raises:
         DataError: as in `read_pixels`.
     """

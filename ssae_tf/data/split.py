@@ -130,6 +130,9 @@ def data_hash(samples: Category | Iterable[Sample]) -> str:
     It changes when a file is added, removed, renamed or changes its size, and not when the whole
     folder moves or the order differs; it does not look into the files.
 
+    Args:
+        samples: a category, all parts of which count, or any samples.
+
     Returns:
         SHA-256 in hexadecimal of the sorted lines "name, tab, size in bytes". Names are relative
         to the category's root, or to the folder that all samples have in common.

@@ -89,6 +89,9 @@ def heatmap(anomaly_map: np.ndarray, low: float, high: float) -> np.ndarray:
 
     Returns:
         (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: `low` is greater than `high`, or one is not finite.
     """
     # The smallest float spacing keeps a flat map from dividing by zero.
     span = max(high - low, np.finfo(np.float64).tiny)
@@ -133,6 +136,9 @@ def write_sheet(path: Path, rows: Sequence[SheetRow], title: str, *, threshold: 
         rows: at least one; images may differ in size.
         title: printed above.
         threshold: in the map's unit.
+
+    Raises:
+        InputError: no rows, or another suffix than .png.
     """
     maps = [row.result.anomaly_map for row in rows]
     low = min(threshold, *(float(m.min()) for m in maps))

@@ -35,6 +35,8 @@ def meet(
 
     Args:
         port: free; it is again at the end.
+        others: name -> address.
+        seconds: to wait at most.
         say: called once, after some seconds, with the names of those that are missing.
 
     Returns:

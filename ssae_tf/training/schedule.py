@@ -50,6 +50,8 @@ def scaled_to(
     """Settings whose training takes a given time; the stages keep their shares of the steps.
 
     Args:
+        config: the settings to start from.
+        seconds: the time that training should take.
         seconds_a_step: measured, of each stage.
         fixed: seconds that do not depend on the number of steps.
 
