@@ -48,7 +48,6 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "corruption.polygon": WEIGHT,
     "corruption.stroke": WEIGHT,
     "corruption.noise": SHARE,
-    "corruption.foreground": FLAG,
     "corruption.patches": COUNT,
     "corruption.size": ([[0.1, 1.0]], [[0.5, 0.1], [0.0, 0.5], [0.5, 1.1], [0.5], 0.5]),
     "corruption.sigma": RANGE,

@@ -44,7 +44,6 @@ _CORRUPTION = {
     "texture": 0.4,
     "relief": 0.4,
     "noise": 0.5,
-    "foreground": True,
     "alpha": [15.0, 80.0],
     "patches": 3,
     "size": [0.04, 0.45],

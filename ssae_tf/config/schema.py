@@ -118,8 +118,6 @@ class CorruptionConfig:
             roughness in place of all other changes.
         blob, polygon, stroke: weight of each family of shape masks.
         noise: share of the images whose region is peaks of smooth noise in place of patches.
-        foreground: regions preferably lie on the part where the background is plain: a place on
-            the background is drawn again, a few times.
         patches: up to this many patches an image (1 … patches, uniformly).
         size: smallest and largest side of a patch, as a share of the image's side.
         sigma: smallest and largest width of the Gaussian that smooths the displacement, pixels.
@@ -143,7 +141,6 @@ class CorruptionConfig:
     polygon: Annotated[float, Field(ge=0.0)] = 1.0
     stroke: Annotated[float, Field(ge=0.0)] = 1.0
     noise: Probability = 0.0
-    foreground: bool = False
     patches: Count = 1
     size: tuple[Positive, Share] = (0.1, 0.5)
     sigma: tuple[Positive, Positive] = (3.0, 6.0)

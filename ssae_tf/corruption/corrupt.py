@@ -9,7 +9,6 @@ import tensorflow as tf
 from ssae_tf.config import CorruptionConfig
 from ssae_tf.corruption.compose import compose
 from ssae_tf.corruption.elastic import displacement, warp
-from ssae_tf.corruption.foreground import foreground
 from ssae_tf.corruption.shapes import noise_masks, random_masks, random_patches
 from ssae_tf.ops.gaussian import gaussian_filter_each
 from ssae_tf.ops.random import log_uniform, split_seed, uniform
@@ -69,11 +68,7 @@ def _regions(
     seeds = split_seed(seed, 7)
     batch, height, width, channels = tf.unstack(tf.shape(x), num=4)
     count = batch * config.patches
-    blocks = of_patches = None
-    if config.foreground:
-        blocks = foreground(x)
-        of_patches = tf.repeat(blocks, config.patches, axis=0)
-    patches = random_patches(count, height, width, config.size, seeds[0], of_patches)
+    patches = random_patches(count, height, width, config.size, seeds[0])
     shapes = random_masks(
         patches, height, width, (config.blob, config.polygon, config.stroke), seeds[1]
     )
@@ -84,7 +79,7 @@ def _regions(
     if config.noise:
         # In place of the first patch; the others are not used then.
         noisy = uniform((batch, 1, 1), seeds[5]) < config.noise
-        noise = noise_masks(batch, height, width, seeds[6], blocks)
+        noise = noise_masks(batch, height, width, seeds[6])
         first = tf.where(noisy, noise, shapes[:, 0])
         shapes = tf.concat([first[:, None], shapes[:, 1:] & ~noisy[:, None]], axis=1)
     mask = tf.reduce_any(shapes, axis=1)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ssae_tf.corruption.foreground import on_foreground
 from ssae_tf.ops.gaussian import gaussian_filter_each
 from ssae_tf.ops.random import log_uniform, split_seed, uniform
 
@@ -46,7 +45,6 @@ def random_patches(
     width: tf.Tensor,
     size: tuple[float, float],
     seed: tf.Tensor,
-    blocks: tf.Tensor | None = None,
 ) -> Patches:
     """Draws patches that lie inside the image.
 
@@ -56,7 +54,6 @@ def random_patches(
         size: smallest and largest side as a share of the image's shorter side; the two sides of
             a patch are drawn independently, uniform in their logarithm.
         seed: (2,) int32.
-        blocks: `foreground` of each patch's image, where centres preferably lie; None for anywhere.
     """
     seeds = split_seed(seed, 2)
     height_f, width_f = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
@@ -68,12 +65,9 @@ def random_patches(
 
     half = half_of(log_uniform((2, count), seeds[0], *size))
     reach = tf.cast(tf.math.ceil(half_of(size[1])), tf.int32)
+    place = uniform((2, count), seeds[1])
     extent = tf.stack([height_f - 1.0, width_f - 1.0])[:, None]
-
-    def draw(seed: tf.Tensor) -> tf.Tensor:
-        return tf.round(half + uniform((2, count), seed) * (extent - 2.0 * half))
-
-    centre = draw(seeds[1]) if blocks is None else on_foreground(blocks, draw, seeds[1])
+    centre = tf.round(half + place * (extent - 2.0 * half))
     return Patches(centre[0], centre[1], half[0], half[1], reach)
 
 
@@ -125,11 +119,7 @@ def random_masks(
 
 
 def noise_masks(
-    count: tf.Tensor,
-    height: tf.Tensor,
-    width: tf.Tensor,
-    seed: tf.Tensor,
-    blocks: tf.Tensor | None = None,
+    count: tf.Tensor, height: tf.Tensor, width: tf.Tensor, seed: tf.Tensor
 ) -> tf.Tensor:
     """Peaks of smooth noise inside a random window: ragged, fine to coarse, often in pieces.
 
@@ -142,7 +132,6 @@ def noise_masks(
         count: N.
         height, width: of the image, pixels.
         seed: (2,) int32.
-        blocks: as in `random_patches`, for the windows.
 
     Returns:
         (N, height, width) bool.
@@ -154,19 +143,13 @@ def noise_masks(
     deviation = tf.sqrt(tf.reduce_mean(tf.square(smooth), axis=(1, 2), keepdims=True))
     level = deviation * uniform((count, 1, 1), seeds[3], *_NOISE_LEVEL)
 
-    extent = tf.cast(tf.stack([height, width]), tf.float32)[:, None]
+    def inside(size: tf.Tensor, place: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+        pixels = tf.cast(size, tf.float32)
+        centre = tf.floor(place * pixels)[:, None]
+        return tf.abs(tf.range(pixels)[None] - centre) <= (0.5 * share * pixels)[:, None]
 
-    def draw(seed: tf.Tensor) -> tf.Tensor:
-        return tf.floor(uniform((2, count), seed) * extent)
-
-    centre = draw(seeds[4]) if blocks is None else on_foreground(blocks, draw, seeds[4])
-    half = 0.5 * log_uniform((2, count), seeds[5], *_NOISE_WINDOW) * extent
-
-    def inside(axis: int) -> tf.Tensor:
-        pixels = tf.range(extent[axis, 0])[None]
-        return tf.abs(pixels - centre[axis][:, None]) <= half[axis][:, None]
-
-    rows, columns = inside(0), inside(1)
+    place, share = uniform((2, count), seeds[4]), log_uniform((2, count), seeds[5], *_NOISE_WINDOW)
+    rows, columns = inside(height, place[0], share[0]), inside(width, place[1], share[1])
     window = rows[:, :, None] & columns[:, None, :]
     highest = tf.reduce_max(tf.where(window, smooth, smooth.dtype.min), axis=(1, 2), keepdims=True)
     return window & (smooth >= tf.minimum(level, highest))
