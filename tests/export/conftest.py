@@ -122,7 +122,7 @@ def unusual(request: pytest.FixtureRequest) -> Detector:
     initial = tf.keras.initializers.RandomNormal(stddev=0.5, seed=1)
     inputs = tf.keras.Input((None, None, 3))
     x = layers.Conv2D(8, 3, padding="same", use_bias=False, kernel_initializer=initial)(inputs)
-    x = layers.ReLU()(BatchNormalization(0.9, name="first_norm")(x))
+    x = layers.ReLU()(BatchNormalization(name="first_norm")(x))
     x = layers.MaxPooling2D(2)(x)
     x = layers.Conv2DTranspose(8, 3, strides=2, padding="same", kernel_initializer=initial)(x)
     x = layers.Conv2D(3, 1, activation="tanh", name="reconstruction")(x)

@@ -58,6 +58,6 @@ def test_other_networks_stay_as_they_are(rng: np.random.Generator) -> None:
 
 def test_normalisation_of_anything_else_is_refused() -> None:
     inputs = tf.keras.Input((None, None, 3))
-    outputs = BatchNormalization(0.9)(tf.keras.layers.ReLU(name="relu")(inputs))
+    outputs = BatchNormalization()(tf.keras.layers.ReLU(name="relu")(inputs))
     with pytest.raises(RunError, match="Received: 'relu'"):
         folded(tf.keras.Model(inputs, outputs))

@@ -41,14 +41,14 @@ def test_layout_is_that_of_mvtec_ad(tmp_path: Path) -> None:
 def test_default_counts_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = set()
 
-    def draw(*args: object, size: tuple[int, int], seed: int) -> Sample:
+    def draw(*args: object, size: int, seed: int) -> Sample:
         sizes.add(size)
         pixel = np.zeros((1, 1, 3), np.uint8)
         return Sample(pixel, pixel, np.ones((1, 1), bool))
 
     monkeypatch.setattr(sample_module, "draw_sample", draw)
     write_sample_data(tmp_path)
-    assert sizes == {(256, 256)}
+    assert sizes == {256}
     for category in CATEGORIES:
         assert len(DEFECTS[category]) == 3
         assert len(list((tmp_path / category / "train" / "good").iterdir())) == 40

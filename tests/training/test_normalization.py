@@ -16,9 +16,9 @@ from ssae_tf.training import normalization
 def network():
     """Two normalisations one behind the other."""
     inputs = tf.keras.Input((None, None, 2))
-    x = BatchNormalization(0.9, name="first")(inputs)
+    x = BatchNormalization(name="first")(inputs)
     x = tf.keras.layers.ReLU()(x)
-    return tf.keras.Model(inputs, BatchNormalization(0.9, name="second")(x))
+    return tf.keras.Model(inputs, BatchNormalization(name="second")(x))
 
 
 @pytest.fixture
