@@ -15,7 +15,7 @@ from ssae_tf.export.formats import tensorrt
 # (docs/serving.md).
 _FLOAT32, _FLOAT16, _INT8 = 1e-3, 0.05, 0.2
 # Rounding, which no threshold makes smaller.
-_LEAST = 5e-5
+_MIN_TOLERANCE = 5e-5
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Format:
 
     def tolerance(self, precision: str, threshold: float) -> float:
         """Largest difference of the map from the detector's that passes, in the map's unit."""
-        return max(_LEAST, self.shares[precision] * threshold)
+        return max(_MIN_TOLERANCE, self.shares[precision] * threshold)
 
     def check(self) -> None:
         """Raises a MissingExtraError where one of the format's packages is not installed."""

@@ -29,14 +29,14 @@ class Patches(NamedTuple):
     Attributes:
         centre_y, centre_x: whole pixels, (N,).
         half_height, half_width: half of the sides, (N,).
-        reach: int32 scalar: no patch reaches farther than this from its centre.
+        radius: int32 scalar: no patch goes farther than this from its centre.
     """
 
     centre_y: tf.Tensor
     centre_x: tf.Tensor
     half_height: tf.Tensor
     half_width: tf.Tensor
-    reach: tf.Tensor
+    radius: tf.Tensor
 
 
 def random_patches(
@@ -64,11 +64,11 @@ def random_patches(
         return tf.minimum(sides, tf.maximum(side - 1.0, 1.0)) / 2.0
 
     half = half_of(log_uniform((2, count), seeds[0], *size))
-    reach = tf.cast(tf.math.ceil(half_of(size[1])), tf.int32)
+    radius = tf.cast(tf.math.ceil(half_of(size[1])), tf.int32)
     place = uniform((2, count), seeds[1])
     extent = tf.stack([height_f - 1.0, width_f - 1.0])[:, None]
     centre = tf.round(half + place * (extent - 2.0 * half))
-    return Patches(centre[0], centre[1], half[0], half[1], reach)
+    return Patches(centre[0], centre[1], half[0], half[1], radius)
 
 
 def random_masks(
@@ -94,7 +94,7 @@ def random_masks(
     seeds = split_seed(seed, 4)
     count = tf.shape(patches.centre_y)[0]
     # Drawn in windows about the centres, which are a fraction of most images.
-    offsets = tf.cast(tf.range(-patches.reach, patches.reach + 1), tf.float32)
+    offsets = tf.cast(tf.range(-patches.radius, patches.radius + 1), tf.float32)
     y, x = offsets[None, :, None], offsets[None, None, :]
     v = y / patches.half_height[:, None, None]
     u = x / patches.half_width[:, None, None]

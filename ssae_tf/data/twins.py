@@ -109,8 +109,8 @@ def _neighbours(details: np.ndarray) -> np.ndarray:
 def _peaks(spectra: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Highest phase correlation of each pair within the largest shift, 1 for equal images."""
     side = spectra.shape[1]
-    reach = round(_SHIFT * side)
-    near = np.arange(-reach, reach + 1)
+    max_shift = round(_SHIFT * side)
+    near = np.arange(-max_shift, max_shift + 1)
     peaks = [np.empty(0)]
     for start in range(0, len(pairs), _BLOCK):
         first, second = pairs[start : start + _BLOCK].T

@@ -146,9 +146,9 @@ class PredictionsTable:
 
     def add(self, result: Result) -> None:
         """Adds an image: `defects` is how many were found, `area` their pixels."""
-        found = {"defects": len(result.defects), "area": sum(one.area for one in result.defects)}
+        totals = {"defects": len(result.defects), "area": sum(one.area for one in result.defects)}
         is_anomalous = str(result.is_anomalous).lower()
-        self._writer.writerow({**result.to_dict(), **found, "is_anomalous": is_anomalous})
+        self._writer.writerow({**result.to_dict(), **totals, "is_anomalous": is_anomalous})
 
     def fail(self, line: Mapping[str, Any]) -> None:
         """Adds an image that was not inspected."""

@@ -97,12 +97,12 @@ def files_in_store(place: str) -> list[str]:
     with _failing(place, "listed"):
         files, path = open_store(place)
         if is_pattern(place):
-            found = files.glob(path)
+            paths = files.glob(path)
         elif files.isdir(path):
-            found = files.find(path)
+            paths = files.find(path)
         else:
             return [place]
-        return [files.unstrip_protocol(one) for one in found]
+        return [files.unstrip_protocol(one) for one in paths]
     return []
 
 

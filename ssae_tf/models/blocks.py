@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssae_tf.config import ModelConfig
-from ssae_tf.ops.resampling import enlarge
+from ssae_tf.ops.resampling import upsample
 
 # Of batch normalisation, added to the variance.
 EPSILON = 1e-3
@@ -233,7 +233,7 @@ class Upsample2D(tf.keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """(B, H, W, C) -> (B, factor · H, factor · W, C)."""
-        return enlarge(x, self.factor)
+        return upsample(x, self.factor)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         height, width = (side and side * self.factor for side in input_shape[1:3])

@@ -44,7 +44,7 @@ def pad_reflect(x: tf.Tensor, multiple: int) -> tf.Tensor:
     return x
 
 
-def enlarge(x: tf.Tensor, scale: int) -> tf.Tensor:
+def upsample(x: tf.Tensor, scale: int) -> tf.Tensor:
     """Bilinear enlargement by a whole number, pixel centres in place.
 
     Args:

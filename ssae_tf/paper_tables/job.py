@@ -126,21 +126,21 @@ def do_apart(job: Job, reporter: Reporter, work: Work = do_alone) -> dict[str, A
     assert process.pid is not None
     with answer, noticed(functools.partial(os.kill, process.pid)) as interrupted:
         try:
-            found = answer.recv()
+            outcome = answer.recv()
         except EOFError:
-            found = None
+            outcome = None
         process.join()
-    if isinstance(found, KeyboardInterrupt) or (found is None and interrupted.number):
+    if isinstance(outcome, KeyboardInterrupt) or (outcome is None and interrupted.number):
         raise Stopped(interrupted.number or signal.SIGINT)
-    if found is None:
+    if outcome is None:
         code = process.exitcode or 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         raise UnforeseenError(
             f"Its process {how}" + (", perhaps for want of memory." if code == -9 else ".")
         )
-    if isinstance(found, Exception):
-        raise found
-    return found
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def _serve(work: Work, job: Job, quiet: bool, answer: Connection) -> None:

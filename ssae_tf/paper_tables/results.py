@@ -133,6 +133,6 @@ def _outcome_dict(outcome: Outcome | None) -> dict[str, Any]:
     if outcome is None:
         return {"status": "to come"}
     if outcome.error is not None:
-        found = {"status": "failed", "error": outcome.error}
-        return found | ({"traceback": outcome.traceback} if outcome.traceback else {})
+        failure = {"status": "failed", "error": outcome.error}
+        return failure | ({"traceback": outcome.traceback} if outcome.traceback else {})
     return {"status": "done", "metrics": outcome.metrics, "sheets": list(outcome.sheets)}

@@ -70,7 +70,7 @@ class _Benchmark:
         self.do = do
         self.reporter = reporter
         self.results = Results(plan, budgets=folder_module.recorded_budgets(out, plan.study))
-        self.found: dict[str, Category] = {}
+        self.categories: dict[str, Category] = {}
         self.differing: dict[Path, str] = {}
         for category in plan.categories:
             self._look_at(category)
@@ -90,17 +90,17 @@ class _Benchmark:
         else:
             self.results.budgets[category] = budget
         try:
-            found = load_category(self.plan.data, category)
-            if not found.test:
-                raise DataError(f"{found.root}: has no test images (test/<kind>/*).")
+            loaded = load_category(self.plan.data, category)
+            if not loaded.test:
+                raise DataError(f"{loaded.root}: has no test images (test/<kind>/*).")
         except DataError as error:
             for method in self.plan.methods:
                 self.results.outcomes[method.name, category] = Outcome(error=str(error))
             return
-        self.found[category] = found
-        good = sum(not sample.is_anomalous for sample in found.test)
-        train = len(found.train) + len(found.validation)
-        self.results.images[category] = (train, good, len(found.test) - good)
+        self.categories[category] = loaded
+        good = sum(not sample.is_anomalous for sample in loaded.test)
+        train = len(loaded.train) + len(loaded.validation)
+        self.results.images[category] = (train, good, len(loaded.test) - good)
 
     def _timed_aside(self, category: str) -> Budget | None:
         """The steps of a run that was to replace another, and was broken off."""
@@ -139,7 +139,7 @@ class _Benchmark:
 
     def _do_all(self) -> None:
         for category in self.plan.categories:
-            if category not in self.found:
+            if category not in self.categories:
                 reason = self.results.outcomes[self.plan.methods[0].name, category].error
                 self.reporter.warn(f"{category} is left out: {reason}")
         self._write()
@@ -161,7 +161,7 @@ class _Benchmark:
         for method, category in self.plan.runs:
             # Also where the images are missing: settings that don't fit show before training.
             self.plan.config(method, category, self.results.stages(category))
-            if category in self.found:
+            if category in self.categories:
                 folder = run_folder(self.out, method, category)
                 text = self._difference(method, category, folder)
                 if text is not None:
@@ -172,7 +172,9 @@ class _Benchmark:
         """Why a run is none of this benchmark; None for one that is."""
         stages = self.results.stages(category)
         wanted = None if stages is None else self.plan.config(method, category, stages)
-        return folder_module.difference(folder, wanted, self.plan.minutes, self.found[category])
+        return folder_module.difference(
+            folder, wanted, self.plan.minutes, self.categories[category]
+        )
 
     def _outcome(self, method: Method, category: str, folder: Path) -> Outcome:
         """Does one run, or says why that can't be done."""

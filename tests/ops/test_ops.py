@@ -12,7 +12,7 @@ from scipy import ndimage, stats
 
 from ssae_tf.ops.gaussian import gaussian_filter, gaussian_filter_each
 from ssae_tf.ops.random import log_uniform, split_seed, uniform
-from ssae_tf.ops.resampling import enlarge, pad_reflect, reflect_indices
+from ssae_tf.ops.resampling import pad_reflect, reflect_indices, upsample
 
 INTERVALS = [(0.0, 1.0), (-1.0, 1.0), (0.2, 0.9), (50.0, 200.0), (0.0, 2.0 * math.pi)]
 SIZES = [(1, 1), (1, 9), (7, 1), (5, 3), (16, 24), (33, 20)]
@@ -103,23 +103,23 @@ class TestReflection:
 class TestScales:
     def test_enlarging_keeps_centres_in_place(self):
         ramp = tf.reshape(tf.range(6.0), (1, 6, 1, 1))
-        found = enlarge(ramp, 2)[0, :, 0, 0]
+        found = upsample(ramp, 2)[0, :, 0, 0]
         # Pixel k of the small image covers pixels 2k and 2k + 1 of the large one.
         np.testing.assert_allclose(found[1:-1], np.arange(1, 11) / 2 - 0.25, atol=1e-6)
         np.testing.assert_allclose([found[0], found[-1]], [0, 5], atol=1e-6)
 
     def test_what_is_flat_stays_flat(self):
         x = tf.fill((1, 10, 14, 3), 0.3)
-        np.testing.assert_allclose(enlarge(x, 2), tf.fill((1, 20, 28, 3), 0.3), atol=1e-6)
+        np.testing.assert_allclose(upsample(x, 2), tf.fill((1, 20, 28, 3), 0.3), atol=1e-6)
 
     def test_scale_one_is_a_no_op(self, rng):
         x = tf.constant(rng.random((1, 5, 7, 3), np.float32))
-        assert enlarge(x, 1) is x
+        assert upsample(x, 1) is x
 
     def test_known_sizes_stay_known_and_others_unknown(self):
         for size, expected in (((5, 8), (10, 16)), ((None, 8), (None, 16))):
             spec = tf.TensorSpec((None, *size, 3))
-            graph = tf.function(lambda x: enlarge(x, 2)).get_concrete_function(spec)
+            graph = tf.function(lambda x: upsample(x, 2)).get_concrete_function(spec)
             assert graph.output_shapes == tf.TensorShape((None, *expected, 3))
 
 
