@@ -16,7 +16,7 @@ from rich.table import Table
 from ssae_tf.data.cache import resize
 from ssae_tf.data.images import read_image, write_png
 from ssae_tf.detector import Detector
-from ssae_tf.errors import DataError
+from ssae_tf.errors import DataError, count_of
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.ops.resampling import pad_reflect
 from ssae_tf.progress import Reporter
@@ -61,7 +61,7 @@ def measure(
         seconds: dict[str, list[float]] = {name: [] for name in parts}
         reporter.say(
             f"Timing {', '.join(parts)}, in turn, on one image of {size[0]}×{size[1]}: "
-            f"{_rounds(rounds)} after {_WARM_UP} that don't count."
+            f"{count_of(rounds, 'round')} after {_WARM_UP} that don't count."
         )
         with reporter.task("Timing", rounds + _WARM_UP) as task:
             for index in range(rounds + _WARM_UP):
@@ -89,8 +89,8 @@ def latency_table(measured: dict[str, Any]) -> Table:
     height, width = measured["size"]
     table = Table(
         box=box.SIMPLE_HEAD,
-        caption=f"{_rounds(measured['rounds'])}, {on['processor']}, {on['usable_cpus']} cores, "
-        f"TensorFlow {on['tensorflow']}",
+        caption=f"{count_of(measured['rounds'], 'round')}, {on['processor']}, "
+        f"{on['usable_cpus']} cores, TensorFlow {on['tensorflow']}",
         caption_justify="left",
     )
     table.add_column(f"{height}×{width}, ms")
@@ -102,10 +102,6 @@ def latency_table(measured: dict[str, Any]) -> Table:
         table.add_row(name, *cells, end_section=name == parts[-1][0])
     table.add_row(whole[0], *(f"{1e3 * value:.1f}" for value in whole[1].values()), style="bold")
     return table
-
-
-def _rounds(count: int) -> str:
-    return "1 round" if count == 1 else f"{count} rounds"
 
 
 def _parts(detector: Detector | Artefact, path: Path) -> dict[str, Callable[[], object]]:

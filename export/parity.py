@@ -17,7 +17,7 @@ import numpy as np
 from ssae_tf.corruption.held_out import corrupted_copies
 from ssae_tf.data.images import encode_png, to_unit
 from ssae_tf.detector import Detector
-from ssae_tf.errors import RunError
+from ssae_tf.errors import RunError, count_of
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.calibration_set import read_resized
 from ssae_tf.export.names import ANOMALY_MAP, ENCODED, IS_ANOMALOUS, PIXELS, SCORE_BOUND
@@ -133,7 +133,7 @@ def what_is_compared(images: int, has_other_size: bool) -> str:
     """A sentence about `cases`, before a wait."""
     corrupted = min(images, CORRUPTED)
     parts = [
-        "1 good one" if images == 1 else f"{images} good ones",
+        count_of(images, "good one"),
         "1 corrupted copy" if corrupted == 1 else f"{corrupted} corrupted copies",
     ]
     if has_other_size:

@@ -23,6 +23,7 @@ from ssae_tf import config as config_module
 from ssae_tf.calibration import build_detector
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import ImageCache
+from ssae_tf.data.images import decoded_once
 from ssae_tf.detector import Detector, load_network
 from ssae_tf.evaluation import tables
 from ssae_tf.evaluation.run import check_test_set, measure_test_set
@@ -164,6 +165,7 @@ def rows_for(config: RunConfig, rows: Sequence[Row] = ROWS) -> list[Row]:
     return [row for row in rows if row.always or row.network or row.config(config) != config]
 
 
+@decoded_once()
 def ablate(
     run: str | Path,
     *,

@@ -25,7 +25,7 @@ from PIL import Image, ImageOps, WebPImagePlugin
 from ssae_tf.data.codec import decode
 from ssae_tf.data.headers import READERS, DamagedError, exif_orientation, format_of, read_header
 from ssae_tf.data.masks import defective
-from ssae_tf.errors import DataError, ImageTooLargeError, InputError, one_line
+from ssae_tf.errors import DataError, ImageTooLargeError, InputError, count_of, one_line
 from ssae_tf.files import atomic
 from ssae_tf.runtime.machine import available_memory
 
@@ -104,8 +104,7 @@ def left_out(paths: Iterable[Path]) -> str:
         f"{number} {kind or 'without an ending'}{f' ({HEIC_PIP})' if kind in _HEIC else ''}"
         for kind, number in kinds.most_common()
     ]
-    files = "1 file" if kinds.total() == 1 else f"{kinds.total()} files"
-    return f"{files} left out: {', '.join(counts)}"
+    return f"{count_of(kinds.total(), 'file')} left out: {', '.join(counts)}"
 
 
 def read_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:

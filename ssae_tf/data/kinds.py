@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ssae_tf.data.listing import image_endings, images_below, listed
 from ssae_tf.data.pairing import Oddities, composed, keys, part_masks
-from ssae_tf.errors import DataError
+from ssae_tf.errors import DataError, count_of
 
 GOOD = "good"
 TRAIN, VALIDATION, TEST, GROUND_TRUTH = "train", "validation", "test", "ground_truth"
@@ -47,7 +47,9 @@ def images_by_kind(part: Path, odd: Oddities) -> dict[Path, list[Path]]:
 def _folders_of_kinds(part: Path, odd: Oddities) -> list[Path]:
     loose, folders = listed(part)
     if loose:
-        sentence = f"{part}: {count(loose)} left out, expected in {part.name}/<kind>/."
+        sentence = (
+            f"{part}: {count_of(len(loose), 'image')} left out, expected in {part.name}/<kind>/."
+        )
         odd.add("folders with images outside of a kind", sentence)
     return folders
 
@@ -78,7 +80,8 @@ def apart(
     """The images of a folder and the masks beside them, with what pairs them."""
     shown, masks = part_masks(keys(paths, kind))
     if masks:
-        sentence = f"{kind}: {count(masks)} taken for masks, the first: {next(iter(masks)).name}."
+        images, first = count_of(len(masks), "image"), next(iter(masks)).name
+        sentence = f"{kind}: {images} taken for masks, the first: {first}."
         odd.add("folders with masks beside their images", sentence)
     return shown, masks
 
@@ -96,7 +99,7 @@ def name_images_without_mask(kind: Path, missing: Sequence[Path], odd: Oddities)
     if missing:
         odd.add(
             "kinds of defect that lack masks",
-            f"{kind}: {count(missing)} without a mask, left out of pixel metrics; "
+            f"{kind}: {count_of(len(missing), 'image')} without a mask, left out of pixel metrics; "
             f"the first: {missing[0].relative_to(kind)}.",
         )
 
@@ -107,7 +110,9 @@ def name_masks_of_no_kind(folder: Path, odd: Oddities) -> None:
     if masks and is_good(folder.name):
         odd.add("folders of masks", f"{folder}: masks of good images are left out.")
     elif masks:
-        sentence = f"{folder}: {count(masks)} left out, masks without test/{folder.name}."
+        sentence = (
+            f"{folder}: {count_of(len(masks), 'image')} left out, masks without test/{folder.name}."
+        )
         odd.add("folders of masks without images", sentence)
 
 
@@ -130,11 +135,6 @@ def holds_images(folder: Path) -> bool:
         return bool(paths) or any(listed(inner)[0] for inner in folders)
     except DataError:
         return False
-
-
-def count(paths: Sequence[Path] | Mapping[Path, str]) -> str:
-    """How many images there are, in words."""
-    return "1 image" if len(paths) == 1 else f"{len(paths)} images"
 
 
 def _plain_name(name: str) -> str:

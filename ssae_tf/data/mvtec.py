@@ -29,7 +29,6 @@ from ssae_tf.data.kinds import (
     TRAIN,
     VALIDATION,
     apart,
-    count,
     holds_images,
     images_by_kind,
     is_good,
@@ -40,7 +39,7 @@ from ssae_tf.data.kinds import (
 )
 from ssae_tf.data.listing import files_left_out, image_endings, images_below, listed, natural
 from ssae_tf.data.pairing import Oddities, composed, keys, pair
-from ssae_tf.errors import DataError
+from ssae_tf.errors import DataError, count_of
 
 _LOGGER = logging.getLogger("ssae_tf")
 # A mask of more than this share of its image is probably inverted.
@@ -273,7 +272,9 @@ def _good_images(part: Path, odd: Oddities) -> tuple[Sample, ...]:
         if is_good(kind.name):
             samples += _good(apart(kind, paths, odd)[0])
         elif paths:
-            sentence = f"{kind}: {count(paths)} left out, {part.name} is for good ones."
+            sentence = (
+                f"{kind}: {count_of(len(paths), 'image')} left out, {part.name} is for good ones."
+            )
             odd.add("folders without good images", sentence)
     return samples
 

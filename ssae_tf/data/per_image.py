@@ -10,7 +10,7 @@ import numpy as np
 from ssae_tf.config import DataConfig
 from ssae_tf.data.images import read_image
 from ssae_tf.data.mvtec import Sample
-from ssae_tf.errors import DataError
+from ssae_tf.errors import DataError, count_of
 from ssae_tf.progress import Reporter, Task
 from ssae_tf.runtime.parallel import ahead
 from ssae_tf.runtime.threads import batches_at_once
@@ -112,5 +112,4 @@ def warn_of_skipped(messages: Sequence[str], reporter: Reporter) -> None:
     # With few images the parts share them, and a file would count more than once.
     different = list(dict.fromkeys(messages))
     if different:
-        count = "1 image" if len(different) == 1 else f"{len(different)} images"
-        reporter.warn(f"{count} left out, the first: {different[0]}")
+        reporter.warn(f"{count_of(len(different), 'image')} left out, the first: {different[0]}")

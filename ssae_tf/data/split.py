@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ssae_tf.data.mvtec import Category, Sample, mask_files
 from ssae_tf.data.parts import part_of
-from ssae_tf.errors import DataError, InputError
+from ssae_tf.errors import DataError, InputError, count_of
 
 # Up to this many, every image is in every part; above, a part of them is kept from training.
 _ALL_SHARED = 3
@@ -193,7 +193,7 @@ def _notes_few_groups(count: int, groups: int, has_validation: bool) -> tuple[st
 
 
 def _notes_all_shared(count: int, has_validation: bool) -> tuple[str, ...]:
-    images = "1 good image" if count == 1 else f"{count} good images"
+    images = count_of(count, "good image")
     notes = [
         f"With {images}, training and the choice of the checkpoint share all of them: "
         "a model that merely learns them by heart goes unnoticed."

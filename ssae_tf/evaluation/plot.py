@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.style import context as in_style
 
-from ssae_tf.errors import printable
+from ssae_tf.errors import count_of, printable
 from ssae_tf.evaluation.sheets import COLORMAP, fit_into, overlay
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def plot(result: Result) -> Figure:
     shown = map_axes.imshow(map_, extent=edges, cmap=COLORMAP, vmin=0, vmax=high)
     bar = figure.colorbar(shown, ax=map_axes, label="anomaly map")
     bar.ax.axhline(result.threshold, color="#00c040", linewidth=1.5)
-    count = len(result.defects)
-    image_axes.set_title(f"{count} defect{'' if count == 1 else 's'}")
+    image_axes.set_title(count_of(len(result.defects), "defect"))
     map_axes.set_title(f"threshold {result.threshold:.3g}")
     verdict = "anomalous" if result.is_anomalous else "normal"
     name = f"{printable(result.path)}: " if result.path else ""

@@ -5,7 +5,7 @@ on corrupted images of the *select* split decides. Models of objectives (2) and 
 localise the training corruption and miss real defects: they are validated by how well their
 residual finds corruptions of families that training never uses. A gated network of objective (1) is
 taken as it is at the end, when the learning rate has fallen: on few images its loss, in which the
-gate's is summed up, chose one that finds less (docs/training.md).
+gate's is summed up, chose one that finds less (docs/decisions.md).
 """
 
 from __future__ import annotations
