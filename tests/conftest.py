@@ -122,6 +122,7 @@ def fit_arguments(sample_root: Path) -> list[str]:
         "scoring.inspection_size": "native",
         "scoring.evidence": "residual",
         "scoring.outline": "null",
+        "scoring.test_time_augmentation": False,
         "model.width": 0.0625,
         "model.answer": "plain",
         "model.context": 1,
@@ -218,6 +219,7 @@ def listener() -> object:
 def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, object]) -> None:
     """Builds and traces equal networks once in all tests: that takes longer than inspecting."""
     from ssae_tf import detector, workflow
+    from ssae_tf.scoring.views import views
 
     build, compile_ = detector.load_network, detector._compiled
     compile_network = detector.compiled_network
@@ -229,7 +231,7 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
         return _networks[key]
 
     def compiled(model: Any, config: Any) -> object:
-        key = (id(model), config.scoring)
+        key = (id(model), config.scoring, views(config))
         if key not in _networks:
             # With the model, so that no other gets its id.
             _networks[key] = (compile_(model, config), model)

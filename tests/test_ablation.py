@@ -83,7 +83,13 @@ def test_a_row_changes_settings_that_leave_the_weights_alone(row: Row) -> None:
 
 
 def test_every_row_leaves_something_out_of_the_quick_preset_or_is_not_there() -> None:
-    assert _names(QUICK) == [*ALWAYS, "no_outline", "no_smoothing", "no_min_area"]
+    assert _names(QUICK) == [
+        *ALWAYS,
+        "no_outline",
+        "no_test_time_augmentation",
+        "no_smoothing",
+        "no_min_area",
+    ]
     kept = [row for row in rows_for(QUICK) if row.name != "network"]
     assert len({(row.config(QUICK), row.network) for row in kept}) == len(kept)
 
@@ -92,6 +98,7 @@ def test_every_row_leaves_something_out_of_the_quick_preset_or_is_not_there() ->
     ("name", "setting", "value"),
     [
         ("no_outline", "scoring.outline", None),
+        ("no_test_time_augmentation", "scoring.test_time_augmentation", False),
         ("no_smoothing", "scoring.smoothing_sigma", 0.0),
         ("no_min_area", "min_area", 1),
     ],

@@ -76,6 +76,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "scoring.evidence": (["residual"], ["map", None]),
     "scoring.reading": (["absolute", "euclidean"], ["l2"]),
     "scoring.smoothing_sigma": ([0.0, 4.0, None], [-1.0, 1e300, INFINITY, "soft"]),
+    "scoring.test_time_augmentation": FLAG,
     "scoring.outline": ([None], [-0.1, 1.5, "half"]),
     "scoring.ignore": ([None, "mask.png"], ["", 1, True]),
     "scoring.border": ([0, 12], [-1, 1.5, "wide", None]),

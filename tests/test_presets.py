@@ -69,6 +69,7 @@ PAPER: dict[str, Any] = {
     "training.learning_rate": 1e-3,
     "scoring.evidence": "residual",
     "scoring.reading": "absolute",
+    "scoring.test_time_augmentation": False,
     "scoring.outline": None,
 }
 
@@ -119,6 +120,7 @@ _GATED = {
     "training.learning_rate": 2e-3,
     "scoring.evidence": "gate",
     "scoring.smoothing_sigma": None,
+    "scoring.test_time_augmentation": True,
     "scoring.outline": 0.5,
 }
 

@@ -56,7 +56,12 @@ _GATED = {
     "model": {"width": 0.25, "answer": "gated", "context": 2, "standardize": True},
     "objective": {"norm": "l1"},
     "corruption": _CORRUPTION,
-    "scoring": {"evidence": "gate", "smoothing_sigma": None, "outline": 0.5},
+    "scoring": {
+        "evidence": "gate",
+        "smoothing_sigma": None,
+        "test_time_augmentation": True,
+        "outline": 0.5,
+    },
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {

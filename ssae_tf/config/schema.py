@@ -276,6 +276,9 @@ class ScoringConfig:
         smoothing_sigma: standard deviation of the Gaussian over the map, pixels; 0 is none. None is
             0.8 % of the training images' shorter side (of the inspection size, where there is
             one); `fit` writes the number.
+        test_time_augmentation: the evidence is the mean over what the network says of the image
+            itself and of what else training has drawn of it: the three other turns if it turns
+            by 90°, or its mirror images. It costs the network's time as many times.
         outline: of a gate: the share of its peak at which a defect ends; and the lowest threshold
             where calibration images are fewer than 20, or training has seen some of them. At ½ the
             network takes a pixel for normal and for corrupted alike. None for neither: defects
@@ -289,6 +292,7 @@ class ScoringConfig:
     evidence: Literal["residual", "gate"] = "residual"
     reading: Literal["absolute", "euclidean"] = "absolute"
     smoothing_sigma: Annotated[float, Field(ge=0.0, le=1000.0)] | None = 4.0
+    test_time_augmentation: bool = False
     outline: Share | None = None
     ignore: Annotated[str, Field(min_length=1)] | None = None
     border: Annotated[int, Field(ge=0, lt=2**30)] = 0

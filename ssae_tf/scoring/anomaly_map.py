@@ -10,6 +10,7 @@ from ssae_tf.config import RunConfig, ScoringConfig
 from ssae_tf.models.answer import Answer, answer
 from ssae_tf.ops.gaussian import gaussian_filter
 from ssae_tf.ops.resampling import pad_reflect
+from ssae_tf.scoring.views import mean_of, shown, views
 
 # Of the weight of a Gaussian: less than a single pixel has of the widest one in use.
 _MIN_SHARE = 1e-6
@@ -57,12 +58,7 @@ def anomaly_map(
         (B, H, W) float32, at least 0; residuals in grey levels of [0, 1], or the share of each
         pixel that is repainted; never rescaled.
     """
-    evidence = _evidence(output, x, config)
-    if counted is None:
-        return gaussian_filter(evidence, config.sigma)[..., 0]
-    both = tf.concat([evidence, tf.ones_like(evidence)], axis=-1) * counted
-    smooth = gaussian_filter(both, config.sigma)
-    return smooth[..., 0] / tf.maximum(smooth[..., 1], _MIN_SHARE)
+    return _smoothed(_evidence(output, x, config), config.sigma, counted)
 
 
 def inspect(
@@ -80,10 +76,24 @@ def inspect(
         counted: as in `anomaly_map`.
 
     Returns:
-        F(X), (B, H, W, C) float32, and the map, (B, H, W) float32, of `anomaly_map`.
+        F(X), (B, H, W, C) float32, and the map, (B, H, W) float32, of `anomaly_map`: with
+        test-time augmentation of the mean of the evidence over the views.
     """
-    output = respond(model, x, config.model.downsampling)
-    return output.reconstruction, anomaly_map(output, x, config.scoring, counted)
+    seen_as = views(config)
+    seen = shown(x, seen_as)
+    output = respond(model, seen, config.model.downsampling)
+    evidence = mean_of(_evidence(output, seen, config.scoring), seen_as)
+    reconstruction = tf.split(output.reconstruction, len(seen_as))[0]
+    return reconstruction, _smoothed(evidence, config.scoring.sigma, counted)
+
+
+def _smoothed(evidence: tf.Tensor, sigma: float, counted: tf.Tensor | None) -> tf.Tensor:
+    """(B, H, W, 1) evidence to the map, (B, H, W)."""
+    if counted is None:
+        return gaussian_filter(evidence, sigma)[..., 0]
+    both = tf.concat([evidence, tf.ones_like(evidence)], axis=-1) * counted
+    smooth = gaussian_filter(both, sigma)
+    return smooth[..., 0] / tf.maximum(smooth[..., 1], _MIN_SHARE)
 
 
 def _evidence(output: Answer, x: tf.Tensor, config: ScoringConfig) -> tf.Tensor:

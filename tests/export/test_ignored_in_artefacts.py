@@ -1,4 +1,4 @@
-"""What a detector ignores, its artefacts ignore, to the pixel."""
+"""What a detector ignores, its artefacts ignore, to the pixel, in whatever views they see it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ SIZES = [(32, 48), (37, 91), (75, 41)]
 
 
 # Where a map isn't resized to its image, what counts of it is the same graph in every format.
+FORMATS = ("savedmodel", "tflite", "onnx", "openvino")
 RUNS = [
-    *(("resized", name) for name in ("savedmodel", "tflite", "onnx", "openvino")),
+    *(("resized", name) for name in FORMATS),
+    *(("turned", name) for name in FORMATS),
+    *(("mirrored", name) for name in FORMATS),
     ("native", "savedmodel"),
 ]
+INSPECTION_SIZES = {"resized": [24, 40], "turned": [40, 40], "mirrored": "native"}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,8 @@ def ignoring(size: str) -> Detector:
         "scoring.smoothing_sigma": 1.5,
         "scoring.ignore": "mask.png",
         "scoring.border": 3,
-        "scoring.inspection_size": "native" if size == "native" else [24, 40],
+        "scoring.inspection_size": INSPECTION_SIZES.get(size, "native"),
+        "scoring.test_time_augmentation": size in ("turned", "mirrored"),
     }
     mask = rng.random((21, 33)) < 0.05
     mask[4:15, 7:19] = True
