@@ -90,7 +90,7 @@ def command(
         raise click.UsageError("--from takes the settings of the run; leave out --preset.")
 
     from ssae_tf import worker, workflow
-    from ssae_tf.data.mvtec import load_category
+    from ssae_tf.data.mvtec import category_name
     from ssae_tf.run_folder import REPORT_FILE
     from ssae_tf.training.loop import TrainingInterrupted
     from ssae_tf.training.replicas import is_chief, strategy_for
@@ -109,7 +109,7 @@ def command(
             start = None if weights_from is None else settings_of(weights_from)
             root = options.resolve_data(data, report)
             category = options.choose_category(category, settings)
-            name = load_category(root, category).name
+            name = category_name(root, category)
             config = options.build_config(settings, name, report, start)
             if not is_chief(strategy):
                 worker.assist_fit(root, category, config, minutes=minutes, **common)

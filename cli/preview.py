@@ -27,11 +27,11 @@ def command(
     report = options.reporter(quiet)
     root = options.resolve_data(data, report)
 
-    from ssae_tf.data.mvtec import load_category
+    from ssae_tf.data.mvtec import category_name
     from ssae_tf.preview import preview
 
     category = options.choose_category(category, settings)
-    name = load_category(root, category).name
+    name = category_name(root, category)
     config = options.build_config(settings, name, report)
     path = preview(root, category, config, out, rows, reporter=report)
     options.print_path(path)

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,17 +23,16 @@ from ssae_tf.calibration import build_detector
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.images import decoded_once
-from ssae_tf.detector import Detector, load_network
+from ssae_tf.detector import Detector
 from ssae_tf.evaluation import tables
 from ssae_tf.evaluation.run import check_test_set, measure_test_set
+from ssae_tf.models.autoencoder import skip_dead_taps
 from ssae_tf.models.gated import Blend
 from ssae_tf.models.keras_defaults import keras_defaults
-from ssae_tf.models.weights import save_weights
 from ssae_tf.preparation import decoded
 from ssae_tf.progress import Reporter
 from ssae_tf.recalibration import chosen
 from ssae_tf.run_data import CalibrationImages, run_split, tested_category
-from ssae_tf.run_folder import WEIGHTS_FILE
 from ssae_tf.training.loop import Trainer
 
 FIGURES = (*tables.FIGURES, "threshold")
@@ -99,12 +97,10 @@ def identity(source: Source, config: RunConfig) -> tf.keras.Model:
 
 
 def untrained(source: Source, config: RunConfig) -> tf.keras.Model:
-    """The network with the initial weights of the run's seed, for inspection in float32."""
+    """The network with the initial weights of the run's seed."""
     model = Trainer(*source.caches, config, source.reporter).model
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / WEIGHTS_FILE
-        save_weights(model, path)
-        return load_network(config, path)
+    skip_dead_taps(model)
+    return model
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ from ssae_tf.data.images import decoded_once
 from ssae_tf.data.mvtec import Category, load_category
 from ssae_tf.data.split import split_names
 from ssae_tf.data.two_folders import two_folders
-from ssae_tf.detector import Detector, load_network, run_config
+from ssae_tf.detector import Detector, run_config
 from ssae_tf.errors import InputError, RunError, WriteError, count_of
 from ssae_tf.evaluation.run import check_test_set, evaluate_detector
 from ssae_tf.files import not_written, read_json, write_json, write_text
 from ssae_tf.golden import write_golden
 from ssae_tf.ignore_mask import own_ignore_mask
-from ssae_tf.models.weights import save_weights
+from ssae_tf.models.autoencoder import skip_dead_taps
 from ssae_tf.preparation import Prepared, announce, environment, prepare
 from ssae_tf.progress import Reporter, duration
 from ssae_tf.recalibration import chosen, tell_left_out
@@ -44,7 +44,6 @@ from ssae_tf.run_folder import (
     ENVIRONMENT_FILE,
     METRICS_FILE,
     SPLIT_FILE,
-    WEIGHTS_FILE,
     beside,
     evaluating,
     has_checkpoint,
@@ -188,7 +187,7 @@ def resume(
         trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter, strategy)
         if data is not None:
             _record_place(one.place, data, reporter)
-        return _finish(trainer, one, prepared, reporter, go_on=True)
+        return _finish(trainer, prepared.config, one, prepared, reporter, go_on=True)
 
 
 def _train_anew(
@@ -377,28 +376,31 @@ def _train(
     start = initial_weights(config)
     trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter, strategy, start)
     minutes = request["minutes"]
-    seconds = trainer.fit_to_time(None if minutes is None else 60.0 * minutes)
-    announce(trainer.config, seconds, minutes, reporter)
-    write_text(one.place / CONFIG_FILE, config_module.to_json(trainer.config))
+    config, seconds = trainer.fit_to_time(None if minutes is None else 60.0 * minutes)
+    announce(config, seconds, minutes, reporter)
+    write_text(one.place / CONFIG_FILE, config_module.to_json(config))
     write_json(one.place / SPLIT_FILE, split_names(prepared.split))
     write_json(one.place / ENVIRONMENT_FILE, environment(category, Path(request["data"])))
-    return _finish(trainer, one, prepared, reporter, go_on=False)
+    return _finish(trainer, config, one, prepared, reporter, go_on=False)
 
 
 def _finish(
-    trainer: Trainer, one: Begun, prepared: Prepared, reporter: Reporter, *, go_on: bool
+    trainer: Trainer,
+    config: RunConfig,
+    one: Begun,
+    prepared: Prepared,
+    reporter: Reporter,
+    *,
+    go_on: bool,
 ) -> Fitted:
     """Trains, calibrates and evaluates into an existing run folder, and gives it its name."""
     one.kept = True
     with _told_how_to_go_on(one, reporter):
         model = trainer.train(one.place, resume=go_on)
         begin = time.monotonic()
-        save_weights(model, one.place / WEIGHTS_FILE)
-        # The network as it will be loaded: without dead taps.
-        model = load_network(trainer.config, one.place / WEIGHTS_FILE)
-        detector = build_detector(
-            model, trainer.config, prepared.split, reporter, prepared.ignore_mask
-        )
+        # As it will be loaded.
+        skip_dead_taps(model)
+        detector = build_detector(model, config, prepared.split, reporter, prepared.ignore_mask)
         write_golden(one.place, detector, [s.path for s in prepared.split.calibrate])
         detector.save(one.place)
         category, metrics = prepared.category, None

@@ -218,7 +218,7 @@ def listener() -> object:
 @pytest.fixture
 def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, object]) -> None:
     """Builds and traces equal networks once in all tests: that takes longer than inspecting."""
-    from ssae_tf import detector, workflow
+    from ssae_tf import detector
     from ssae_tf.scoring.views import views
 
     build, compile_ = detector.load_network, detector._compiled
@@ -244,8 +244,7 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
 
     monkeypatch.setattr(detector, "_compiled", compiled)
     monkeypatch.setattr(detector, "compiled_network", compiled_network)
-    for module in (detector, workflow):
-        monkeypatch.setattr(module, "load_network", load_network)
+    monkeypatch.setattr(detector, "load_network", load_network)
 
 
 @pytest.fixture

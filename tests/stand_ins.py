@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,9 @@ def negative_corner(x: tf.Tensor, *_: object) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.where(mask > 0.0, 1.0 - x, x), tf.constant(mask)
 
 
-def put_grey_network(monkeypatch: pytest.MonkeyPatch, trainer: type) -> tf.keras.Model:
+def put_grey_network(
+    monkeypatch: pytest.MonkeyPatch, trainer: type
+) -> Callable[[RunConfig], tf.keras.Model]:
     """The grey network wherever a network would be loaded; sheets are empty files.
 
     Corrupted copies of images are negative in one corner.
@@ -128,7 +130,7 @@ def put_grey_network(monkeypatch: pytest.MonkeyPatch, trainer: type) -> tf.keras
         trainer: what `workflow` trains with.
 
     Returns:
-        The network, for the trainer to return.
+        The network of some settings, for the trainer to return; of a gated one half open.
     """
 
     def write_sheet(path: Path, *_: object, **__: object) -> None:
@@ -140,13 +142,12 @@ def put_grey_network(monkeypatch: pytest.MonkeyPatch, trainer: type) -> tf.keras
     model, gated = grey_network(), half_open_network()
     monkeypatch.setattr(evaluation_run, "write_sheet", write_sheet)
     monkeypatch.setattr(workflow, "Trainer", trainer)
-    for module in (workflow, detector):
-        monkeypatch.setattr(
-            module,
-            "load_network",
-            lambda config, weights: gated if config.model.answer == "gated" else model,
-        )
-    return model
+
+    def network_of(config: RunConfig, *_: object) -> tf.keras.Model:
+        return gated if config.model.answer == "gated" else model
+
+    monkeypatch.setattr(detector, "load_network", network_of)
+    return network_of
 
 
 def write_flat(folder: Path, levels: Iterable[int], size: int = 16) -> list[Path]:

@@ -30,6 +30,16 @@ def test_a_saved_detector_says_the_same(
         assert_same(again.predict(image), result)
 
 
+def test_a_loaded_run_has_the_scores_of_the_network_that_was_trained(
+    trained: Detector, sample_root: Path
+) -> None:
+    calibration = trained.calibrated()
+    assert len(calibration.names) == len(calibration.scores) > 1
+    images: list[Any] = [sample_root / "tile" / name for name in calibration.names]
+    scores = [result.score for result in trained.predict(images)]
+    assert scores == pytest.approx(list(calibration.scores), rel=1e-5)
+
+
 def test_saving_over_a_run_keeps_what_it_is(trained: Detector, run_copy: Path) -> None:
     before = {path.name: path.read_bytes() for path in run_copy.glob("*.json")}
     trained.save(str(run_copy))

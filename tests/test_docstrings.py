@@ -30,7 +30,7 @@ def test_fit(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The preset would train for minutes; `fit_arguments` of conftest.py are trained in earnest.
     tiny = config_module.load(run_folder / "config.json")
     monkeypatch.setattr(ssae_tf, "preset", lambda name, category: tiny)
-    Stub.model = put_grey_network(monkeypatch, Stub)
+    Stub.network_of = staticmethod(put_grey_network(monkeypatch, Stub))
     run_examples(ssae_tf.fit)
 
 

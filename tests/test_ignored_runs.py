@@ -36,8 +36,8 @@ class Stub:
         Stub.ignored = [one.ignored and one.ignored.mask for one in (train, select)]
         self.config = config
 
-    def fit_to_time(self, seconds: float | None) -> float:
-        return seconds or 0.0
+    def fit_to_time(self, seconds: float | None) -> tuple[RunConfig, float]:
+        return self.config, seconds or 0.0
 
     def train(self, folder: Path, *, resume: bool = False) -> object:
         if Stub.stops and not resume:

@@ -7,6 +7,7 @@ computed by hand.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class Stub:
     """Stands for the trainer."""
 
     last: Stub
-    model: tf.keras.Model
+    network_of: Callable[[RunConfig], tf.keras.Model]
 
     def __init__(
         self,
@@ -42,16 +43,16 @@ class Stub:
         self.resumed = False
         self.start = start
 
-    def fit_to_time(self, seconds: float | None) -> float:
+    def fit_to_time(self, seconds: float | None) -> tuple[RunConfig, float]:
         self.seconds = seconds
         if seconds is not None:
             stages = ({"size": 16, "batch_size": 1, "steps": round(seconds)},)
             self.config = config_module.override(self.config, {"training.stages": stages})
-        return 7.0
+        return self.config, 7.0
 
     def train(self, folder: Path, *, resume: bool = False) -> tf.keras.Model:
         self.resumed = resume
-        return Stub.model
+        return Stub.network_of(self.config)
 
 
 def json_of(path: Path) -> Any:

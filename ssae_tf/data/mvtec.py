@@ -116,31 +116,19 @@ def load_category(root: str | Path, name: str | None = None) -> Category:
         DataError: no such folder or category, several categories and no name, no good images to
             learn from, or a folder that is none of the three.
     """
-    root = _existing(root)
-    if name and (Path(name).name != name or name == ".."):
-        raise DataError(f"Expected the name of a category under {root}. Received: {name!r}.")
-    own_name = root.resolve().name
-    if _is_category(root) and (not name or name == own_name):
-        return _load(root, own_name)
-    if name and _is_category(root / name):
-        return _load(root / name, name)
-    if name:
-        _refuse_without_good(root / name)
+    folder, name, is_plain = _place(_existing(root), name)
+    return _load_plain(folder, name) if is_plain else _load(folder, name)
 
-    categories = list_categories(root)
-    if categories and name:
-        raise DataError(
-            f"{root}: no category {name!r} (a folder with train/good); "
-            f"found: {', '.join(categories)}."
-        )
-    if len(categories) > 1:
-        raise DataError(f"{root}: name one of its categories: {', '.join(categories)}.")
-    if categories:
-        return _load(root / categories[0], categories[0])
-    if _is_category(root):
-        raise DataError(f"{root}: is the category {own_name!r} itself. Received: {name!r}.")
-    _refuse_without_good(root)
-    return _load_plain(root, name or own_name)
+
+def category_name(root: str | Path, name: str | None = None) -> str:
+    """The name that `load_category` gives; only a plain folder's images are listed for it.
+
+    Raises:
+        DataError: no such folder or category, several categories and no name, or a folder that is
+            neither of these nor has images.
+    """
+    folder, name, is_plain = _place(_existing(root), name)
+    return _load_plain(folder, name).name if is_plain else name
 
 
 def mask_files(sample: Sample) -> list[Path]:
@@ -218,6 +206,34 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
             _LOGGER.warning("%s: %s.", path, others)
         files += inside
     return files
+
+
+def _place(root: Path, name: str | None) -> tuple[Path, str, bool]:
+    """The folder of a category, its name, and whether it is a plain folder of images."""
+    if name and (Path(name).name != name or name == ".."):
+        raise DataError(f"Expected the name of a category under {root}. Received: {name!r}.")
+    own_name = root.resolve().name
+    if _is_category(root) and (not name or name == own_name):
+        return root, own_name, False
+    if name and _is_category(root / name):
+        return root / name, name, False
+    if name:
+        _refuse_without_good(root / name)
+
+    categories = list_categories(root)
+    if categories and name:
+        raise DataError(
+            f"{root}: no category {name!r} (a folder with train/good); "
+            f"found: {', '.join(categories)}."
+        )
+    if len(categories) > 1:
+        raise DataError(f"{root}: name one of its categories: {', '.join(categories)}.")
+    if categories:
+        return root / categories[0], categories[0], False
+    if _is_category(root):
+        raise DataError(f"{root}: is the category {own_name!r} itself. Received: {name!r}.")
+    _refuse_without_good(root)
+    return root, name or own_name, True
 
 
 def _load(folder: Path, name: str) -> Category:

@@ -127,14 +127,14 @@ class Trainer:
         self._batches = Batches(train, select, config)
         self._build(start)
 
-    def fit_to_time(self, seconds: float | None) -> float:
+    def fit_to_time(self, seconds: float | None) -> tuple[RunConfig, float]:
         """Measures the pace of every stage, and sets the number of steps if a time is given.
 
         Args:
             seconds: that training should take; None leaves the steps as they are.
 
         Returns:
-            The expected seconds of training.
+            The settings with the number of steps, and the expected seconds of training.
 
         Raises:
             WorkerLost: another worker of the cluster has ended.
@@ -154,7 +154,7 @@ class Trainer:
         if seconds is not None:
             training = scaled_to(training, seconds, pace, fixed)
             self.config = dataclasses.replace(self.config, training=training)
-        return estimated_seconds(training, pace, fixed)
+        return self.config, estimated_seconds(training, pace, fixed)
 
     def train(self, folder: Path, *, resume: bool = False) -> tf.keras.Model:
         """Trains, or goes on.

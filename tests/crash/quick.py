@@ -39,8 +39,8 @@ class Trainer:
     def __init__(self, config: RunConfig) -> None:
         self.config = config
 
-    def fit_to_time(self, seconds: float | None) -> float:
-        return 1.0
+    def fit_to_time(self, seconds: float | None) -> tuple[RunConfig, float]:
+        return self.config, 1.0
 
     def train(self, folder: Path, *, resume: bool = False) -> tf.keras.Model:
         checkpoints, model = folder / "checkpoints", network(self.config)
@@ -93,8 +93,7 @@ def put(change: Callable[[Any, str, Any], None]) -> None:
     change(workflow, "evaluate_detector", evaluate)
     change(held_out, "held_out", negative_corner)
     change(detector_module, "_compiled", lambda *_: lambda x, *_: (x, x[..., 0]))
-    for module in (workflow, detector_module):
-        change(module, "load_network", network)
+    change(detector_module, "load_network", network)
 
 
 def seed_of(run: Path) -> int:

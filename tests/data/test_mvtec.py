@@ -112,6 +112,37 @@ def test_the_current_folder_has_a_name(root: Path, monkeypatch: pytest.MonkeyPat
     assert mvtec.load_category(".").name == "tile"
 
 
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (".", "wood"),
+        ("tile", None),
+        ("tile", "tile"),
+        ("tile/train/good", None),
+        ("tile/train/good", "my tiles"),
+        (".", None),
+        (".", "slate"),
+        ("tile", "slate"),
+        ("tile/test", None),
+        ("nowhere", None),
+    ],
+)
+def test_the_name_alone_is_that_of_the_category(root: Path, place: str, name: str | None) -> None:
+    try:
+        expected = mvtec.load_category(root / place, name).name
+    except DataError as error:
+        with pytest.raises(DataError) as refused:
+            mvtec.category_name(root / place, name)
+        assert str(refused.value) == str(error)
+    else:
+        assert mvtec.category_name(root / place, name) == expected
+
+
+def test_for_its_name_no_category_is_listed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mvtec, "_load", lambda *_: pytest.fail("was listed"))
+    assert mvtec.category_name(root, "tile") == "tile"
+
+
 def test_a_category_of_the_same_name_inside_is_not_preferred(tmp_path: Path) -> None:
     touch(tmp_path, "tile/train/good/0.png", "tile/wood/train/good/0.png")
     assert mvtec.load_category(tmp_path / "tile").root == tmp_path / "tile"

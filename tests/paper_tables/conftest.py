@@ -138,14 +138,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
         ) -> None:
             self.config = config
 
-        def fit_to_time(self, seconds: float | None) -> float:
+        def fit_to_time(self, seconds: float | None) -> tuple[RunConfig, float]:
             if seconds is not None:
                 machine.timed += 1
                 steps = machine.pace * seconds / 60 / self.config.training.steps
                 training = with_steps(self.config.training, steps)
                 self.config = dataclasses.replace(self.config, training=training)
                 machine.pace *= 2
-            return 1.0
+            return self.config, 1.0
 
         def train(self, folder: Path, *, resume: bool = False) -> tf.keras.Model:
             # What is to replace a run is made in .NAME.new.
@@ -159,9 +159,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
                 (folder / "checkpoints" / "state.npz").write_bytes(b"")
             if error is not None:
                 raise error
-            return model
+            return network_of(self.config)
 
-    model = put_grey_network(monkeypatch, Trainer)
+    network_of = put_grey_network(monkeypatch, Trainer)
     # As many maps are traced as there are detectors.
     traced: dict[Any, Any] = {}
 

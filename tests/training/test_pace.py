@@ -14,14 +14,15 @@ class TestTime:
         one = trainer(STAGED)
         monkeypatch.setattr(Trainer, "_measure_pace", lambda self: ([1.0, 2.0], 5.0))
         # 2 · 1 + 3 · 2 = 8 seconds and 5 that are fixed.
-        assert one.fit_to_time(None) == 13.0
-        assert one.config.training.steps == 5
-        assert one.fit_to_time(37.0) == 37.0
-        assert [stage.steps for stage in one.config.training.stages] == [8, 12]
+        config, seconds = one.fit_to_time(None)
+        assert (config.training.steps, seconds) == (5, 13.0)
+        config, seconds = one.fit_to_time(37.0)
+        assert seconds == 37.0
+        assert [stage.steps for stage in config.training.stages] == [8, 12]
 
     def test_measuring_leaves_no_trace(self, trainer, caches):
         measured, fresh = trainer(STAGED), trainer(STAGED)
-        expected = measured.fit_to_time(None)
+        _, expected = measured.fit_to_time(None)
         assert 0 < expected < 600
         for ours, theirs in zip(measured.model.weights, fresh.model.weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)

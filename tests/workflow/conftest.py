@@ -18,7 +18,7 @@ from untrained import Stub
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> type[Stub]:
     """F(X) = 0.5 wherever a network would be trained or loaded; sheets are empty files."""
-    Stub.model = put_grey_network(monkeypatch, Stub)
+    Stub.network_of = staticmethod(put_grey_network(monkeypatch, Stub))
     return Stub
 
 

@@ -13,7 +13,7 @@ from ssae_tf import config as config_module
 from ssae_tf import workflow
 from ssae_tf.detector import Detector
 from ssae_tf.scoring.threshold import default_min_area
-from stand_ins import FIGURES, Listener, grey_network
+from stand_ins import FIGURES, Listener
 from untrained import Stub, json_of
 
 
@@ -167,15 +167,6 @@ def test_the_cost_is_told_before(fit: Callable[..., workflow.Fitted], listener: 
     (line,) = [line for line in listener.said if line.startswith("Training takes about 7 s")]
     for way in ("--minutes N", "--preset quick", "model.width", "a GPU"):
         assert way in line
-
-
-def test_what_is_calibrated_is_what_will_be_loaded(
-    fit: Callable[..., workflow.Fitted], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Training may compute in bfloat16, inspection does not: their scores differ."""
-    loaded = grey_network()
-    monkeypatch.setattr(workflow, "load_network", lambda config, weights: loaded)
-    assert fit().detector.model is loaded
 
 
 def test_a_plain_folder_of_good_images(
