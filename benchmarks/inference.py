@@ -35,8 +35,8 @@ from ssae_tf.export.formats.savedmodel import SavedModelRuntime
 from ssae_tf.export.formats.tflite import FILE as TFLITE_FILE
 from ssae_tf.export.formats.tflite import TfliteRuntime
 from ssae_tf.export.names import FLOAT, PICTURE
-from ssae_tf.export.network import folded
 from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.models.fold import folded
 from ssae_tf.runtime.machine import usable_cpus
 
 _CEILING = "matrix product"

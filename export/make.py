@@ -18,7 +18,6 @@ from ssae_tf.export.calibration_set import read_resized, write_calibration_set
 from ssae_tf.export.formats import FORMATS, Format, onnx, savedmodel, tensorrt
 from ssae_tf.export.formats.tflite import SIGNATURES as TFLITE_SIGNATURES
 from ssae_tf.export.names import FLOAT, PIXELS, SIGNATURES, WITH_THRESHOLD
-from ssae_tf.export.network import folded
 from ssae_tf.export.serving import Serving
 from ssae_tf.progress import Reporter
 
@@ -211,7 +210,7 @@ class Maker:
     def _saved_model(self, folder: Path, signatures: Sequence[str]) -> None:
         self.reporter.say("Writing the graph …")
         savedmodel.write(
-            folder, self.serving(), folded(self.detector.model), self.request.image_size, signatures
+            folder, self.serving(), self.detector.folded, self.request.image_size, signatures
         )
 
     def call(self, function: str, **arguments: Any) -> Any:

@@ -26,7 +26,6 @@ from ssae_tf.data.images import decoded_once
 from ssae_tf.detector import Detector
 from ssae_tf.evaluation import tables
 from ssae_tf.evaluation.run import check_test_set, measure_test_set
-from ssae_tf.models.autoencoder import skip_dead_taps
 from ssae_tf.models.gated import Blend
 from ssae_tf.models.keras_defaults import keras_defaults
 from ssae_tf.preparation import decoded
@@ -98,9 +97,7 @@ def identity(source: Source, config: RunConfig) -> tf.keras.Model:
 
 def untrained(source: Source, config: RunConfig) -> tf.keras.Model:
     """The network with the initial weights of the run's seed."""
-    model = Trainer(*source.caches, config, source.reporter).model
-    skip_dead_taps(model)
-    return model
+    return Trainer(*source.caches, config, source.reporter).model
 
 
 @dataclass(frozen=True)

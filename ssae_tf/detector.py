@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -19,7 +20,8 @@ from ssae_tf.data.images import write_png
 from ssae_tf.errors import ConfigError, InputError, RunError
 from ssae_tf.files import as_json, write_json, write_text
 from ssae_tf.ignore_mask import read_ignore_mask
-from ssae_tf.models.autoencoder import autoencoder, skip_dead_taps
+from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.models.fold import folded
 from ssae_tf.models.weights import load_weights, save_weights
 from ssae_tf.result import Image, Result, as_unit, path_of, post_process
 from ssae_tf.run_folder import (
@@ -41,7 +43,9 @@ class Detector:
     """Finds defects in images of the surface it was trained on.
 
     Attributes:
-        model: F, a Keras model.
+        model: F, a Keras model, as it was trained.
+        folded: F as it inspects, here and in every artefact: without batch normalisation and dead
+            taps (`ssae_tf.models.fold.folded`), with the weights that `model` had at the start.
         config: the settings of the run.
         calibration: the threshold; None before calibration.
         ignore_mask: (h, w) bool, true where images never count, of the file that the settings name
@@ -70,8 +74,9 @@ class Detector:
         self.calibration = calibration
         self.ignore_mask = ignore_mask
         self.ignored = ignored_of(config.scoring, ignore_mask)
-        self._map = _compiled(model, config)
-        self.network = compiled_network(model)
+        self.folded = folded(model)
+        self._map = _compiled(self.folded, config)
+        self.network = compiled_network(self.folded)
         use_tensor_float_32(False)
 
     def __repr__(self) -> str:
@@ -307,12 +312,14 @@ class Detector:
         Args:
             **changes: of `config`, `calibration` and `ignore_mask`.
         """
-        kept = ("config", "calibration", "ignore_mask")
-        other = Detector(self.model, **{**{name: getattr(self, name) for name in kept}, **changes})
+        if unknown := changes.keys() - {"config", "calibration", "ignore_mask"}:
+            raise TypeError(f"A detector has no {', '.join(sorted(unknown))} to replace.")
+        other = copy.copy(self)
+        vars(other).update(changes)
+        other.ignored = ignored_of(other.config.scoring, other.ignore_mask)
         # What stays the same is not traced anew.
-        other.network = self.network
-        if not changes.keys() - {"calibration"}:
-            other._map = self._map
+        if changes.keys() - {"calibration"}:
+            other._map = _compiled(other.folded, other.config)
         return other
 
     @property
@@ -358,9 +365,7 @@ def _check_there(folder: Path, *names: str) -> None:
 
 
 def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
-    """The network of some settings with weights from a file, for inspection in float32.
-
-    It is not meant to be trained further: taps of dilated convolutions that are zero are left out.
+    """The network of some settings with weights from a file.
 
     Args:
         config: the settings of the run; how training computed does not matter here.
@@ -372,7 +377,6 @@ def load_network(config: RunConfig, weights: Path) -> tf.keras.Model:
     set_up_gpus()
     model = autoencoder(config.model, training_size=config.training.stages[0].size)
     load_weights(model, weights)
-    skip_dead_taps(model)
     return model
 
 

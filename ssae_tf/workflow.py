@@ -26,7 +26,6 @@ from ssae_tf.evaluation.run import check_test_set, evaluate_detector
 from ssae_tf.files import not_written, read_json, write_json, write_text
 from ssae_tf.golden import write_golden
 from ssae_tf.ignore_mask import own_ignore_mask
-from ssae_tf.models.autoencoder import skip_dead_taps
 from ssae_tf.preparation import Prepared, announce, environment, prepare
 from ssae_tf.progress import Reporter, duration
 from ssae_tf.recalibration import chosen, tell_left_out
@@ -398,8 +397,6 @@ def _finish(
     with _told_how_to_go_on(one, reporter):
         model = trainer.train(one.place, resume=go_on)
         begin = time.monotonic()
-        # As it will be loaded.
-        skip_dead_taps(model)
         detector = build_detector(model, config, prepared.split, reporter, prepared.ignore_mask)
         write_golden(one.place, detector, [s.path for s in prepared.split.calibrate])
         detector.save(one.place)

@@ -222,7 +222,7 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
     from ssae_tf.scoring.views import views
 
     build, compile_ = detector.load_network, detector._compiled
-    compile_network = detector.compiled_network
+    fold, compile_network = detector.folded, detector.compiled_network
 
     def load_network(config: Any, weights: Path) -> object:
         key = (config.model, weights.read_bytes())
@@ -230,10 +230,16 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
             _networks[key] = build(config, weights)
         return _networks[key]
 
+    def folded(model: Any) -> object:
+        key = ("folded", id(model))
+        if key not in _networks:
+            # With the model, so that no other gets its id.
+            _networks[key] = (fold(model), model)
+        return _networks[key][0]  # type: ignore[index]
+
     def compiled(model: Any, config: Any) -> object:
         key = (id(model), config.scoring, views(config))
         if key not in _networks:
-            # With the model, so that no other gets its id.
             _networks[key] = (compile_(model, config), model)
         return _networks[key][0]  # type: ignore[index]
 
@@ -242,6 +248,7 @@ def shared_network(monkeypatch: pytest.MonkeyPatch, _networks: dict[object, obje
             _networks[id(model)] = (compile_network(model), model)
         return _networks[id(model)][0]  # type: ignore[index]
 
+    monkeypatch.setattr(detector, "folded", folded)
     monkeypatch.setattr(detector, "_compiled", compiled)
     monkeypatch.setattr(detector, "compiled_network", compiled_network)
     monkeypatch.setattr(detector, "load_network", load_network)

@@ -96,13 +96,6 @@ def _table_1(x: tf.Tensor, build: Builder, map_side: int, bias: np.ndarray) -> t
     )(x)
 
 
-def skip_dead_taps(model: tf.keras.Model) -> None:
-    """Has a network that is trained no further leave out taps of dilated kernels that are zero."""
-    for layer in model.layers:
-        if isinstance(layer, DilatedConv2D):
-            layer.skip_dead_taps()
-
-
 def _logit(colour: Sequence[float] | np.ndarray | None, channels: int) -> np.ndarray:
     """What the sigmoid turns into the colour; pure black and white would be infinite."""
     level = np.full(channels, 0.5) if colour is None else np.asarray(colour, np.float64)

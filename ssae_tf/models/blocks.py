@@ -32,8 +32,6 @@ registered = tf.keras.utils.register_keras_serializable("ssae_tf")
 class DilatedConv2D(tf.keras.layers.Layer):
     """A dilated convolution, stride 1, zero padding to the same size, that skips dead taps.
 
-    Dead are those that a map is too small for, and after `skip_dead_taps` those that are zero.
-
     On a map of height m a tap at distance k·rate ≥ m reads nothing but padding. Such taps add
     nothing and get no gradient, so they keep the values they were given. They start at zero here:
     random ones would fire as noise on maps large enough to reach them, at inspection. When height
@@ -63,7 +61,6 @@ class DilatedConv2D(tf.keras.layers.Layer):
         self.rate = rate
         self.training_map = training_map
         self.seed = seed
-        self._outermost = kernel_size // 2
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the kernel, (kernel_size, kernel_size, C, filters)."""
@@ -84,10 +81,10 @@ class DilatedConv2D(tf.keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """(B, H, W, C) -> (B, H, W, filters)."""
-        taps = self._reaching_taps if training else self._live_taps
-        rows, columns, middle = taps(x.shape[1]), taps(x.shape[2]), self.kernel_size // 2
+        rows, columns = (self._reaching_taps(size) for size in x.shape[1:3])
+        middle = self.kernel_size // 2
         kernel = tf.convert_to_tensor(self.kernel)
         kernel = kernel[middle - rows : middle + rows + 1, middle - columns : middle + columns + 1]
         # Pixels are moved into the batch and back for every rate but 1, single taps or not.
@@ -101,17 +98,6 @@ class DilatedConv2D(tf.keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         names = ("filters", "kernel_size", "rate", "training_map", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-    def skip_dead_taps(self) -> None:
-        """Inference leaves out what lies beyond the outermost tap that is not zero from now on.
-
-        For networks that are trained no further. Functions that are traced already stay as they
-        are.
-        """
-        self._outermost = outermost_tap(np.asarray(self.kernel))
-
-    def _live_taps(self, size: int | None) -> int:
-        return min(self._outermost, self._reaching_taps(size))
 
     def _reaching_taps(self, size: int | None) -> int:
         """Taps on either side of the middle that do not read padding alone."""

@@ -27,8 +27,8 @@ from ssae_tf.export.names import (
     PIXELS,
     WITH_THRESHOLD,
 )
-from ssae_tf.export.network import folded
 from ssae_tf.export.serving import Serving, float32_below
+from ssae_tf.models.fold import folded
 from ssae_tf.progress import Reporter
 
 # Format, precision, largest difference of the map; what rounds is below.

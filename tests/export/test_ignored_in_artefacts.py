@@ -14,8 +14,8 @@ from ssae_tf.config import RunConfig, override
 from ssae_tf.detector import Calibration, Detector
 from ssae_tf.export.formats import onnx, openvino, savedmodel, tflite
 from ssae_tf.export.names import FLOAT, PICTURE
-from ssae_tf.export.network import folded
 from ssae_tf.export.serving import Serving
+from ssae_tf.models.fold import folded
 
 Run = Callable[..., dict[str, np.ndarray]]
 SIZES = [(32, 48), (37, 91), (75, 41)]

@@ -223,8 +223,8 @@ def test_a_failed_export_leaves_nothing(
     """An export whose network is not the detector's; both are small, so that it is quick."""
     config = override(RunConfig(), {"category": "tile"})
     detector = Detector(_grey(0.5), config, Calibration(0.1, 9, ()))
+    detector.folded = _grey(0.4)
     monkeypatch.setattr(Detector, "load", lambda _: detector)
-    monkeypatch.setattr(make, "folded", lambda _: _grey(0.4))
     monkeypatch.setattr(make, "SIGNATURES", ("serving_default",))
     out = tmp_path / "deep" / "tile"
 

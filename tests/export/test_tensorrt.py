@@ -17,8 +17,8 @@ from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import Exported
 from ssae_tf.export.formats import FORMATS, savedmodel, tensorrt
 from ssae_tf.export.names import FLOAT, PICTURE
-from ssae_tf.export.network import folded
 from ssae_tf.export.serving import Serving
+from ssae_tf.models.fold import folded
 
 RTX = "tensorrt_rtx_bindings"
 HAS_TFTRT = tuple(int(part) for part in tf.__version__.split(".")[:2]) <= (2, 17)

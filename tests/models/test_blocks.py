@@ -119,7 +119,7 @@ class TestDilatedConv2D:
             x = tf.constant(rng.normal(size=(2, side, side, 2)), tf.float32)
             for _ in range(4):
                 with tf.GradientTape() as tape:
-                    outputs = [layer(x, training=True) for layer in layers.values()]
+                    outputs = [layer(x) for layer in layers.values()]
                     loss = tf.reduce_mean(tf.square(tf.concat(outputs, -1) - 1.0))
                 variables = [layer.kernel for layer in layers.values()]
                 optimizer.apply_gradients(
@@ -133,42 +133,6 @@ class TestDilatedConv2D:
             train(side)
             for rate, expected in taps(side).items():
                 np.testing.assert_array_equal(live(layers[rate].kernel), expected, f"rate {rate}")
-
-    @pytest.mark.parametrize(("taps", "sides"), [(0, (1, 1)), (1, (3, 3)), (2, (5, 5))])
-    def test_taps_that_are_zero_can_be_skipped(self, rng, taps, sides):
-        layer = made(4, fill=rng)
-        kernel = np.asarray(layer.kernel) * square(taps)[..., None, None]
-        # One value is enough for a tap to live.
-        kernel[2, 2 + taps] = 0.0
-        kernel[2, 2 + taps, 1, 2] = 1e-6
-        kernel[2, 2 - taps] = kernel[2 + taps, 2] = kernel[2 - taps, 2] = kernel[2, 2 + taps]
-        layer.kernel.assign(kernel)
-        layer.skip_dead_taps()
-        x = rng.normal(size=(1, 23, 30, 2)).astype(np.float32)
-
-        unknown = tf.TensorSpec((None, None, None, 2))
-        run = tf.function(lambda x: layer(x), input_signature=[unknown])
-        np.testing.assert_allclose(run(x), dilated(x, kernel, 4), 1e-4, 1e-5)
-        operations = run.get_concrete_function().graph.get_operations()
-        (convolution,) = (op for op in operations if op.type == "Conv2D")
-        assert tuple(convolution.inputs[1].shape[:2]) == sides
-        moves = [op for op in operations if op.type == "SpaceToBatchND"]
-        assert bool(moves) == (taps > 0)
-
-    def test_skipping_changes_nothing_for_training(self, rng):
-        layer = made(1)
-        layer.skip_dead_taps()
-        layer.kernel.assign(rng.normal(size=layer.kernel.shape).astype(np.float32))
-        x = rng.normal(size=(1, 9, 9, 2)).astype(np.float32)
-        np.testing.assert_allclose(
-            layer(x, training=True), dilated(x, np.asarray(layer.kernel), 1), 1e-4, 1e-5
-        )
-
-    def test_a_kernel_of_zeros(self, rng):
-        layer = made(2)
-        layer.kernel.assign(np.zeros(layer.kernel.shape, np.float32))
-        layer.skip_dead_taps()
-        assert not layer(rng.normal(size=(1, 9, 9, 2)).astype(np.float32)).numpy().any()
 
     def test_shape(self):
         assert made(2).compute_output_shape((None, 8, None, 2)) == (None, 8, None, 3)

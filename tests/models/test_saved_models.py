@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from ssae_tf.config import ModelConfig
-from ssae_tf.export.network import folded
 from ssae_tf.models.autoencoder import autoencoder
+from ssae_tf.models.fold import folded
 from stand_ins import randomize
 
 # All layers of the package's own are in it.

@@ -1,4 +1,4 @@
-"""The network as it is exported: the same function without batch normalisation and dead taps."""
+"""The network as it inspects: the same function without batch normalisation and dead taps."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ def folded(model: tf.keras.Model) -> tf.keras.Model:
             bias, directly or joined by a Concatenate.
 
     Returns:
-        From (B, H, W, C) to the same, float32, with other weights and an answer equal to rounding.
+        From (B, H, W, C) to the same, float32, with other weights and an answer equal to rounding;
+        the model itself where nothing is to be folded or cropped.
     """
+    if not any(isinstance(layer, (BatchNormalization, DilatedConv2D)) for layer in model.layers):
+        return model
     scales, offsets = _folding(model)
 
     def clone(layer: Any) -> Any:
