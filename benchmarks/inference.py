@@ -51,8 +51,8 @@ def in_tensorflow(model: tf.keras.Model) -> dict[str, Route]:
     exported = folded(model)
     return {
         "Keras call": lambda x: model(x, training=False),
-        "compiled (Detector)": compiled_network(model),
-        "compiled, folded": compiled_network(exported),
+        "compiled": compiled_network(model),
+        "compiled, folded (Detector)": compiled_network(exported),
         "XLA, folded": tf.function(exported, jit_compile=True, autograph=False),
     }
 
