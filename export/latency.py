@@ -24,7 +24,7 @@ from ssae_tf.result import post_process
 from ssae_tf.runtime.machine import machine
 from ssae_tf.sample_data.sample import draw_sample
 from ssae_tf.scoring.anomaly_map import inspect
-from ssae_tf.scoring.views import shown, views
+from ssae_tf.scoring.views import augmented, views
 
 SCHEMA_VERSION = 1
 PERCENTILES = (50, 95, 99)
@@ -135,7 +135,7 @@ def _network_and_scoring(detector: Detector, x: np.ndarray) -> dict[str, Callabl
     counted = []
     if detector.ignored is not None:
         counted = [detector.ignored.at_size(*x.shape[:2], *image.shape[1:3])]
-    seen = pad_reflect(shown(image, views(config)), config.model.downsampling)
+    seen = pad_reflect(augmented(image, views(config)), config.model.downsampling)
     channels = detector.model.output.shape[-1]
 
     def idle(x: tf.Tensor) -> tf.Tensor:

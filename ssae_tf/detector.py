@@ -197,8 +197,8 @@ class Detector:
         Args:
             images: each as in `predict`, of any sizes.
             threshold: as in `predict`.
-            size: images that the network sees at a time, where it sees them at one size; None for
-                what suits the device.
+            size: images that go through the network together, each in all its views, where they
+                come to one size; None for what suits the device.
 
         Raises:
             DataError, RunError: as of `predict`.

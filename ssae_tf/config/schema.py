@@ -277,12 +277,13 @@ class ScoringConfig:
             0.8 % of the training images' shorter side (of the inspection size, where there is
             one); `fit` writes the number.
         test_time_augmentation: the evidence is the mean over what the network says of the image
-            itself and of what else training has drawn of it: the three other turns if it turns
-            by 90°, or its mirror images. It costs the network's time as many times.
+            itself and of what else training has drawn of it: the other three turns by 90° (of
+            square inspection sizes), or its mirror images. The network takes as many times the
+            time and memory, at most four.
         outline: of a gate: the share of its peak at which a defect ends; and the lowest threshold
             where calibration images are fewer than 20, or training has seen some of them. At ½ the
-            network takes a pixel for normal and for corrupted alike. None for neither: defects
-            end at the threshold.
+            network takes a pixel for normal and for corrupted alike, on average over its views.
+            None for neither: defects end at the threshold.
         ignore: file of a mask for all images, white where they never count: neither in training's
             corruption nor in scoring. `fit` keeps a copy in the run, which is the one that is used.
         border: pixels of the image that never count likewise, on every side.

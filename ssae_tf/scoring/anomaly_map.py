@@ -10,7 +10,7 @@ from ssae_tf.config import RunConfig, ScoringConfig
 from ssae_tf.models.answer import Answer, answer
 from ssae_tf.ops.gaussian import gaussian_filter
 from ssae_tf.ops.resampling import pad_reflect
-from ssae_tf.scoring.views import mean_of, shown, views
+from ssae_tf.scoring.views import augmented, averaged, views
 
 # Of the weight of a Gaussian: less than a single pixel has of the widest one in use.
 _MIN_SHARE = 1e-6
@@ -79,11 +79,11 @@ def inspect(
         F(X), (B, H, W, C) float32, and the map, (B, H, W) float32, of `anomaly_map`: with
         test-time augmentation of the mean of the evidence over the views.
     """
-    seen_as = views(config)
-    seen = shown(x, seen_as)
+    used = views(config)
+    seen = augmented(x, used)
     output = respond(model, seen, config.model.downsampling)
-    evidence = mean_of(_evidence(output, seen, config.scoring), seen_as)
-    reconstruction = tf.split(output.reconstruction, len(seen_as))[0]
+    evidence = averaged(_evidence(output, seen, config.scoring), used)
+    reconstruction = tf.split(output.reconstruction, len(used))[0]
     return reconstruction, _smoothed(evidence, config.scoring.sigma, counted)
 
 

@@ -21,13 +21,13 @@ class View(NamedTuple):
     reversed_axes: tuple[int, ...] = ()
     is_transposed: bool = False
 
-    def of(self, x: tf.Tensor) -> tf.Tensor:
-        """Images as they are seen, (B, H, W, C) to the same, or to (B, W, H, C) if transposed."""
-        return self._exchanged(self._reversed(x))
+    def apply(self, x: tf.Tensor) -> tf.Tensor:
+        """(B, H, W, C) images to the same, or to (B, W, H, C) if transposed."""
+        return self._transposed(self._reversed(x))
 
-    def undone(self, x: tf.Tensor) -> tf.Tensor:
-        """What belongs to such images, back in the place of the images themselves."""
-        return self._reversed(self._exchanged(x))
+    def invert(self, x: tf.Tensor) -> tf.Tensor:
+        """What belongs to such images, back in the place of the images: the inverse of `apply`."""
+        return self._reversed(self._transposed(x))
 
     def _reversed(self, x: tf.Tensor) -> tf.Tensor:
         # By `gather`, which every export format has for any size; slices take ten times as long.
@@ -36,7 +36,7 @@ class View(NamedTuple):
             x = tf.gather(x, size - 1 - tf.range(size), axis=axis)
         return x
 
-    def _exchanged(self, x: tf.Tensor) -> tf.Tensor:
+    def _transposed(self, x: tf.Tensor) -> tf.Tensor:
         return tf.transpose(x, (0, 2, 1, 3)) if self.is_transposed else x
 
 
@@ -46,12 +46,12 @@ _QUARTER_TURNS = View((2,), True), View((1,), True)
 
 
 def views(config: RunConfig) -> tuple[View, ...]:
-    """How the network sees each image, first as it is, then in what else training has drawn.
+    """How the network sees each image: first as it is, then in what else training draws of it.
 
     Args:
         config: without `scoring.test_time_augmentation` there is but the one view. Else there are
-            the four turns where training turns, or those of its mirror images that it draws, at
-            most four likewise. By 90° only squares are turned.
+            the four turns where training turns, or the mirror images that it draws, at most four
+            likewise; these also where images are turned but not square.
     """
     data = config.data
     if not config.scoring.test_time_augmentation:
@@ -59,32 +59,36 @@ def views(config: RunConfig) -> tuple[View, ...]:
     size = config.inspection_size
     if data.rotate and size is not None and size[0] == size[1]:
         return (_AS_IT_IS, _HALF_TURN, *_QUARTER_TURNS)
-    mirrored = (_LEFT_RIGHT,) * data.flip_horizontal + (_TOP_BOTTOM,) * data.flip_vertical
-    turned = (_HALF_TURN,) * (data.rotate or len(mirrored) == 2)
-    return (_AS_IT_IS, *mirrored, *turned)
+    # Turned by 180°, one mirror image is the other.
+    is_any = data.rotate and (data.flip_horizontal or data.flip_vertical)
+    left_right = (_LEFT_RIGHT,) * (data.flip_horizontal or is_any)
+    top_bottom = (_TOP_BOTTOM,) * (data.flip_vertical or is_any)
+    half_turn = (_HALF_TURN,) * (data.rotate or len(left_right + top_bottom) == 2)
+    return (_AS_IT_IS, *left_right, *top_bottom, *half_turn)
 
 
-def shown(x: tf.Tensor, seen_as: Sequence[View]) -> tf.Tensor:
+def augmented(x: tf.Tensor, used: Sequence[View]) -> tf.Tensor:
     """Images in each view, in one batch, so that an exported graph has the network once.
 
     Args:
         x: (B, H, W, C); H and W are the same where a view is transposed.
-        seen_as: of `views`.
+        used: of `views`.
 
     Returns:
         (views · B, H, W, C), view by view.
     """
-    return x if len(seen_as) == 1 else tf.concat([view.of(x) for view in seen_as], axis=0)
+    return x if len(used) == 1 else tf.concat([view.apply(x) for view in used], axis=0)
 
 
-def mean_of(evidence: tf.Tensor, seen_as: Sequence[View]) -> tf.Tensor:
-    """The mean over the views of what belongs to a batch of `shown`, in the images' own place.
+def averaged(evidence: tf.Tensor, used: Sequence[View]) -> tf.Tensor:
+    """The mean over the views of what belongs to a batch of `augmented`, in the images' own place.
 
     Args:
         evidence: (views · B, H, W, C) float32.
+        used: of `views`.
 
     Returns:
         (B, H, W, C) float32.
     """
-    parts = zip(seen_as, tf.split(evidence, len(seen_as)), strict=True)
-    return tf.add_n([view.undone(part) for view, part in parts]) / len(seen_as)
+    parts = zip(used, tf.split(evidence, len(used)), strict=True)
+    return tf.add_n([view.invert(part) for view, part in parts]) / len(used)

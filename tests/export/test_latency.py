@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from ssae_tf.cli.main import run
-from ssae_tf.config import override
-from ssae_tf.detector import Detector
+from ssae_tf.config import RunConfig, override
+from ssae_tf.detector import Calibration, Detector
 from ssae_tf.errors import DataError
 from ssae_tf.export.artefact import Artefact
 from ssae_tf.export.build import Exported
@@ -33,6 +34,22 @@ def test_resized(trained: Detector) -> None:
     config = override(trained.config, {"scoring.inspection_size": [64, 48]})
     detector = Detector(trained.model, config, trained.calibration)
     assert len(measure(detector, (40, 40), 1, QUIET)["seconds"]) == 5
+
+
+def test_the_networks_time_is_that_of_all_views(
+    grey: tf.keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"scoring.test_time_augmentation": True, "scoring.inspection_size": [32, 32]}
+    detector = Detector(grey, override(RunConfig(), changes), Calibration(0.1, 1, (0.1,)))
+    batches = set()
+
+    def network(x: tf.Tensor) -> tf.Tensor:
+        batches.add(len(x))
+        return x
+
+    monkeypatch.setattr(detector, "network", network)
+    measure(detector, (40, 56), 1, QUIET)
+    assert batches == {4}
 
 
 def test_parts_of_an_artefact(make: Callable[..., Exported]) -> None:

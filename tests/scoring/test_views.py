@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssae_tf.config import RunConfig, ScoringConfig, from_dict
+from ssae_tf.config import RunConfig, ScoringConfig, from_dict, override
 from ssae_tf.data.pipeline import Sampler
 from ssae_tf.models.answer import Answer
 from ssae_tf.scoring.anomaly_map import anomaly_map, inspect
@@ -28,7 +28,7 @@ def config_of(*drawn: str, **scoring: Any) -> RunConfig:
 def corners(config: RunConfig) -> list[str]:
     """The corners of an image, row by row, as each view shows them."""
     x = tf.reshape(tf.constant([ord(corner) for corner in "abcd"], tf.int32), (1, 2, 2, 1))
-    return ["".join(map(chr, view.of(x).numpy().ravel())) for view in views(config)]
+    return ["".join(map(chr, view.apply(x).numpy().ravel())) for view in views(config)]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,9 @@ def test_only_squares_are_turned_by_a_quarter(size: Any) -> None:
     assert corners(config_of(*TURNS, inspection_size=size)) == ["abcd", "dcba"]
     both = corners(config_of(*TURNS, *MIRRORS, inspection_size=size))
     assert both == ["abcd", "badc", "cdab", "dcba"]
+    # Turned by 180°, one mirror image is the other.
+    assert corners(config_of(*TURNS, *MIRRORS[:1], inspection_size=size)) == both
+    assert corners(config_of(*TURNS, *MIRRORS[1:], inspection_size=size)) == both
 
 
 @pytest.mark.parametrize("drawn", DRAWN, ids="+".join)
@@ -60,7 +63,7 @@ def test_training_draws_every_view(rng: Any, drawn: tuple[str, ...]) -> None:
     batches = Sampler(image, 8, config.data, seed=(0,)).batches(0, 10)
     trained = {one.tobytes() for _, x in batches for one in x.numpy()}
     x = tf.constant(image, tf.float32) / 255.0
-    assert {view.of(x).numpy().tobytes() for view in views(config)} <= trained
+    assert {view.apply(x).numpy().tobytes() for view in views(config)} <= trained
 
 
 def test_off_there_is_the_image_alone() -> None:
@@ -74,7 +77,7 @@ def test_off_there_is_the_image_alone() -> None:
 def test_what_is_seen_is_put_back(rng: Any, drawn: tuple[str, ...], shape: tuple[int, ...]) -> None:
     x = rng.random(shape, np.float32)
     for view in views(config_of(*drawn)):
-        np.testing.assert_array_equal(view.undone(view.of(tf.constant(x))), x)
+        np.testing.assert_array_equal(view.invert(view.apply(tf.constant(x))), x)
 
 
 def ramp(x: tf.Tensor) -> tf.Tensor:
@@ -94,6 +97,22 @@ def test_the_map_is_the_mean_of_numpys_turns(rng: Any) -> None:
     np.testing.assert_allclose(map_, np.mean(turned, axis=0), atol=1e-6)
     # The reconstruction is that of the image as it is.
     np.testing.assert_array_equal(reconstruction, ramp(tf.constant(x)))
+
+
+def test_the_gate_of_every_view_is_evidence(rng: Any) -> None:
+    """Of a network whose gate is the red channel on the left, and 0 on the right."""
+    changes = {"model.answer": "gated", "scoring.evidence": "gate"}
+    config = override(config_of(*MIRRORS[:1]), changes)
+
+    def gated(x: tf.Tensor) -> tf.Tensor:
+        gate = x[..., :1] * tf.cast(tf.range(tf.shape(x)[2]) < 16, tf.float32)[:, None]
+        return tf.concat([x, gate, x], axis=-1)
+
+    x = rng.random((2, 32, 32, 3), np.float32)
+    # Each side is on the left once.
+    reconstruction, map_ = inspect(gated, tf.constant(x), config)
+    np.testing.assert_allclose(map_, x[..., 0] / 2.0, atol=1e-6)
+    np.testing.assert_array_equal(reconstruction, x)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (17, 40), (1, 1)])
