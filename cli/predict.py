@@ -89,8 +89,8 @@ def _check_batch(_: click.Context, __: click.Parameter, value: str) -> int | Non
     default="auto",
     callback=_check_batch,
     metavar="N|auto",
-    help="Images that go through the network together, where they come to one size. [default: auto: 1 "
-    "on a CPU, whose cores each inspect one; 16 on a GPU]",
+    help="Images that go through the network together, where they come to one size. [default: "
+    "auto: 1 on a CPU, whose cores each inspect one; 16 on a GPU]",
 )
 @click.option(
     "--max-pixels",
