@@ -28,7 +28,6 @@ from ssae_tf.export.names import (
     WITH_THRESHOLD,
 )
 from ssae_tf.export.serving import Serving, float32_below
-from ssae_tf.models.fold import folded
 from ssae_tf.progress import Reporter
 
 # Format, precision, largest difference of the map; what rounds is below.
@@ -283,7 +282,7 @@ def test_int8_that_judges_otherwise_is_refused(
 def unusual_model(unusual: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The SavedModel of settings far from the defaults."""
     folder = tmp_path_factory.mktemp("unusual") / "saved_model"
-    savedmodel.write(folder, Serving.of(unusual), folded(unusual.model), None, tflite.SIGNATURES)
+    savedmodel.write(folder, Serving.of(unusual), unusual.folded, None, tflite.SIGNATURES)
     return folder
 
 

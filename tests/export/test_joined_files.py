@@ -42,7 +42,7 @@ def detector() -> Detector:
 def model(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The artefact in the C++ loader."""
     folder = tmp_path_factory.mktemp("joined") / "model"
-    savedmodel.write(folder, Serving.of(detector, is_served=True), detector.model)
+    savedmodel.write(folder, Serving.of(detector, is_served=True), detector.folded)
     return serving_stand_in.Model(folder)
 
 

@@ -25,7 +25,7 @@ def _function(detector: Detector, **changes: Any) -> Run:
     serving = dataclasses.replace(Serving.of(detector), **changes)
     limit = tf.TensorSpec((None,), tf.float32)
     graph = tf.function(
-        lambda x, level: serving(detector.model, x, level),
+        lambda x, level: serving(detector.folded, x, level),
         input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32), limit],
         autograph=False,
     )

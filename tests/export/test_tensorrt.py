@@ -18,7 +18,6 @@ from ssae_tf.export.build import Exported
 from ssae_tf.export.formats import FORMATS, savedmodel, tensorrt
 from ssae_tf.export.names import FLOAT, PICTURE
 from ssae_tf.export.serving import Serving
-from ssae_tf.models.fold import folded
 
 RTX = "tensorrt_rtx_bindings"
 HAS_TFTRT = tuple(int(part) for part in tf.__version__.split(".")[:2]) <= (2, 17)
@@ -63,7 +62,7 @@ def handed_over(trained: Detector, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("tftrt") / "saved_model"
     serving = Serving.of(trained)
     serving = Serving(**{**serving.__dict__, "has_verdict": False})
-    savedmodel.write(folder, serving, folded(trained.model), None, (FLOAT,))
+    savedmodel.write(folder, serving, trained.folded, None, (FLOAT,))
     return folder
 
 
