@@ -186,7 +186,7 @@ def resume(
         trainer = Trainer(prepared.train, prepared.select, prepared.config, reporter, strategy)
         if data is not None:
             _record_place(one.place, data, reporter)
-        return _finish(trainer, prepared.config, one, prepared, reporter, go_on=True)
+        return _finish(trainer, one, prepared, reporter, go_on=True)
 
 
 def _train_anew(
@@ -380,24 +380,21 @@ def _train(
     write_text(one.place / CONFIG_FILE, config_module.to_json(config))
     write_json(one.place / SPLIT_FILE, split_names(prepared.split))
     write_json(one.place / ENVIRONMENT_FILE, environment(category, Path(request["data"])))
-    return _finish(trainer, config, one, prepared, reporter, go_on=False)
+    prepared = dataclasses.replace(prepared, config=config)
+    return _finish(trainer, one, prepared, reporter, go_on=False)
 
 
 def _finish(
-    trainer: Trainer,
-    config: RunConfig,
-    one: Begun,
-    prepared: Prepared,
-    reporter: Reporter,
-    *,
-    go_on: bool,
+    trainer: Trainer, one: Begun, prepared: Prepared, reporter: Reporter, *, go_on: bool
 ) -> Fitted:
     """Trains, calibrates and evaluates into an existing run folder, and gives it its name."""
     one.kept = True
     with _told_how_to_go_on(one, reporter):
         model = trainer.train(one.place, resume=go_on)
         begin = time.monotonic()
-        detector = build_detector(model, config, prepared.split, reporter, prepared.ignore_mask)
+        detector = build_detector(
+            model, prepared.config, prepared.split, reporter, prepared.ignore_mask
+        )
         write_golden(one.place, detector, [s.path for s in prepared.split.calibrate])
         detector.save(one.place)
         category, metrics = prepared.category, None
