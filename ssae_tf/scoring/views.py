@@ -59,12 +59,11 @@ def views(config: RunConfig) -> tuple[View, ...]:
     size = config.inspection_size
     if data.rotate and size is not None and size[0] == size[1]:
         return (_AS_IT_IS, _HALF_TURN, *_QUARTER_TURNS)
-    # Turned by 180°, one mirror image is the other.
-    is_any = data.rotate and (data.flip_horizontal or data.flip_vertical)
-    left_right = (_LEFT_RIGHT,) * (data.flip_horizontal or is_any)
-    top_bottom = (_TOP_BOTTOM,) * (data.flip_vertical or is_any)
-    half_turn = (_HALF_TURN,) * (data.rotate or len(left_right + top_bottom) == 2)
-    return (_AS_IT_IS, *left_right, *top_bottom, *half_turn)
+    left_right, top_bottom, half_turn = data.flip_horizontal, data.flip_vertical, data.rotate
+    # Any two of these one after the other are the third.
+    are_all = left_right + top_bottom + half_turn >= 2
+    drawn = {_LEFT_RIGHT: left_right, _TOP_BOTTOM: top_bottom, _HALF_TURN: half_turn}
+    return (_AS_IT_IS, *(view for view, is_drawn in drawn.items() if is_drawn or are_all))
 
 
 def augmented(x: tf.Tensor, used: Sequence[View]) -> tf.Tensor:
