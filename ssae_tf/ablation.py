@@ -19,7 +19,7 @@ from typing import Any
 import tensorflow as tf
 
 from ssae_tf import config as config_module
-from ssae_tf.calibration import build_detector
+from ssae_tf.calibration import calibrated
 from ssae_tf.config import RunConfig
 from ssae_tf.data.cache import ImageCache
 from ssae_tf.data.images import decoded_once
@@ -75,9 +75,14 @@ class Source:
             config: the run's settings with some changed that do not change the network.
             network: makes what stands in the network's place; None for the run's own.
         """
-        model = self.detector.model if network is None else network(self, config)
-        mask = self.detector.ignore_mask
-        return build_detector(model, config, self.split, self.reporter, mask)
+        own, split = self.detector, self.split
+        if network is None:
+            detector = own.replace(config=config)
+        else:
+            detector = Detector(network(self, config), config, ignore_mask=own.ignore_mask)
+        return calibrated(
+            detector, split.calibrate, self.reporter, seen=split.train, root=split.root
+        )
 
 
 Network = Callable[[Source, RunConfig], tf.keras.Model]

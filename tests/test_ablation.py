@@ -164,6 +164,8 @@ def test_a_detector_built_anew_is_the_one_that_fit_made(source: Source) -> None:
     assert first.calibration is not None
     assert again.calibration.scores == pytest.approx(first.calibration.scores, rel=1e-4)
     assert again.calibration.min_area == first.calibration.min_area
+    # With the same network, which is neither folded nor traced again.
+    assert (again.folded, again.network) == (first.folded, first.network)
 
 
 # The rows of a run.
