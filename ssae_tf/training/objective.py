@@ -125,11 +125,13 @@ def structural_similarity(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         planes = tf.reshape(smooth, (len(values), batch, channels, height, width))
         return tf.unstack(tf.transpose(planes, (0, 1, 3, 4, 2)))
 
-    mean_a, mean_b, square_a, square_b, product = local_means(a, b, a * a, b * b, a * b)
-    variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
-    covariance = product - mean_a * mean_b
+    mean_a, mean_b, *squares = local_means(a, b, a * a, b * b, tf.square(a - b))
+    variance_a, variance_b = squares[0] - mean_a**2, squares[1] - mean_b**2
+    # Both variances less twice the covariance: nothing is left of it, not even rounding, where a
+    # is b.
+    variance_of_difference = squares[2] - (mean_a - mean_b) ** 2
     luminance = (2.0 * mean_a * mean_b + _SSIM_C1) / (mean_a**2 + mean_b**2 + _SSIM_C1)
-    return luminance * (2.0 * covariance + _SSIM_C2) / (variance_a + variance_b + _SSIM_C2)
+    return luminance * (1.0 - variance_of_difference / (variance_a + variance_b + _SSIM_C2))
 
 
 def region_errors(
